@@ -1,0 +1,169 @@
+"""Every setting, once: its name, type, default, range and meaning.
+
+Settings come from `MINIVAULT_*` environment variables, then from a `.env` file in the working directory, then from the
+defaults below. Reading is strict: an unknown name or a value out of range is a `ConfigError` that names the key, the
+value and what would be right. This is the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from minivault.errors import ConfigError
+
+PREFIX = "MINIVAULT_"
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+def _project_logs() -> Path:
+    """`logs` beside `wsgi.py` in a checkout, else in the working directory."""
+    checkout = Path(__file__).resolve().parent.parent
+    return (checkout if (checkout / "wsgi.py").is_file() else Path.cwd()) / "logs"
+
+
+class Settings(BaseModel):
+    """The whole configuration, immutable. Field order is the order of `flask minivault config` and of the README."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
+
+    model: str = Field("smollm2-135m", min_length=1, description="catalog name, hub id, directory or `.gguf` file")
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("minivault")),
+        description="models, keys and run files",
+    )
+    log_dir: Path = Field(default_factory=_project_logs, description="the vault")
+    bind: str = Field("127.0.0.1:8000", description="`host:port`, or `unix:PATH`")
+    workers: int = Field(1, ge=1, le=64, description="gunicorn processes, one model copy each")
+    threads: int = Field(64, ge=4, le=1024, description="request threads in each worker")
+    max_running: int = Field(16, ge=1, le=256, description="sequences decoding at once, per worker")
+    max_waiting: int = Field(32, ge=0, le=4096, description="requests waiting for a place, per worker")
+    context: int = Field(2048, ge=64, le=131072, description="tokens of prompt plus answer")
+    deadline_s: float = Field(300, gt=0, le=86400, description="wall-clock limit of one generation, in seconds")
+    load_timeout_s: float = Field(600, gt=0, le=86400, description="limit for loading the model, in seconds")
+    graceful_timeout_s: int = Field(30, ge=2, le=3600, description="seconds from SIGTERM to the end of the last stream")
+    backend: str = Field(
+        "local",
+        pattern=r"^(local|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
+        description="`local`, or `package.module:function` that returns a model to serve",
+    )
+    runner: Literal["auto", "fused", "transformers"] = Field("auto", description="how a local model is computed")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
+    cpu_threads: int = Field(0, ge=0, le=1024, description="torch threads in each worker; 0 = cores divided by workers")
+    prefix_cache_mb: int = Field(64, ge=0, le=65536, description="memory for reusing prompt prefixes; 0 = off")
+    speculation: bool = Field(False, description="draft tokens from the prompt's own n-grams (same tokens, sooner)")
+    vault_sync: Literal["synced", "written", "async"] = Field(
+        "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
+    )
+    vault_segment_mb: int = Field(64, ge=1, le=4096, description="size at which the log starts a new segment")
+    max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
+    rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
+    token_limit: str = Field("", description="generated and prompt tokens per window, like `100000/day`; empty = none")
+    concurrency_limit: int = Field(0, ge=0, le=4096, description="generations at once per key or client; 0 = no limit")
+    auth_failure_limit: str = Field("20/minute", description="failed key checks per window for each client")
+    rate_storage: str = Field("embedded", description="`embedded` (exact over workers), or `redis://…`")
+    trusted_hosts: str = Field("", description="host names clients may use besides loopback and the bind, by comma")
+    allowed_origins: str = Field("", description="web origins whose pages may call this server, by comma")
+    offline: bool = Field(True, description="the server process may open no connection beyond this machine")
+    url: str = Field("", description="server the CLI talks to; empty = the bind address, if one answers there")
+    api_key: str = Field("", description="key the CLI sends", repr=False)
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="application log on stderr")
+
+    @field_validator("bind")
+    @classmethod
+    def _bind_is_an_address(cls, value: str) -> str:
+        if value.startswith("unix:") and len(value) > len("unix:"):
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+            raise ValueError("must be HOST:PORT or unix:PATH")
+        return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when nobody outside this machine can reach the bind address."""
+        host = self.bind.rpartition(":")[0]
+        return self.bind.startswith("unix:") or host in LOOPBACK_HOSTS or host.startswith("127.")
+
+    @property
+    def models_dir(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def keys_file(self) -> Path:
+        return self.home / "keys.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a setting's value came from: `environment`, `.env` or `default`."""
+
+    value: Any
+    source: Literal["environment", ".env", "default"]
+
+
+def variable(name: str) -> str:
+    """The environment variable of a settings field."""
+    return PREFIX + name.upper()
+
+
+def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Settings:
+    """Read the settings from `environ` (default: the process's) and a `.env` file (default: `./.env`).
+
+    Raises ConfigError for an unknown name or a value that does not fit.
+    """
+    return _build(_given(environ, dotenv))
+
+
+def explain_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, Origin]:
+    """Every setting by field name with its value and where that came from."""
+    given = _given(environ, dotenv)
+    settings = _build(given)
+    return {
+        name: Origin(getattr(settings, name), given[name].source if name in given else "default")
+        for name in Settings.model_fields
+    }
+
+
+def _given(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, Origin]:
+    env = os.environ if environ is None else environ
+    file = dotenv_values(Path.cwd() / ".env" if dotenv is None else dotenv)
+    given = {_field(key): Origin(value or "", ".env") for key, value in file.items() if key.startswith(PREFIX)}
+    given |= {_field(key): Origin(value, "environment") for key, value in env.items() if key.startswith(PREFIX)}
+    return given
+
+
+def _field(key: str) -> str:
+    name = key.removeprefix(PREFIX).lower()
+    if name in Settings.model_fields and key == variable(name):
+        return name
+    known = [variable(field) for field in Settings.model_fields]
+    close = difflib.get_close_matches(key.upper(), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "`flask minivault config` lists all settings."
+    raise ConfigError(f"{key} is not a setting; {hint}", field=key)
+
+
+def _build(given: Mapping[str, Origin]) -> Settings:
+    try:
+        return Settings(**{name: origin.value for name, origin in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        meaning = Settings.model_fields[name].description
+        key = variable(name)
+        raise ConfigError(f"{key}={first['input']!r}: {reason} ({meaning})", field=key) from None

@@ -1,0 +1,202 @@
+"""The values that travel between layers: what is asked, how, and what comes back.
+
+Everything here is immutable and knows nothing of HTTP, torch or files. A dialect decodes bytes into a
+`GenerationRequest`; the interaction turns it into a `Job` of token ids; the engine answers with `Event`s; the dialect
+encodes those back into bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+FinishReason = Literal["stop", "length", "cancelled", "deadline", "shutdown", "error"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. `extra` holds what only some templates read (tool calls, tool names)."""
+
+    role: Role
+    content: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to choose tokens. `seed` None means: draw one; by the time a `Job` exists it is always set."""
+
+    max_tokens: int = 256
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """Number of top alternatives to report with each token (0 = only the chosen one); None = no log-probabilities."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    grammar: str | None = None
+    """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One request after a dialect has decoded it. Exactly one of `prompt`, `messages` and `prompt_tokens` is given."""
+
+    prompt: str | None = None
+    messages: tuple[Message, ...] | None = None
+    prompt_tokens: tuple[int, ...] | None = None
+    system: str | None = None
+    raw: bool | None = None
+    """True: no chat template. None: the template where the model has one."""
+    tools: tuple[dict[str, Any], ...] = ()
+    model: str | None = None
+    stream: bool = False
+    params: SamplingParams = field(default_factory=SamplingParams)
+
+
+class Constraint(Protocol):
+    """Restricts what may be sampled next, so that the output parses (structured output). One object an answer."""
+
+    def mask(self, logits: Any) -> None:
+        """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
+        ...
+
+    def accept(self, token_id: int) -> None:
+        """Advance by a sampled token."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the engine is asked to do. `params.seed` is set; `deadline_ns` is on the monotonic clock, None = never."""
+
+    id: str
+    prompt_tokens: tuple[int, ...]
+    params: SamplingParams
+    deadline_ns: int | None = None
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Durations of one generation in nanoseconds, all on the monotonic clock."""
+
+    queued_ns: int = 0
+    prefill_ns: int = 0
+    first_token_ns: int = 0
+    """From submission to the first sampled token."""
+    total_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of one token under the unmodified model distribution."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The sequence left the queue and its prompt has been processed; the first token follows."""
+
+    prompt_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New output. `text` is valid UTF-8 on its own and may be empty while bytes or a possible stop string are held
+    back; `token_ids` are the tokens sampled since the last Delta, in order."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a generation that produced an answer, whole or cut (`cancelled`, `deadline`, `shutdown`)."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last event of a generation that raised. `error` is from our own tree and safe to show."""
+
+    error: Exception
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+
+
+Event = Started | Delta | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is served, as told to clients."""
+
+    name: str
+    architecture: str
+    num_parameters: int
+    context: int
+    embedding_length: int
+    num_layers: int
+    num_heads: int
+    quantization: str
+    weights_digest: str
+    """`sha256:` and 64 hex digits."""
+    size_bytes: int
+    license: str
+    runner: str
+    fingerprint: str
+    source: str = ""
+    chat_template: str = ""
+    modified_ns: int = 0
+
+
+class TokenDecoder(Protocol):
+    """Turns the token ids of one answer into bytes, one at a time, in order."""
+
+    def __call__(self, token_id: int) -> bytes: ...
+
+
+class Tokenizer(Protocol):
+    """A model's tokenizer. `encode` counts exactly what the model sees."""
+
+    vocabulary_size: int
+    eos_ids: frozenset[int]
+    has_chat_template: bool
+    has_tool_template: bool
+
+    def encode(self, text: str, *, add_special: bool) -> list[int]: ...
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str: ...
+
+    def decoder(self) -> TokenDecoder: ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
+        ...
