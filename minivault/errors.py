@@ -21,7 +21,8 @@ MiniVaultError
 ├── ConfigError                a MINIVAULT_* setting is unknown or out of range
 ├── ModelError                 a model is missing, damaged or unsupported
 ├── VaultError                 the vault's files are not usable as asked
-└── ServerError                (CLI) a server answered with an error or not at all
+└── ServerError                (CLI) a server's reply is cut or is not one of ours
+    └── Unreachable            (CLI) no server answers there
 
 Each class carries the HTTP `status` and a stable machine-readable `code`. The HTTP layer and the CLI each map the
 tree once; nothing else turns exceptions into replies.
@@ -157,3 +158,7 @@ class VaultError(MiniVaultError):
 
 class ServerError(MiniVaultError):
     code = "server_error"
+
+
+class Unreachable(ServerError):
+    code = "unreachable"
