@@ -95,15 +95,24 @@ class UnsupportedMediaType(MiniVaultError):
 
 
 class QuotaExceeded(MiniVaultError):
-    """A limit was reached. `retry_after_s` is when to come back; `headers` are the rate-limit headers to send."""
+    """A limit was reached. `retry_after_s` is when to come back; `headers` are the rate-limit headers to send, and
+    `details` the same numbers for the error object of the body."""
 
     status = 429
     code = "quota_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: int, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int,
+        headers: dict[str, str] | None = None,
+        details: dict[str, int | str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = max(1, retry_after_s)
         self.headers = headers or {}
+        self.details = details or {}
 
 
 class GenerationFailed(MiniVaultError):
