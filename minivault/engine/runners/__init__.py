@@ -2,6 +2,14 @@
 
 `Runner` is the seam: the engine drives any object of this shape. Slots are small integers that a runner maps to its
 own cache memory; the caller decides which are in use.
+
+Two optional attributes tell what a runner can do beyond the protocol:
+
+- `can_copy: bool` (default True): `copy_out` and `copy_in` work. False (a cache that is no plain range of positions, as
+  with sliding windows or recurrent state) keeps the prefix cache off.
+- `can_verify: bool` (default False): `decode` takes several rows of one slot at consecutive, ascending positions, and
+  gives each of them bitwise the logits that one `decode` after the other would give; positions after the last accepted
+  one are simply written again later. True lets the engine speculate.
 """
 
 from __future__ import annotations
@@ -37,7 +45,10 @@ class Runner(Protocol):
         ...
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        """Process one token for each slot at the given position; return logits [rows, vocabulary], float32."""
+        """Process one token for each slot at the given position; return logits [rows, vocabulary], float32.
+
+        A row's logits do not depend on the other rows. May be repeated: after an error the engine decodes the same
+        tokens at the same positions again, row by row, to find out which sequence is at fault."""
         ...
 
     def release(self, slot: int) -> None:
