@@ -8,6 +8,7 @@ value and what would be right. This is the only module that reads the environmen
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Settings(BaseModel):
         "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
     )
     vault_segment_mb: int = Field(64, ge=1, le=4096, description="size at which the log starts a new segment")
+    disconnect_check: bool = Field(True, description="stop a generation when its client closes its sending side")
     max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
     rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
     token_limit: str = Field("", description="generated and prompt tokens per window, like `100000/day`; empty = none")
@@ -94,6 +96,12 @@ class Settings(BaseModel):
         """True when nobody outside this machine can reach the bind address."""
         host = self.bind.rpartition(":")[0]
         return self.bind.startswith("unix:") or host in LOOPBACK_HOSTS or host.startswith("127.")
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` over the settings that are not secret: tells whether two runs were configured alike."""
+        public = self.model_dump_json(exclude={"api_key"})
+        return f"sha256:{hashlib.sha256(public.encode()).hexdigest()}"
 
     @property
     def models_dir(self) -> Path:
@@ -167,3 +175,8 @@ def _build(given: Mapping[str, Origin]) -> Settings:
         meaning = Settings.model_fields[name].description
         key = variable(name)
         raise ConfigError(f"{key}={first['input']!r}: {reason} ({meaning})", field=key) from None
+
+
+def metrics_dir() -> str | None:
+    """Where prometheus_client keeps the workers' numbers under gunicorn; None outside it."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR")

@@ -1,0 +1,55 @@
+# Two commands matter: `make serve` and `make test`. Both set up what they need and are quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?= smollm2-135m
+
+.PHONY: serve test lint faults soak clients bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "MiniVault needs Python 3.10 or newer: set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+serve: $(VENV)/.installed ## fetch the default model if needed and serve on 127.0.0.1:8000
+	$(BIN)/flask minivault models pull $${MINIVAULT_MODEL:-$(MODEL)}
+	$(BIN)/gunicorn wsgi:app
+
+test: $(VENV)/.installed-dev ## everything that must pass, in minutes
+	$(BIN)/flask minivault models pull $(MODEL)
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/.installed-dev ## ruff and mypy, strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+faults: $(VENV)/.installed-dev ## the long fault loops: kills, crashes, full disks
+	$(BIN)/flask minivault models pull $(MODEL)
+	$(BIN)/python -m pytest -m slow --timeout 1200
+
+soak: $(VENV)/.installed-dev ## mixed clients and faults for SOAK_MINUTES (default 20)
+	$(BIN)/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-20}
+
+bench: $(VENV)/.installed-dev ## the measurements behind the figures in the documentation
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.server
+	$(BIN)/python -m benchmarks.vault
+	$(BIN)/python -m benchmarks.access
+
+docs: $(VENV)/.installed ## regenerate docs/cli.md from the commands' own help
+	$(BIN)/python -m minivault.cli.reference > docs/cli.md
+
+clean: ## remove the virtual environment and caches; models and the vault stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

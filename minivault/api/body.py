@@ -1,0 +1,60 @@
+"""Reads a request body whole or refuses it: never cut, never half, never for ever."""
+
+from __future__ import annotations
+
+from flask import current_app, request
+from werkzeug.exceptions import ClientDisconnected
+
+from minivault.config import Settings
+from minivault.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedMediaType
+
+JSON_TYPES = ("application/json", "application/x-www-form-urlencoded", "")
+"""`curl -d` calls everything a form; a body that is not JSON fails as JSON."""
+
+
+class LengthRequired(BadRequest):
+    status = 411
+    code = "length_required"
+
+
+def read_json_body() -> bytes:
+    """The body's bytes. Raises UnsupportedMediaType for a content type that is not JSON, else as `read_body`."""
+    kind = request.mimetype
+    if kind not in JSON_TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(f"the body is {kind}: send application/json", field="Content-Type")
+    if request.content_encoding:
+        raise UnsupportedMediaType(
+            f"the body is {request.content_encoding}-encoded: send it plain", field="Content-Encoding"
+        )
+    return read_body()
+
+
+def read_body() -> bytes:
+    """The body's bytes. Raises TooLarge, BodyTimeout, or BadRequest for a body that is short or badly framed."""
+    settings: Settings = current_app.config["MINIVAULT"]
+    limit = settings.max_body_kb << 10
+    length = request.content_length
+    if length is None and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired("send a Content-Length with the body", field="Content-Length")
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    body = _read(limit + 1 if length is None else length)
+    if length is not None and len(body) < length:
+        raise BadRequest(f"the body ended after {len(body)} of {length} bytes", field="Content-Length")
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit >> 10} KiB (MINIVAULT_MAX_BODY_KB)")
+
+
+def _read(size: int) -> bytes:
+    try:
+        data: bytes = request.environ["wsgi.input"].read(size)
+    except (BlockingIOError, TimeoutError):
+        raise BodyTimeout("the body did not arrive in time") from None
+    except (OSError, ValueError, ClientDisconnected):
+        raise BadRequest("the body could not be read: its framing is broken or the connection was lost") from None
+    return data

@@ -1,0 +1,77 @@
+"""Notices at once that a client has gone, also during a silent prefill or in the queue.
+
+One thread a process sleeps in `poll` on the sockets of running generations; the peer's FIN wakes it. A client that
+only closes its sending half looks the same and is treated as gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+
+
+class DisconnectWatcher:
+    """Calls back once for each watched socket whose peer has gone. Thread-safe; the thread starts with the first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._thread: threading.Thread | None = None
+        self._wake_read, self._wake_write = -1, -1
+
+    def watch(self, sock: socket.socket, on_gone: Callable[[], None]) -> Callable[[], None]:
+        """Watch a socket until the returned function is called, which must be before the socket is closed."""
+        fd = sock.fileno()
+        with self._lock:
+            self._watched[fd] = on_gone
+            self._ensure_thread()
+        self._wake()
+
+        def forget() -> None:
+            with self._lock:
+                if self._watched.get(fd) is on_gone:
+                    del self._watched[fd]
+            self._wake()
+
+        return forget
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._thread = threading.Thread(target=self._run, name="minivault-disconnect", daemon=True)
+            self._thread.start()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
+            os.write(self._wake_write, b"x")
+
+    def _run(self) -> None:
+        while True:
+            poll = select.poll()
+            poll.register(self._wake_read, select.POLLIN)
+            with self._lock:
+                for fd in self._watched:
+                    poll.register(fd, GONE)
+            for fd, _ in poll.poll():
+                if fd == self._wake_read:
+                    os.read(fd, 4096)
+                else:
+                    self._report(fd)
+
+    def _report(self, fd: int) -> None:
+        with self._lock:
+            on_gone = self._watched.pop(fd, None)
+        if on_gone is not None:
+            on_gone()
+
+
+def client_socket(environ: dict[str, Any]) -> socket.socket | None:
+    """The connection's socket, as gunicorn or the development server offers it."""
+    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")

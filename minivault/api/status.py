@@ -1,0 +1,70 @@
+"""Is it up, is it ready, how busy is it: `GET /health`, `GET /ready`, `GET /metrics`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from minivault import __version__
+from minivault.api.streaming import interactions, json_reply
+from minivault.errors import Draining, MiniVaultError, VaultUnavailable
+
+bp = Blueprint("status", __name__)
+_started = time.monotonic()
+
+
+@bp.get("/health")
+def health() -> Response:
+    """Facts about this server; answers whatever state the model and the vault are in."""
+    here = interactions()
+    status = here.service.status()
+    requests, average_ms, tokens = here.metrics.totals()
+    return json_reply(
+        {
+            "status": "ok" if status.state == "ready" else status.state,
+            "uptime_s": round(time.monotonic() - _started, 3),
+            "requests": requests,
+            "average_response_ms": round(average_ms, 3),
+            "tokens": tokens,
+            "running": status.running,
+            "waiting": status.waiting,
+            "vault": _vault(),
+            "model": here.settings.model if status.state != "ready" else here.service.model.info.name,
+            "version": __version__,
+        }
+    )
+
+
+@bp.get("/ready")
+def ready() -> Response:
+    """200 when a request would be served: the model is loaded and the vault can be written."""
+    here = interactions()
+    here.service.start()
+    if here.service.status().state == "draining":
+        raise Draining("the server is stopping", retry_after_s=5)
+    info = here.service.model.info
+    vault = here.vault_status()
+    if not vault.writable:
+        raise VaultUnavailable(f"the vault cannot be written: {vault.reason}", retry_after_s=5)
+    return json_reply({"status": "ready", "model": info.name, "fingerprint": info.fingerprint})
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Prometheus' text format."""
+    here = interactions()
+    status = here.service.status()
+    here.metrics.running.set(status.running)
+    here.metrics.waiting.set(status.waiting)
+    return Response(here.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _vault() -> dict[str, Any]:
+    try:
+        status = interactions().vault_status()
+    except MiniVaultError as error:
+        return {"seq": None, "head": None, "bytes_free": None, "error": error.message}
+    return {"seq": status.seq, "head": status.head, "bytes_free": status.bytes_free}

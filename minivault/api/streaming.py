@@ -1,0 +1,121 @@
+"""Sends an interaction to its client, whole or piece by piece, and stops it when the client goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flask import Response, current_app, g, json, request
+
+from minivault.api.disconnect import DisconnectWatcher, client_socket
+from minivault.errors import MiniVaultError
+from minivault.interaction import Answer, Interaction, Interactions, Origin
+from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
+
+
+class StreamEncoder(Protocol):
+    """A dialect's stream: each method returns the bytes to send, which may be none."""
+
+    content_type: str
+
+    def start(self) -> bytes: ...
+
+    def delta(self, delta: Delta) -> bytes: ...
+
+    def finish(self, finished: Finished) -> bytes: ...
+
+    def fail(self, error: MiniVaultError) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Watched:
+    """An interaction together with the watch on its client's socket."""
+
+    interaction: Interaction
+    forget: Callable[[], None]
+
+    def close(self) -> None:
+        self.forget()
+        self.interaction.close()
+
+
+def interactions() -> Interactions:
+    found: Interactions = current_app.extensions["minivault"]
+    return found
+
+
+def origin(api: str, body: bytes) -> Origin:
+    """Who asks, from the request at hand."""
+    caller = g.get("caller")
+    return Origin(
+        id=g.request_id,
+        api=api,
+        body=body.decode("utf-8", "replace"),
+        client=request.remote_addr or "",
+        user_agent=request.headers.get("User-Agent", ""),
+        key=caller.key_id if caller is not None else None,
+    )
+
+
+def start(wanted: GenerationRequest, source: Origin) -> Watched:
+    """Start an interaction and watch its client."""
+    interaction = interactions().start(wanted, source)
+    sock = client_socket(request.environ)
+    settings = current_app.config["MINIVAULT"]
+    if sock is None or not settings.disconnect_check:
+        return Watched(interaction, lambda: None)
+    watcher: DisconnectWatcher = current_app.extensions["minivault.disconnect"]
+    return Watched(interaction, watcher.watch(sock, interaction.cancel))
+
+
+def collect(watched: Watched) -> Answer:
+    """The whole answer. Raises the error of a failed generation."""
+    try:
+        return watched.interaction.collect()
+    finally:
+        watched.close()
+
+
+def stream(watched: Watched, encoder: StreamEncoder) -> Response:
+    """A streamed reply. What fails before the first event is raised, so that it gets a real status."""
+    events = watched.interaction.events()
+    try:
+        first = next(events)
+        if isinstance(first, Failed):
+            raise first.error
+    except BaseException:
+        watched.close()
+        raise
+    response = Response(_encode(first, events, encoder), content_type=encoder.content_type)
+    response.headers["X-Accel-Buffering"] = "no"
+    # A generator that is never started runs no `finally`: the end hangs on the response instead.
+    response.call_on_close(watched.close)
+    return response
+
+
+def _encode(first: Event, rest: Iterator[Event], encoder: StreamEncoder) -> Iterator[bytes]:
+    opening = encoder.start()
+    if opening:
+        yield opening
+    if isinstance(first, Finished):
+        yield encoder.finish(first)
+    for event in rest:
+        piece = _piece(event, encoder)
+        if piece:
+            yield piece
+
+
+def _piece(event: Event, encoder: StreamEncoder) -> bytes:
+    if isinstance(event, Delta):
+        return encoder.delta(event)
+    if isinstance(event, Finished):
+        return encoder.finish(event)
+    if isinstance(event, Failed):
+        error = event.error
+        return encoder.fail(error if isinstance(error, MiniVaultError) else MiniVaultError("the generation failed"))
+    return b""
+
+
+def json_reply(value: dict[str, Any]) -> Response:
+    return Response(json.dumps(value) + "\n", content_type="application/json")

@@ -1,0 +1,40 @@
+"""The application factory: settings, extensions, blueprints, commands, error handlers, in that order."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, g
+
+from minivault.api import errors, generate, status
+from minivault.api.disconnect import DisconnectWatcher
+from minivault.cli import minivault as commands
+from minivault.config import Settings, load_settings
+from minivault.interaction import Interactions, next_id
+from minivault.worker import worker_service
+
+
+def create_app(settings: Settings | None = None, interactions: Interactions | None = None) -> Flask:
+    """Build the WSGI application. Loads no model and opens no file: the worker's service does that when it starts."""
+    settings = settings or load_settings()
+    app = Flask("minivault", static_folder=None)
+    app.config["MINIVAULT"] = settings
+    app.json.ensure_ascii = True  # type: ignore[attr-defined]
+    app.extensions["minivault"] = interactions or Interactions(settings, worker_service(settings))
+    app.extensions["minivault.disconnect"] = DisconnectWatcher()
+    app.before_request(_identify)
+    app.after_request(_add_headers)
+    app.register_blueprint(generate.bp)
+    app.register_blueprint(status.bp)
+    app.cli.add_command(commands)
+    errors.init_app(app)
+    return app
+
+
+def _identify() -> None:
+    g.request_id = next_id()
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,17 @@
+"""The one question the server answers itself: which model this is, in words a person can quote."""
+
+from __future__ import annotations
+
+from minivault.types import GenerationRequest, ModelInfo
+
+QUESTION = "what model are you"
+
+
+def builtin_answer(request: GenerationRequest, info: ModelInfo) -> str | None:
+    """The answer, if the prompt is exactly `What model are you?` (any case, question mark optional); else None."""
+    if request.prompt is None or request.raw:
+        return None
+    if request.prompt.strip().removesuffix("?").lower() != QUESTION:
+        return None
+    size = f"{info.num_parameters / 1e6:.0f}M" if info.num_parameters < 1e9 else f"{info.num_parameters / 1e9:.1f}B"
+    return f"I am {info.name}, a model of {size} parameters, served by MiniVault. My fingerprint is {info.fingerprint}."

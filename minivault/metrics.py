@@ -1,0 +1,73 @@
+"""Prometheus instruments, summed over the workers of one server.
+
+Under gunicorn each worker keeps its numbers in files (prometheus_client's multiprocess mode, switched on by
+`gunicorn.conf.py`) and any worker can report the sum; elsewhere they live in this object alone.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from minivault.config import metrics_dir
+from minivault.types import Timings, Usage
+
+LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+NS = 1e-9
+
+
+class Metrics:
+    """The instruments and their sum."""
+
+    def __init__(self) -> None:
+        registry = self._own = CollectorRegistry()
+        self.interactions = Counter(
+            "minivault_interactions", "Recorded interactions", ["api", "status", "finish_reason"], registry=registry
+        )
+        self.refused = Counter("minivault_refused", "Requests refused before the model", ["code"], registry=registry)
+        self.tokens = Counter("minivault_tokens", "Tokens by kind", ["kind"], registry=registry)
+        self.latency = Histogram(
+            "minivault_request_seconds", "Submission to last token", buckets=LATENCY_BUCKETS_S, registry=registry
+        )
+        self.first_token = Histogram(
+            "minivault_first_token_seconds", "Submission to first token", buckets=LATENCY_BUCKETS_S, registry=registry
+        )
+        self.running = Gauge(
+            "minivault_running", "Sequences decoding", multiprocess_mode="livesum", registry=registry
+        )
+        self.waiting = Gauge("minivault_waiting", "Requests queued", multiprocess_mode="livesum", registry=registry)
+
+    def observe(self, api: str, status: str, finish_reason: str, usage: Usage, timings: Timings) -> None:
+        """Count one recorded interaction."""
+        self.interactions.labels(api, status, finish_reason).inc()
+        self.tokens.labels("prompt").inc(usage.prompt_tokens)
+        self.tokens.labels("cached").inc(usage.cached_tokens)
+        self.tokens.labels("completion").inc(usage.completion_tokens)
+        self.latency.observe(timings.total_ns * NS)
+        if timings.first_token_ns:
+            self.first_token.observe(timings.first_token_ns * NS)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry())
+
+    def totals(self) -> tuple[int, float, int]:
+        """Recorded interactions, their mean latency in ms, and generated tokens, over all workers."""
+        samples: dict[str, float] = {}
+        for family in self._registry().collect():
+            for sample in family.samples:
+                kind = sample.labels.get("kind", "")
+                key = f"{sample.name}:{kind}"
+                samples[key] = samples.get(key, 0.0) + sample.value
+        count = samples.get("minivault_request_seconds_count:", 0.0)
+        seconds = samples.get("minivault_request_seconds_sum:", 0.0)
+        tokens = samples.get("minivault_tokens_total:completion", 0.0)
+        return int(count), (seconds / count * 1e3 if count else 0.0), int(tokens)
+
+    def _registry(self) -> CollectorRegistry:
+        directory = metrics_dir()
+        if directory is None:
+            return self._own
+        summed = CollectorRegistry()
+        MultiProcessCollector(summed, path=directory)
+        return summed
