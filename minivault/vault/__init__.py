@@ -1,0 +1,11 @@
+"""The append-only, tamper-evident record of every interaction. See docs/vault.md for the format and its limits.
+
+Files of the log are opened only in this package. It knows nothing of HTTP, models or the command line; `verify.py`
+imports nothing but the standard library.
+"""
+
+from minivault.vault.entry import Closing, Entry, Opening
+from minivault.vault.record import Receipt, new_id
+from minivault.vault.vault import Vault, VaultStatus
+
+__all__ = ["Closing", "Entry", "Opening", "Receipt", "Vault", "VaultStatus", "new_id"]

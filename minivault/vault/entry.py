@@ -1,0 +1,137 @@
+"""One interaction on its way into the vault: what it opens with, what it closes with, and the two waits between.
+
+`Opening` and `Closing` are everything a record says; how they become its fields is here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from minivault.errors import VaultError
+from minivault.vault.record import Draft, Receipt, draft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minivault.vault.journal import Journal
+    from minivault.vault.writer import Work
+
+Status = Literal["completed", "cancelled", "failed", "interrupted"]
+_CONTENT = ("request", "rendered_prompt", "prompt_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known before the first token. `parameters` are the effective ones, seed included."""
+
+    id: str
+    time_ns: int
+    api: str
+    stream: bool
+    model: str
+    fingerprint: str
+    parameters: Mapping[str, Any]
+    prompt: str
+    request: str = ""
+    rendered_prompt: str = ""
+    prompt_tokens: tuple[int, ...] = ()
+    client: str = ""
+    user_agent: str = ""
+    key: str | None = None
+    source: str = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is known at the end, however it came. `error` is {"code", "message"} or None."""
+
+    status: Status
+    finish_reason: str | None
+    response: str
+    completion_tokens: tuple[int, ...] = ()
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, str] | None = None
+
+
+def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any], boot: str) -> Draft:
+    """The record of an interaction, in the order of its line, from the two halves as dictionaries."""
+    fields = {
+        "prompt": opening["prompt"],
+        "response": closing["response"],
+        "status": closing["status"],
+        "finish_reason": closing["finish_reason"],
+        "model": opening["model"],
+        "source": opening["source"],
+        "api": opening["api"],
+        "stream": opening["stream"],
+        "key": opening["key"],
+        "usage": closing["usage"],
+        "timings": closing["timings"],
+        "error": closing["error"],
+        "parameters": opening["parameters"],
+        "fingerprint": opening["fingerprint"],
+        **{key: value for key, value in closing.items() if key in ("sent", "reconstructed")},
+        **{key: opening[key] for key in _CONTENT},
+        "completion_tokens": closing["completion_tokens"],
+        "client": opening["client"],
+        "user_agent": opening["user_agent"],
+    }
+    return draft("interaction", opening["time_ns"], boot, fields, id_=opening["id"])
+
+
+class Entry:
+    """An accepted interaction. Belongs to one request; its methods may block, none but `finish` must be called."""
+
+    def __init__(
+        self,
+        opening: Mapping[str, Any],
+        opened: Future[Receipt],
+        submit: Callable[[str, Draft], Work],
+        journal: Journal,
+        boot: str,
+    ) -> None:
+        self.id: str = opening["id"]
+        self._opening = opening
+        self._opened = opened
+        self._submit = submit
+        self._journal = journal
+        self._boot = boot
+        self._once = threading.Lock()
+        self._closed: Work | None = None
+
+    def wait(self) -> None:
+        """Block until the request is recorded durably; before that no byte of an answer may leave.
+
+        Raises VaultUnavailable: then the interaction has not begun and there will be no record of it.
+        """
+        self._opened.result()
+
+    def progress(self, num_tokens: int, num_bytes: int) -> None:
+        """Note the totals of what has been sent, just before sending. Cheap; survives a kill, not a power cut."""
+        self._journal.mark(self.id, num_tokens, num_bytes)
+
+    def finish(self, closing: Closing) -> Receipt:
+        """Block until the record is durable; only then may the final line leave. A second call repeats the first.
+
+        Raises VaultUnavailable: the record is then owed and is written when the vault recovers.
+        """
+        self._opened.result()
+        with self._once:
+            if self._closed is None:
+                self._closed = self._submit(self.id, interaction(self._opening, asdict(closing), self._boot))
+        return self._closed.done.result()
+
+
+def opening_fields(opening: Opening, boot: str) -> dict[str, Any]:
+    """An opening as the journal holds it. Raises VaultError where it is no valid record."""
+    fields = asdict(opening)
+    fields["boot"] = boot
+    if not opening.id or len(opening.id) > 128 or not opening.id.isascii() or not opening.id.isprintable():
+        raise VaultError(f"{opening.id!r} is not a record id")
+    interaction(fields, asdict(Closing("completed", "stop", "")), boot)
+    return fields

@@ -1,0 +1,63 @@
+"""The signing key of a vault: made once, kept private, its public half beside it.
+
+Keys and signatures are text: `ed25519:` and standard base64 of the raw bytes (RFC 8032).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from minivault.errors import VaultError
+from minivault.vault.disk import Disk
+
+SECRET = "vault.key"
+PUBLIC = "vault.pub"
+_PREFIX = "ed25519:"
+
+
+def _text(raw: bytes) -> str:
+    return _PREFIX + base64.b64encode(raw).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 key pair."""
+
+    _private: Ed25519PrivateKey
+
+    @property
+    def public(self) -> str:
+        return _text(self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    def sign(self, message: bytes) -> str:
+        return _text(self._private.sign(message))
+
+    @classmethod
+    def load(cls, directory: Path) -> SigningKey | None:
+        """The vault's key; None where there is no file. Raises VaultError for one that is no key, OSError."""
+        try:
+            fd = os.open(directory / SECRET, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            text = file.read(1024).decode("ascii", "replace").strip()
+        try:
+            raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
+            return cls(Ed25519PrivateKey.from_private_bytes(raw))
+        except ValueError:
+            raise VaultError(f"{directory / SECRET} is not a signing key") from None
+
+    @classmethod
+    def create(cls, directory: Path, disk: Disk) -> SigningKey:
+        """Make the vault's key; the caller holds the vault's lock."""
+        secret = os.urandom(32)
+        key = cls(Ed25519PrivateKey.from_private_bytes(secret))
+        disk.replace(directory / PUBLIC, f"{key.public}\n".encode())
+        disk.replace(directory / SECRET, f"{_text(secret)}\n".encode())
+        return key

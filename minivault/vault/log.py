@@ -1,0 +1,287 @@
+"""The chained log: appending records under the lock, whoever else appends, rotates or crashes meanwhile.
+
+`append` gives records their places and hands them to the kernel in one write; `sync` makes what this process wrote
+durable. Everything else about the files follows from looking at them under the lock: a torn tail is isolated, a new
+segment is started, the head others moved is read again. A failed write is taken back, so that it leaves nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from minivault.errors import VaultError
+from minivault.vault.directory import Lock, is_same_file
+from minivault.vault.disk import Disk
+from minivault.vault.record import NO_HASH, Draft, Receipt, draft, seal
+from minivault.vault.segments import (
+    ACTIVE,
+    Segment,
+    Tail,
+    first_record,
+    last_record,
+    read_tail,
+    sealed_name,
+    sealed_segments,
+    segments,
+    summarize,
+)
+
+SEGMENT_AGE_NS = 24 * 3600 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last record of the chain, and the state of the file it ends."""
+
+    seq: int = 0
+    hash: str = NO_HASH
+    size: int = 0
+    first_seq: int = 0
+    """Of the active segment; 0 while it holds no record."""
+    born_ns: int = 0
+    torn: bytes = b""
+    is_unterminated: bool = False
+
+
+class Log:
+    """One process's hold on the log. Not thread-safe: the writer thread or one command uses it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        boot: str,
+        segment_bytes: int = 64 << 20,
+        genesis: Callable[[], dict[str, Any]],
+        disk: Disk | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.directory = directory
+        self.boot = boot
+        self.disk = disk or Disk()
+        self.clock = clock
+        self.num_rotations = 0
+        self._segment_bytes = segment_bytes
+        self._genesis = genesis
+        self._path = directory / ACTIVE
+        self._lock: Lock | None = Lock(directory, self.disk)
+        self._fd: int | None = None
+        self._unsynced: set[int] = set()
+        self._vault_id = ""
+        self.head = Head()
+
+    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """Append records in order, as one write. Raises OSError or VaultError and then has appended nothing."""
+        with self.locked():
+            return self.append_locked(drafts)
+
+    def append_locked(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """`append` for a caller that holds the lock."""
+        head = self.refresh()
+        if self._is_due(head):
+            head = self._rotate(head)
+        opening = self._opening(head)
+        prefix = b"\n" if head.is_unterminated else b""
+        lines, receipts = _chain(head, [*opening, *drafts])
+        self._write(prefix + b"".join(lines), head, receipts)
+        return receipts[len(opening) :]
+
+    def sync(self) -> None:
+        """Make everything this process appended durable. Raises OSError; then nothing unsynced may be believed."""
+        for fd in list(self._unsynced):
+            self.disk.fdatasync(fd)
+            self._unsynced.discard(fd)
+            if fd != self._fd:
+                self.disk.close(fd)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock. Raises OSError when the directory is gone or is another one."""
+        if self._lock is None:
+            self._lock = Lock(self.directory, self.disk)
+        with self._lock.held():
+            yield
+
+    def refresh(self) -> Head:
+        """Look at the file under the lock: the head, wherever others have moved it."""
+        if self._fd is None or not is_same_file(self._path, self._fd):
+            self._attach()
+        fd = self._require_fd()
+        size = os.fstat(fd).st_size
+        if size != self.head.size or self.head.seq == 0:
+            self.head = self._read_head(fd, size)
+        return self.head
+
+    def rewrite(self) -> None:
+        """After a failed sync: copy the active segment to a fresh file and make that durable. Raises OSError.
+
+        The kernel may have marked the lost pages clean, so syncing the old file again would prove nothing.
+        """
+        with self.locked():
+            head = self.refresh()
+            data = self._path.read_bytes()
+            if len(data) != head.size:
+                raise VaultError(f"{ACTIVE} changed while it was copied")
+            self._discard_unsynced()
+            self.disk.replace(self._path, data)
+
+    def reopen(self) -> None:
+        """Forget every descriptor after a fault; the next append opens them again."""
+        self.close()
+        self.head = replace(self.head, size=-1)
+
+    def close(self) -> None:
+        self._discard_unsynced()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _discard_unsynced(self) -> None:
+        for fd in self._unsynced | ({self._fd} if self._fd is not None else set()):
+            self.disk.close(fd)
+        self._unsynced.clear()
+        self._fd = None
+
+    def _attach(self) -> None:
+        if self._fd is not None and self._fd not in self._unsynced:
+            self.disk.close(self._fd)
+        self._fd = None
+        is_new = not self._path.exists()
+        self._fd = self.disk.open(self._path)
+        self.head = replace(self.head, size=-1)
+        if is_new:
+            self.disk.fsync_directory(self.directory)
+
+    def _require_fd(self) -> int:
+        if self._fd is None:
+            raise VaultError("the log is closed")
+        return self._fd
+
+    def _read_head(self, fd: int, size: int) -> Head:
+        tail = read_tail(fd, size)
+        if tail.last is None:
+            return self._head_before(tail, size)
+        first = first_record(Segment(self._path, None)) or tail.last
+        return Head(
+            seq=int(tail.last["seq"]),
+            hash=str(tail.last["hash"]),
+            size=size,
+            first_seq=int(first["seq"]),
+            born_ns=int(first["time_ns"]),
+            torn=tail.torn,
+            is_unterminated=tail.is_unterminated,
+        )
+
+    def _head_before(self, tail: Tail, size: int) -> Head:
+        """The head while the active segment holds no record yet: the end of the sealed one before it."""
+        sealed = sealed_segments(self.directory)
+        last = last_record(sealed[-1]) if sealed else None
+        if sealed and last is None:
+            raise VaultError(f"{sealed[-1].path.name} does not end in a record; run `flask minivault vault verify`")
+        seq, hash_ = (int(last["seq"]), str(last["hash"])) if last else (0, NO_HASH)
+        if self.head.seq > seq:  # the file was taken away while we ran: go on, so that verify shows the gap
+            seq, hash_ = self.head.seq, self.head.hash
+        return Head(seq=seq, hash=hash_, size=size, torn=tail.torn, is_unterminated=tail.is_unterminated)
+
+    def _is_due(self, head: Head) -> bool:
+        if head.torn or head.is_unterminated or not head.first_seq or head.seq == head.first_seq:
+            return False
+        return head.size >= self._segment_bytes or self.clock() - head.born_ns >= SEGMENT_AGE_NS
+
+    def _rotate(self, head: Head) -> Head:
+        fd = self._require_fd()
+        self.disk.fdatasync(fd)
+        self._unsynced.discard(fd)
+        target = self.directory / sealed_name(head.first_seq)
+        if target.exists() or target.with_name(target.name + ".gz").exists():
+            raise VaultError(f"{target.name} is there already; a segment is never replaced")
+        self.disk.rename(self._path, target)
+        self.disk.close(fd)
+        self._fd = None
+        self._fd = self.disk.open(self._path, exclusive=True)
+        self.disk.fsync_directory(self.directory)
+        self.num_rotations += 1
+        self.head = replace(head, size=0, first_seq=0, born_ns=0)
+        return self.head
+
+    def _opening(self, head: Head) -> list[Draft]:
+        """The records that have to stand before anything else: about a torn tail, and at the start of a file."""
+        drafts = []
+        if head.torn:
+            fields = {"torn_bytes": len(head.torn), "sha256": "sha256:" + hashlib.sha256(head.torn).hexdigest()}
+            drafts.append(self.draft("recovered", fields))
+        if head.seq == 0:
+            drafts.append(self.draft("genesis", self._genesis()))
+        elif head.first_seq == 0:
+            drafts.append(self.draft("segment", self._segment_fields(head)))
+        return drafts
+
+    def _segment_fields(self, head: Head) -> dict[str, Any]:
+        sealed = sealed_segments(self.directory)
+        if not sealed:
+            return {"vault": self.vault_id(), "previous": None, "last_seq": head.seq, "last_hash": head.hash}
+        summary = summarize(sealed[-1])
+        return {
+            "vault": self.vault_id(),
+            "previous": summary.name,
+            "lines": summary.lines,
+            "last_seq": head.seq,
+            "last_hash": head.hash,
+            "sha256": summary.sha256,
+        }
+
+    def vault_id(self) -> str:
+        """The id that the genesis record gave, and every `segment` record repeats; empty before there is one."""
+        if not self._vault_id:
+            first = next((first_record(segment) for segment in segments(self.directory)), None) or {}
+            self._vault_id = str(first.get("vault", ""))
+        return self._vault_id
+
+    def draft(self, type_: str, fields: dict[str, Any]) -> Draft:
+        """A record of this process, made now."""
+        return draft(type_, self.clock(), self.boot, fields)
+
+    def _write(self, data: bytes, head: Head, receipts: Sequence[Receipt]) -> None:
+        fd = self._require_fd()
+        self._unsynced.add(fd)
+        try:
+            self.disk.write_all(fd, data)
+        except OSError:
+            self._take_back(fd, head)
+            raise
+        last = receipts[-1] if receipts else Receipt(head.seq, head.hash)
+        self.head = Head(
+            seq=last.seq,
+            hash=last.hash,
+            size=head.size + len(data),
+            first_seq=head.first_seq or receipts[0].seq,
+            born_ns=head.born_ns or self.clock(),
+        )
+
+    def _take_back(self, fd: int, head: Head) -> None:
+        """Undo a partial write while nobody else can have appended; a tail that stays is isolated by the next."""
+        try:
+            self.disk.ftruncate(fd, head.size)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EPERM):
+                raise
+            self.head = replace(self.head, size=-1)
+
+
+def _chain(head: Head, drafts: Sequence[Draft]) -> tuple[list[bytes], list[Receipt]]:
+    lines, receipts = [], []
+    seq, prev = head.seq, head.hash
+    for record in drafts:
+        sealed = seal(record, seq + 1, prev)
+        lines.append(sealed.line)
+        receipts.append(sealed.receipt)
+        seq, prev = sealed.receipt.seq, sealed.receipt.hash
+    return lines, receipts

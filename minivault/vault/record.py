@@ -1,0 +1,145 @@
+"""One record as one line: its fields, their order, what is hashed and what may later be redacted.
+
+A line has a chained part, which nothing may ever change, and a content part, which redaction can remove. The chained
+part commits to the content through a salted digest, so a redacted line still verifies and its content cannot be
+guessed. `CONTENT_KEYS` is that division; the whole format is in docs/vault.md and re-implemented, on purpose, in
+`verify.py`, which imports nothing from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from minivault.errors import VaultError
+
+VERSION = 1
+NO_HASH = "sha256:" + "0" * 64
+CONTENT_KEYS = (
+    "prompt",
+    "response",
+    "request",
+    "rendered_prompt",
+    "prompt_tokens",
+    "completion_tokens",
+    "client",
+    "user_agent",
+)
+UNCHAINED_KEYS = frozenset((*CONTENT_KEYS, "salt", "redacted", "withheld", "hash"))
+_FIRST = ("prompt", "response")
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, ASCII, no NaN."""
+    return _canonical(value).encode("ascii")
+
+
+def compact(value: Any) -> bytes:
+    """JSON in the order given, as a line's own bytes are: no spaces, ASCII, no NaN."""
+    return _compact(value).encode("ascii")
+
+
+def digest(data: bytes) -> str:
+    """`sha256:` and 64 hex digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def timestamp(time_ns: int) -> str:
+    """RFC 3339 in UTC with nine digits of a second."""
+    seconds, fraction = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+
+
+def new_id(time_ns: int | None = None) -> str:
+    """A UUID version 7 (RFC 9562 §5.7) whose text sorts by time, finer than a millisecond."""
+    milliseconds, rest = divmod(time.time_ns() if time_ns is None else time_ns, 10**6)
+    fraction = rest * 4096 // 10**6
+    tail = int.from_bytes(os.urandom(8), "big") >> 2
+    return str(uuid.UUID(int=(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | tail))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a record stands in the log. Under `async` it is returned before that is known: seq 0, hash empty."""
+
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record that has no place in the chain yet: `fields` in the order of its line, content committed to."""
+
+    type: str
+    fields: Mapping[str, Any]
+
+
+def draft(type_: str, time_ns: int, boot: str, fields: Mapping[str, Any], *, id_: str | None = None) -> Draft:
+    """Arrange a record's fields and commit to its content. Raises VaultError for a value JSON cannot hold."""
+    content = {key: fields[key] for key in CONTENT_KEYS if key in fields}
+    ordered: dict[str, Any] = {"timestamp": timestamp(time_ns)}
+    ordered |= {key: content[key] for key in _FIRST if key in content}
+    ordered["id"] = id_ or new_id(time_ns)
+    ordered |= {key: value for key, value in fields.items() if key not in content}
+    ordered |= {key: value for key, value in content.items() if key not in ordered}
+    ordered |= {"time_ns": time_ns, "boot": boot}
+    try:
+        ordered |= _commitment(content)
+        canonical(ordered)
+    except (TypeError, ValueError) as error:
+        raise VaultError(f"a {type_} record cannot be written as JSON: {error}") from None
+    return Draft(type_, ordered)
+
+
+def _commitment(content: Mapping[str, Any]) -> dict[str, str]:
+    if not content:
+        return {}
+    salt = os.urandom(16)
+    return {"salt": salt.hex(), "content_sha256": digest(salt + canonical(content))}
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record in its place: the bytes of its line, newline included."""
+
+    receipt: Receipt
+    line: bytes
+
+
+def seal(record: Draft, seq: int, prev: str) -> Sealed:
+    """Give a record its place after the line whose hash is `prev`."""
+    fields = {"type": record.type, "v": VERSION, "seq": seq, **record.fields, "prev": prev}
+    fields["hash"] = chain_hash(fields)
+    return Sealed(Receipt(seq, fields["hash"]), compact(fields) + b"\n")
+
+
+def chain_hash(fields: Mapping[str, Any]) -> str:
+    """The `hash` a line must carry: SHA-256 over the canonical JSON of its chained part."""
+    return digest(canonical({key: value for key, value in fields.items() if key not in UNCHAINED_KEYS}))
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line, or None where there is none (a fragment left by a crash)."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def is_sound(fields: Mapping[str, Any]) -> bool:
+    """Whether a parsed line carries the hash of its own chained part."""
+    try:
+        return isinstance(fields.get("seq"), int) and fields.get("hash") == chain_hash(fields)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,152 @@
+"""The front door: one `Vault` per process, opened after the fork, closed before the end.
+
+A request `begin`s an entry, waits for it to be durable before the first byte leaves, marks its progress, and `finish`es
+it before the final line leaves. Nothing here depends on HTTP or on the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivault.vault.directory import ensure_directory
+from minivault.vault.disk import Disk
+from minivault.vault.entry import Entry, Opening, opening_fields
+from minivault.vault.journal import Journal
+from minivault.vault.key import SigningKey
+from minivault.vault.log import Log
+from minivault.vault.record import Draft, Receipt
+from minivault.vault.writer import Sync, Work, Writer
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class VaultStatus:
+    """Where the log stands and whether it can be written; `reason` says why not."""
+
+    seq: int
+    head: str
+    bytes_free: int
+    writable: bool
+    reason: str = ""
+
+
+def boot_name(pid: int | None = None) -> str:
+    """Which process of which boot: eight digits of the kernel's boot id and the process id."""
+    try:
+        boot_id = _BOOT_ID.read_text("ascii")[:8]
+    except OSError:
+        boot_id = uuid.uuid4().hex[:8]
+    return f"{boot_id}-{os.getpid() if pid is None else pid}"
+
+
+def open_log(
+    directory: Path,
+    *,
+    segment_bytes: int = 64 << 20,
+    boot: str | None = None,
+    clock: Callable[[], int] = time.time_ns,
+    disk: Disk | None = None,
+) -> Log:
+    """The log of a directory, which is created or checked. Raises VaultError or OSError."""
+    ensure_directory(directory)
+    disk = disk or Disk()
+
+    def genesis() -> dict[str, Any]:
+        key = SigningKey.load(directory) or SigningKey.create(directory, disk)
+        return {"vault": str(uuid.uuid4()), "public_key": key.public}
+
+    name = boot or boot_name()
+    return Log(directory, boot=name, segment_bytes=segment_bytes, genesis=genesis, disk=disk, clock=clock)
+
+
+class Vault:
+    """A process's way into the vault. Every method may be called from any thread."""
+
+    def __init__(self, directory: Path, log: Log, journal: Journal, writer: Writer, sync: Sync) -> None:
+        self.directory = directory
+        self._log = log
+        self._journal = journal
+        self._writer = writer
+        self._sync = sync
+        self._pid = os.getpid()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        sync: Sync = "synced",
+        segment_bytes: int = 64 << 20,
+        start: Mapping[str, Any] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
+    ) -> Vault:
+        """Open the vault of `directory` for this process; call it after the fork.
+
+        Raises VaultError where the directory can never hold a vault. One that merely cannot be written now is opened;
+        `status` then says why it refuses, and it starts to accept by itself.
+        """
+        disk = disk or Disk()
+        log = open_log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
+        journal = Journal(directory, log.boot, disk)
+        writer = Writer(log, journal, sync=sync)
+        writer.start([Work(draft=log.draft("start", {"sync": sync, "pid": os.getpid(), **(start or {})}))])
+        return cls(directory, log, journal, writer, sync)
+
+    def begin(self, opening: Opening) -> Entry:
+        """Accept an interaction; returns at once, `Entry.wait` says when its request is safe."""
+        fields = opening_fields(opening, self._log.boot)
+        work = Work(entry=opening.id, opening=fields)
+        if self._sync == "async":
+            self._queue(work)
+            work = Work(done=_settled())
+        else:
+            self._queue(work)
+        return Entry(fields, work.done, self._close_entry, self._journal, self._log.boot)
+
+    def append_event(self, type_: str, fields: Mapping[str, Any]) -> Receipt:
+        """Record something that is not an interaction (`read`, `auth_failed` …). Raises VaultUnavailable."""
+        work = Work(draft=self._log.draft(type_, dict(fields)))
+        self._queue(work)
+        return Receipt(0, "") if self._sync == "async" else work.done.result()
+
+    def status(self) -> VaultStatus:
+        fault, head = self._writer.fault, self._log.head
+        try:
+            disk = os.statvfs(self.directory)
+            bytes_free = disk.f_bavail * disk.f_frsize
+        except OSError:
+            bytes_free = 0
+        return VaultStatus(head.seq, head.hash, bytes_free, fault is None, fault.reason if fault else "")
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Record the stop, commit what is queued and let go of the files. Entries left open stay in the journal."""
+        self._writer.submit(Work(draft=self._log.draft("stop", {"pid": os.getpid()})))
+        if self._writer.stop(timeout_s):
+            self._journal.close()
+            self._log.close()
+
+    def _close_entry(self, id_: str, draft: Draft) -> Work:
+        work = Work(entry=id_, draft=draft)
+        self._queue(work)
+        if self._sync == "async":
+            return Work(done=_settled())
+        return work
+
+    def _queue(self, work: Work) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("a vault is opened after the fork: this one belongs to another process")
+        self._writer.submit(work)
+
+
+def _settled() -> Any:
+    work = Work()
+    work.done.set_result(Receipt(0, ""))
+    return work.done
