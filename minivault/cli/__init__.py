@@ -1,0 +1,81 @@
+"""The command line: thin commands that parse, call and print.
+
+The same group is `flask minivault …` and the console script `minivault`. A command's module is imported only when that
+command runs, so a light command never pays for a heavy one and a broken module breaks nobody else. No command imports
+torch unless it loads a model itself. stdout carries the answer, stderr everything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any, NamedTuple
+
+import click
+
+from minivault import __version__
+from minivault.cli.exits import EXIT_CODES_HELP, exits_with_code
+
+
+class Entry(NamedTuple):
+    """Where a command lives and its one-line help, known without importing it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "ask": Entry("ask", "Ask one question; the answer streams to the terminal."),
+    "chat": Entry("chat", "Hold a conversation in the terminal."),
+    "generate": Entry("generate", "Print one whole reply."),
+    "stream": Entry("generate", "Print one reply as it comes, as NDJSON lines."),
+    "health": Entry("health", "Show how the server is, and whether it is ready."),
+    "benchmark": Entry("benchmark", "Measure the server under concurrent requests."),
+    "models": Entry("models", "List, fetch, show and remove models."),
+    "vault": Entry("vault", "Read, check and maintain the log of every answer."),
+    "replay": Entry("replay", "Run recorded answers again and compare."),
+    "keys": Entry("keys", "Make, list and revoke access keys."),
+    "config": Entry("config", "Show every setting, its value and where it came from."),
+    "serve": Entry("serve", "Serve the model over HTTP with gunicorn."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports each on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [name for name, entry in COMMANDS.items() if importlib.util.find_spec(_module(entry)) is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        entry = COMMANDS.get(cmd_name)
+        if entry is None or importlib.util.find_spec(_module(entry)) is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(_module(entry)), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with exits_with_code(ctx):
+            return super().invoke(ctx)
+
+
+def _module(entry: Entry) -> str:
+    return f"{__name__}.{entry.module}"
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EXIT_CODES_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="minivault")
+def minivault() -> None:
+    """Ask, serve and measure a private language model that keeps a record of every answer."""
+
+
+def main() -> None:
+    """The console script."""
+    minivault(prog_name="minivault")

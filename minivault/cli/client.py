@@ -1,0 +1,176 @@
+"""A MiniVault server over HTTP, spoken to in its native dialect (NDJSON).
+
+Guarantees: every failure is one of our errors with a sentence a person can act on; an answer is whole or an error;
+leaving a stream early closes the connection, which is how the server learns to stop. Requests to this machine ignore
+proxy variables, redirects are never followed, so prompts and keys go nowhere but to the address given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from minivault import __version__
+from minivault.cli.address import Address
+from minivault.cli.replies import LineParser, error_from_reply, parse_object
+from minivault.errors import ConfigError, MiniVaultError, ServerError, Unavailable, Unreachable, VaultUnavailable
+
+CONNECT_TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 2.0
+GENERATE = "/generate"
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """One server. `read_timeout_s` bounds the silence between two pieces; `wait_s` is how long a 503 is tried again."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        api_key: str = "",
+        read_timeout_s: float = 330.0,
+        wait_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.address = address
+        self._wait_s, self._clock, self._sleep = wait_s, clock, sleep
+        self._http = httpx.Client(
+            base_url=address.base_url,
+            transport=httpx.HTTPTransport(uds=address.socket) if address.socket else None,
+            trust_env=not address.is_loopback,
+            headers=request_headers(api_key),
+            timeout=timeouts(read_timeout_s),
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        """The server's /health object."""
+        return self._retrying(lambda: self._get("/health"))
+
+    def ready(self) -> dict[str, Any]:
+        """The server's /ready object; raises Unavailable while it is not ready."""
+        return self._retrying(lambda: self._get("/ready"))
+
+    def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One whole reply to the request `body` (wire.md §1)."""
+        return self._retrying(lambda: self._post(body))
+
+    def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """The lines of one streamed reply; the last one has `done`. Closing the iterator stops the generation."""
+        response = self._retrying(lambda: self._open(body))
+        try:
+            yield from self._lines(response)
+        finally:
+            response.close()
+
+    def _get(self, path: str) -> dict[str, Any]:
+        with connecting(self.address):
+            response = self._http.get(path, timeout=timeouts(PROBE_TIMEOUT_S))
+        return self._object(response)
+
+    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        with connecting(self.address):
+            response = self._http.post(GENERATE, json={**body, "stream": False})
+        return self._object(response)
+
+    def _open(self, body: dict[str, Any]) -> httpx.Response:
+        request = self._http.build_request("POST", GENERATE, json={**body, "stream": True})
+        with connecting(self.address):
+            response = self._http.send(request, stream=True)
+            if response.status_code == httpx.codes.OK:
+                return response
+            try:
+                raise error_from_reply(response.status_code, response.headers, response.read())
+            finally:
+                response.close()
+
+    def _lines(self, response: httpx.Response) -> Iterator[dict[str, Any]]:
+        parser = LineParser()
+        with reading():
+            for data in response.iter_bytes():
+                yield from parser.feed(data)
+        parser.close()
+
+    def _object(self, response: httpx.Response) -> dict[str, Any]:
+        if response.status_code != httpx.codes.OK:
+            raise error_from_reply(response.status_code, response.headers, response.content)
+        return parse_object(response.content)
+
+    def _retrying(self, call: Callable[[], Result]) -> Result:
+        end = self._clock() + self._wait_s
+        while True:
+            try:
+                return call()
+            except (Unavailable, Unreachable) as error:
+                pause = float(getattr(error, "retry_after_s", 1))
+                if isinstance(error, VaultUnavailable) or self._clock() + pause > end:
+                    raise
+            self._sleep(pause)
+
+
+def request_headers(api_key: str) -> dict[str, str]:
+    """The headers of every request; raises ConfigError for a key that no header can carry."""
+    headers = {"User-Agent": f"minivault-cli/{__version__}", "Accept": "application/x-ndjson, application/json"}
+    if not api_key:
+        return headers
+    if not api_key.isascii() or not api_key.isprintable():
+        raise ConfigError("MINIVAULT_API_KEY holds characters that no key has", field="MINIVAULT_API_KEY")
+    return {**headers, "Authorization": f"Bearer {api_key}"}
+
+
+def timeouts(read_timeout_s: float) -> httpx.Timeout:
+    """Timeouts in seconds: short to connect, `read_timeout_s` for a silent server."""
+    return httpx.Timeout(read_timeout_s, connect=min(CONNECT_TIMEOUT_S, read_timeout_s), pool=None)
+
+
+@contextmanager
+def connecting(address: Address) -> Iterator[None]:
+    """Turn httpx's errors before the first byte into ours."""
+    try:
+        yield
+    except httpx.ReadTimeout:
+        raise Unreachable(f"{address} took the request but sent nothing back in time") from None
+    except httpx.TimeoutException:
+        raise Unreachable(f"{address} does not answer: timed out") from None
+    except httpx.RemoteProtocolError as error:
+        raise ServerError(f"{address} broke off its reply: {error}") from None
+    except httpx.TransportError as error:
+        raise Unreachable(f"no server answers at {address}: {_reason(error)}") from None
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{address} is no server address: {error}", field="url") from None
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn httpx's errors inside a body into ours."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ServerError(f"the answer was cut: {_reason(error)}") from None
+    except httpx.DecodingError as error:
+        raise ServerError(f"the server's reply cannot be decoded: {error}") from None
+
+
+def is_minivault(client: Client) -> bool:
+    """True when a MiniVault server answers there."""
+    try:
+        return "status" in client.health()
+    except MiniVaultError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text.split("] ", 1)[1] if text.startswith("[Errno ") and "] " in text else text

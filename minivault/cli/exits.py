@@ -1,0 +1,84 @@
+"""How a command ends: one mapping from errors to exit codes, and one line on stderr.
+
+Scripts rely on the codes, so they are part of the help text. Nothing else in the command line turns an exception into
+an exit.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from minivault.cli.terminal import one_line
+from minivault.errors import (
+    ConfigError,
+    MiniVaultError,
+    Unavailable,
+    Unreachable,
+    VaultError,
+    VaultUnavailable,
+)
+
+OK = 0
+FAILED = 1
+USAGE = 2
+UNAVAILABLE = 3
+REFUSED = 4
+VAULT = 5
+INTERRUPTED = 130
+READER_CLOSED = 141
+
+EXIT_CODES = {
+    OK: "done; the answer is whole",
+    FAILED: "the generation failed or was cut, or anything not listed here",
+    USAGE: "wrong usage, or a MINIVAULT_* setting that does not fit",
+    UNAVAILABLE: "no server answers, or it is loading, overloaded or stopping",
+    REFUSED: "the request was refused: bad value, key, quota or model name",
+    VAULT: "the answer could not be recorded, or the vault is unusable",
+    INTERRUPTED: "stopped by Ctrl-C",
+    READER_CLOSED: "the reader of stdout went away",
+}
+EXIT_CODES_HELP = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+def exit_code(error: MiniVaultError) -> int:
+    """The exit code of an error of our tree."""
+    if isinstance(error, ConfigError):
+        return USAGE
+    if isinstance(error, (VaultUnavailable, VaultError)):
+        return VAULT
+    if isinstance(error, (Unavailable, Unreachable)):
+        return UNAVAILABLE
+    return REFUSED if 400 <= error.status < 500 else FAILED
+
+
+@contextmanager
+def exits_with_code(ctx: click.Context) -> Iterator[None]:
+    """End the command with the documented code when its body raises; usage errors stay click's own."""
+    try:
+        yield
+        sys.stdout.flush()
+    except MiniVaultError as error:
+        click.echo(f"Error: {one_line(error.message)}", err=True)
+        ctx.exit(exit_code(error))
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+        ctx.exit(INTERRUPTED)
+    except BrokenPipeError:
+        _discard_stdout()
+        ctx.exit(READER_CLOSED)
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush has nowhere to fail."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

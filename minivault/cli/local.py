@@ -1,0 +1,100 @@
+"""Answers from a model loaded into this process, in the same shape as a server's and in the same vault.
+
+A thread of its own reads each interaction to its end. Ctrl-C is raised in the main thread only, so it can end the
+waiting and cancel the answer but never tear the interaction apart before its record is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from minivault import __version__
+from minivault.errors import MiniVaultError
+from minivault.interaction import Interaction, Interactions, Origin, next_id
+from minivault.types import Delta, Event, Failed, Finished
+from minivault.wire import native
+
+
+class LocalSource:
+    """Requests run here through `interactions`; `api` is what the records call this command (`cli.ask`, …)."""
+
+    def __init__(self, interactions: Interactions, api: str) -> None:
+        self._interactions = interactions
+        self._api = api
+
+    def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One whole reply to the native request `body`."""
+        interaction = self._start({**body, "stream": False})
+        pieces: list[str] = []
+        for event in _events(interaction):
+            if isinstance(event, Delta):
+                pieces.append(event.text)
+            if isinstance(event, Finished):
+                return {"response": "".join(pieces), **_summary(interaction, event)}
+        raise AssertionError("an interaction ends in Finished or Failed")
+
+    def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """The lines of one streamed reply; the last one has `done`. Closing the iterator stops the generation."""
+        interaction = self._start({**body, "stream": True})
+        index = 0
+        for event in _events(interaction):
+            if isinstance(event, Delta) and event.text:
+                yield {"token": event.text, "index": index}
+                index += 1
+            if isinstance(event, Finished):
+                yield {"done": True, **_summary(interaction, event)}
+
+    def _start(self, body: dict[str, Any]) -> Interaction:
+        request = native.decode(body)
+        origin = Origin(
+            id=next_id(),
+            api=self._api,
+            body=json.dumps(body, ensure_ascii=False),
+            client="local",
+            user_agent=f"minivault-cli/{__version__}",
+        )
+        return self._interactions.start(request, origin)
+
+
+def _events(interaction: Interaction) -> Iterator[Event]:
+    """The interaction's events; raises the error of a failed one. However it ends, the record is kept first."""
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(interaction, events), name="minivault-answer")
+    reader.start()
+    try:
+        while True:
+            event = events.get()
+            if isinstance(event, Failed):
+                raise event.error
+            yield event
+            if isinstance(event, Finished):
+                return
+    finally:
+        interaction.cancel()
+        reader.join()
+
+
+def _read(interaction: Interaction, events: queue.SimpleQueue[Event]) -> None:
+    try:
+        for event in interaction.events():
+            events.put(event)
+    except MiniVaultError as error:
+        events.put(Failed(error))
+    finally:
+        interaction.close()
+
+
+def _summary(interaction: Interaction, finished: Finished) -> dict[str, Any]:
+    return native.summary(
+        id=interaction.id,
+        model=interaction.model,
+        fingerprint=interaction.fingerprint,
+        seed=interaction.seed,
+        finished=finished,
+        generated_at_ns=time.time_ns(),
+    )

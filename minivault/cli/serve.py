@@ -1,0 +1,30 @@
+"""`serve`: the server, started the way the project means it to be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import minivault
+from minivault.cli.source import current_settings
+from minivault.errors import ConfigError
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Only check the settings and gunicorn's configuration.")
+def serve(check: bool) -> None:
+    """Serve the model over HTTP with gunicorn.
+
+    The same as `gunicorn wsgi:app` in the project's directory. Everything is set by MINIVAULT_* variables: see
+    `minivault config`. Ctrl-C or SIGTERM stops it after running answers have ended.
+    """
+    current_settings()
+    root = Path(minivault.__file__).resolve().parent.parent
+    configuration = root / "gunicorn.conf.py"
+    if not configuration.is_file():
+        raise ConfigError(f"{configuration} is missing: `serve` needs a checkout of the project")
+    command = [sys.executable, "-m", "gunicorn", "--config", str(configuration), "--pythonpath", str(root)]
+    os.execv(sys.executable, [*command, *(["--check-config"] if check else []), "wsgi:app"])

@@ -1,0 +1,110 @@
+"""Where a command's answers come from: a running server if there is one, else a model loaded here.
+
+An address that was asked for (`--url` or MINIVAULT_URL) is the only one tried. Otherwise the server's own bind address
+is tried, and when no MiniVault answers there the model is loaded into this process, saying so on stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from minivault.cli.address import Address, bound_address, parse_address
+from minivault.cli.terminal import note
+from minivault.config import Settings, load_settings
+from minivault.errors import ConfigError, Unreachable
+
+if TYPE_CHECKING:
+    from minivault.cli.client import Client
+
+
+class Source(Protocol):
+    """Who answers. Requests and replies are the native dialect's objects (wire.md §1)."""
+
+    def generate(self, body: dict[str, Any]) -> dict[str, Any]: ...
+
+    def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the user said about where to ask: `url` or None, `is_local`, and seconds to wait for a busy server."""
+
+    url: str | None = None
+    is_local: bool = False
+    wait_s: float = 0.0
+
+
+def current_settings() -> Settings:
+    """The settings that the group was called with (tests), else those of the environment."""
+    return click.get_current_context().find_object(Settings) or load_settings()
+
+
+@contextmanager
+def open_source(settings: Settings, target: Target, api: str) -> Iterator[Source]:
+    """The source of answers for one command; `api` names the command in records made here."""
+    if target.url and target.is_local:
+        raise click.UsageError("--url and --local exclude each other.")
+    client = None if target.is_local else find_server(settings, target)
+    if client is not None:
+        with client:
+            yield client
+        return
+    note(f"No server{_at(settings)}: loading {settings.model} into this process.")
+    with _local_source(settings, api) as source:
+        yield source
+
+
+@contextmanager
+def open_client(settings: Settings, target: Target) -> Iterator[Client]:
+    """A client for a command that needs a server; raises Unreachable when there is none."""
+    client = find_server(settings, target)
+    if client is None:
+        raise Unreachable(f"no server answers{_at(settings)}; start one with `make serve` or name it with --url")
+    with client:
+        yield client
+
+
+def find_server(settings: Settings, target: Target) -> Client | None:
+    """A client for the server that was asked for, or for the one that answers at the bind address."""
+    asked = target.url or settings.url
+    if asked:
+        return _client(settings, _parse(asked, "--url" if target.url else "MINIVAULT_URL"), target.wait_s)
+    from minivault.cli.client import is_minivault
+
+    address = bound_address(settings.bind)
+    if address is None:
+        return None
+    with _client(settings, address, 0.0) as probe:
+        return _client(settings, address, target.wait_s) if is_minivault(probe) else None
+
+
+def _client(settings: Settings, address: Address, wait_s: float) -> Client:
+    from minivault.cli.client import Client
+
+    return Client(address, api_key=settings.api_key, read_timeout_s=settings.deadline_s + 30, wait_s=wait_s)
+
+
+def _parse(text: str, origin: str) -> Address:
+    try:
+        return parse_address(text)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error.message}", field=origin) from None
+
+
+@contextmanager
+def _local_source(settings: Settings, api: str) -> Iterator[Source]:
+    from minivault.cli.local import LocalSource
+    from minivault.interaction import open_local
+
+    with open_local(settings) as interactions:
+        yield LocalSource(interactions, api)
+
+
+def _at(settings: Settings) -> str:
+    address = bound_address(settings.bind)
+    return f" at {address}" if address else ""
