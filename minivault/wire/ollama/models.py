@@ -1,0 +1,110 @@
+"""What `/api/tags`, `/api/show`, `/api/ps` and `/api/version` say about the one model that is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivault.types import ModelInfo, Tokenizer
+from minivault.wire.names import tagged
+from minivault.wire.native import rfc3339
+
+OLLAMA_VERSION = "0.32.1"
+"""The version of the API we speak: editors refuse old ones, so this is Ollama's number and not ours."""
+
+FOR_EVER = "2262-01-01T00:00:00Z"
+"""The model is never unloaded. A date every client can parse, also in signed 64-bit nanoseconds."""
+
+RUNNING = "Ollama is running"
+"""What `GET /` must answer to a client that checks who is there."""
+
+NOT_MANAGED_HERE = "models are managed on the server's command line (`minivault pull`), not over the network"
+
+PARAMETER_UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "BF16": 32}
+"""`general.file_type` of the GGUF format."""
+
+
+def encode_tags(info: ModelInfo, capabilities: list[str]) -> dict[str, Any]:
+    return {"models": [_identity(info) | {"modified_at": rfc3339(info.modified_ns), "capabilities": capabilities}]}
+
+
+def encode_ps(info: ModelInfo, *, on_gpu: bool) -> dict[str, Any]:
+    memory = {"expires_at": FOR_EVER, "size_vram": info.size_bytes if on_gpu else 0, "context_length": info.context}
+    return {"models": [_identity(info) | memory]}
+
+
+def encode_version() -> dict[str, Any]:
+    return {"version": OLLAMA_VERSION}
+
+
+def encode_status() -> dict[str, Any]:
+    return {"cloud": {"disabled": True, "source": "config"}}
+
+
+def encode_show(info: ModelInfo, capabilities: list[str], basename: str | None = None) -> dict[str, Any]:
+    """The reply of `/api/show`; `basename` is the requested name where the client wants it echoed."""
+    return {
+        "license": info.license,
+        "modelfile": f"# served by MiniVault\nFROM {info.name}\n",
+        "parameters": f"{'num_ctx':<30}{info.context}",
+        "template": info.chat_template,
+        "details": details(info),
+        "model_info": _model_info(info, basename or info.name),
+        "capabilities": capabilities,
+        "modified_at": rfc3339(info.modified_ns),
+    }
+
+
+def capabilities(tokenizer: Tokenizer) -> list[str]:
+    """What the served model can do, in Ollama's words."""
+    return ["completion", "embedding"] + (["tools"] if tokenizer.has_tool_template else [])
+
+
+def details(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "parent_model": "",
+        "format": "gguf" if info.quantization.upper().startswith("Q") else "safetensors",
+        "family": info.architecture,
+        "families": [info.architecture],
+        "parameter_size": parameter_size(info.num_parameters),
+        "quantization_level": info.quantization,
+        "context_length": info.context,
+        "embedding_length": info.embedding_length,
+    }
+
+
+def parameter_size(num_parameters: int) -> str:
+    """`124M`, `7.6B`: one decimal below ten billion, none from there and below a billion."""
+    for size, unit in PARAMETER_UNITS:
+        if num_parameters >= size:
+            value = num_parameters / size
+            return f"{value:.1f}{unit}" if unit == "B" and value < 10 else f"{value:.0f}{unit}"
+    return str(num_parameters)
+
+
+def _identity(info: ModelInfo) -> dict[str, Any]:
+    name = tagged(info.name)
+    return {
+        "name": name,
+        "model": name,
+        "size": info.size_bytes,
+        "digest": info.weights_digest.removeprefix("sha256:"),
+        "details": details(info),
+    }
+
+
+def _model_info(info: ModelInfo, basename: str) -> dict[str, Any]:
+    """`tokenizer.ggml.tokens` and its like are longer than Ollama's preview and would be emptied: left out."""
+    arch = info.architecture
+    return {
+        "general.architecture": arch,
+        "general.basename": basename,
+        "general.parameter_count": info.num_parameters,
+        "general.file_type": FILE_TYPES.get(info.quantization.upper(), 0),
+        "general.license": info.license,
+        f"{arch}.context_length": info.context,
+        f"{arch}.embedding_length": info.embedding_length,
+        f"{arch}.block_count": info.num_layers,
+        f"{arch}.attention.head_count": info.num_heads,
+        "tokenizer.ggml.model": "gpt2",
+    }

@@ -1,0 +1,163 @@
+"""`POST /v1/chat/completions`: requests, whole replies and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from minivault.errors import BadRequest
+from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
+from minivault.wire.answer import Answer
+from minivault.wire.logprobs import TokenBytes, encode_logprobs
+from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
+from minivault.wire.openai.fields import ResponseFormat, Sampled
+from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call, offered_tools
+from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
+from minivault.wire.validation import validated
+
+PREFIX = "chatcmpl"
+EXAMPLES: list[JsonValue] = [
+    {"model": "smollm2-135m", "messages": [{"role": "user", "content": "Why is the sky blue?"}], "seed": 7},
+    {
+        "model": "smollm2-135m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
+        "max_completion_tokens": 64,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
+]
+
+
+class ChatBody(Sampled):
+    """The body of `/v1/chat/completions`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1, description="absent = what the context leaves")
+    max_tokens: int | None = Field(None, ge=1, description="the older name of `max_completion_tokens`")
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: list[ToolBody] = Field(default_factory=list, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: dict[str, str] | None = Field(None, description="kept in the vault with the body")
+    modalities: list[Literal["text"]] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    store: bool | None = Field(None, description="no effect: every answer is kept in the vault")
+    reasoning_effort: Literal["none"] | None = None
+    prompt_cache_key: str | None = Field(None, description="no effect: prompts are matched by content")
+    safety_identifier: str | None = None
+
+    @property
+    def has_tools(self) -> bool:
+        return bool(self.tools) and self.tool_choice != "none"
+
+    def ensure_possible(self) -> None:
+        """Refuse what contradicts itself. Raises BadRequest naming the field."""
+        if self.top_logprobs is not None and not self.logprobs:
+            raise BadRequest("top_logprobs needs logprobs: true", field="top_logprobs")
+
+    def generations(self, context: int) -> list[GenerationRequest]:
+        """One request a choice; `context` bounds an answer that has no limit of its own."""
+        limit = min(self.max_completion_tokens or self.max_tokens or context, context)
+        logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        grammar = self.response_format.grammar if self.response_format else None
+        tools = offered_tools([tool.model_dump(exclude_none=True) for tool in self.tools], self.tool_choice)
+        messages = tuple(message.message() for message in self.messages)
+        return [
+            GenerationRequest(
+                messages=messages,
+                tools=tools,
+                stream=self.stream,
+                params=self.sampling(choice, limit, logprobs, grammar),
+            )
+            for choice in range(self.n)
+        ]
+
+
+def decode_chat(data: dict[str, Any]) -> ChatBody:
+    return validated(ChatBody, data)
+
+
+class ChatReply:
+    """Encodes one request's choices, whole or as chunks."""
+
+    def __init__(self, envelope: Envelope, body: ChatBody, token_bytes: TokenBytes) -> None:
+        self._id = envelope.id
+        self._head = envelope.head("chat.completion", PREFIX)
+        self._has_usage = body.has_usage_chunk
+        self._chunk_head = envelope.head("chat.completion.chunk", PREFIX) | ({"usage": None} if self._has_usage else {})
+        self._token_bytes = token_bytes
+        self._readers = [ToolCallReader() for _ in range(body.n)] if body.has_tools else []
+        self._num_calls = [0] * body.n
+        self._usages: list[Usage] = []
+
+    def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
+        """The chunks of choice `index` for one event."""
+        if isinstance(event, Delta):
+            text, calls = self._readers[index].feed(event.text) if self._readers else (event.text, [])
+            return self._content(index, text, calls, event.logprobs)
+        if isinstance(event, Finished):
+            text, calls = self._readers[index].finish() if self._readers else ("", [])
+            self._usages.append(event.usage)
+            last = self._content(index, text, calls, ())
+            return [*last, self._chunk(index, {}, (), _reason(event, self._num_calls[index]))]
+        if isinstance(event, Failed):
+            return [encode_error(event.error)]
+        return [self._chunk(index, {"role": "assistant", "content": ""}, ())]
+
+    def end(self) -> list[dict[str, Any]]:
+        """What follows the last choice."""
+        return [self._chunk_head | {"choices": [], "usage": encode_usage(self._usages)}] if self._has_usage else []
+
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The one object of a reply that is not streamed."""
+        choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
+        return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        text, calls = read_tool_calls(answer.text) if self._readers else (answer.text, [])
+        message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+        if calls:
+            message["tool_calls"] = self._encode_calls(index, calls)
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": self._logprobs(answer.logprobs),
+            "finish_reason": _reason(answer.finished, len(calls)),
+        }
+
+    def _content(
+        self, index: int, text: str, calls: Sequence[ToolCall], logprobs: Sequence[TokenLogprob]
+    ) -> list[dict[str, Any]]:
+        chunks = [self._chunk(index, {"content": text}, logprobs)] if text or logprobs else []
+        first = self._num_calls[index]
+        for number, call in enumerate(self._encode_calls(index, calls), start=first):
+            chunks.append(self._chunk(index, {"tool_calls": [{"index": number} | call]}, ()))
+        return chunks
+
+    def _encode_calls(self, index: int, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+        """Calls with ids that are unique within the reply."""
+        first = self._num_calls[index]
+        self._num_calls[index] += len(calls)
+        return [
+            encode_tool_call(call, f"call_{self._id}_{index}_{number}")
+            for number, call in enumerate(calls, start=first)
+        ]
+
+    def _chunk(
+        self, index: int, delta: dict[str, Any], logprobs: Sequence[TokenLogprob], reason: str | None = None
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
+        return self._chunk_head | {"choices": [choice]}
+
+    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        return {"content": encode_logprobs(logprobs, self._token_bytes), "refusal": None} if logprobs else None
+
+
+def _reason(finished: Finished, num_calls: int) -> str:
+    return "tool_calls" if num_calls and finished.reason == "stop" else finish_reason(finished.reason)

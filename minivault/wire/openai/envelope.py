@@ -1,0 +1,75 @@
+"""What every OpenAI reply carries around its content: identity, usage, finish reasons, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minivault.errors import MiniVaultError
+from minivault.types import FinishReason, Usage
+
+SERVER_FAULT = 500
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_exceeded"}
+CODES = {
+    "unauthorized": "invalid_api_key",
+    "unsupported": "unsupported_parameter",
+    "quota_exceeded": "rate_limit_exceeded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One reply's identity: the same on every chunk. `created_s` is in seconds since 1970."""
+
+    id: str
+    model: str
+    fingerprint: str
+    created_s: int
+
+    def head(self, kind: str, prefix: str = "cmpl") -> dict[str, Any]:
+        """The members every object of this reply opens with."""
+        return {
+            "id": f"{prefix}-{self.id}",
+            "object": kind,
+            "created": self.created_s,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
+
+
+def finish_reason(reason: FinishReason) -> str:
+    """OpenAI knows two ends of plain text: it stopped by itself, or it was cut."""
+    return "stop" if reason == "stop" else "length"
+
+
+def encode_usage(usages: Sequence[Usage]) -> dict[str, Any]:
+    """Tokens of all choices together; a prompt that several choices share counts once a choice."""
+    prompt = sum(usage.prompt_tokens for usage in usages)
+    completion = sum(usage.completion_tokens for usage in usages)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in usages)},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+
+
+def encode_error(error: Exception) -> dict[str, Any]:
+    """The body of every error, and the event of a stream that broke: all four keys, always."""
+    if not isinstance(error, MiniVaultError):
+        return {"error": {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}}
+    kind = "server_error" if error.status >= SERVER_FAULT else TYPES.get(error.status, "invalid_request_error")
+    code = CODES.get(error.code, error.code)
+    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": code}}
+
+
+def encode_models(name: str, created_s: int) -> dict[str, Any]:
+    """The reply of `GET /v1/models`."""
+    return {"object": "list", "data": [encode_model(name, created_s)]}
+
+
+def encode_model(name: str, created_s: int) -> dict[str, Any]:
+    """The reply of `GET /v1/models/{id}`."""
+    return {"id": name, "object": "model", "created": created_s, "owned_by": "minivault"}

@@ -1,0 +1,123 @@
+"""Fields that several OpenAI requests share, with OpenAI's ranges and defaults."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from minivault.errors import BadRequest
+from minivault.types import SamplingParams
+
+MAX_CHOICES = 8
+MAX_STOPS = 4
+MAX_STOP_CHARS = 256
+MAX_LOGIT_BIASES = 1024
+SEED_SPACE = 2**63
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Stop = str | list[str]
+
+
+class Strict(BaseModel):
+    """A body in which every member must be known and of the exact JSON type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StreamOptions(Strict):
+    include_usage: bool = False
+    include_obfuscation: Literal[False] = False
+
+
+class Sampled(Strict):
+    """What chat and text completions share."""
+
+    model: str
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: Temperature = 1.0
+    top_p: Probability = 1.0
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        default_factory=dict, max_length=MAX_LOGIT_BIASES, description="token id → what to add to its logit"
+    )
+    n: int = Field(1, ge=1, le=MAX_CHOICES)
+    seed: int | None = Field(None, ge=-SEED_SPACE, lt=SEED_SPACE)
+    stop: Stop = Field(default_factory=list)
+    user: str | None = Field(None, description="kept in the vault with the body, otherwise without effect")
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_few_and_short(cls, value: Stop) -> Stop:
+        stops = [value] if isinstance(value, str) else value
+        if len(stops) > MAX_STOPS:
+            raise ValueError(f"at most {MAX_STOPS} stop strings")
+        if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in stops):
+            raise ValueError(f"each stop string needs 1 to {MAX_STOP_CHARS} characters")
+        return value
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _biases_name_tokens(cls, value: dict[str, float]) -> dict[str, float]:
+        if not all(key.isascii() and key.isdigit() for key in value):
+            raise ValueError("keys must be token ids")
+        return value
+
+    @model_validator(mode="after")
+    def _stream_options_need_a_stream(self) -> Sampled:
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options are only allowed with stream: true")
+        return self
+
+    @property
+    def has_usage_chunk(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def sampling(self, choice: int, max_tokens: int, logprobs: int | None, grammar: str | None) -> SamplingParams:
+        """Parameters of one choice: the same seed gives different choices different, repeatable draws."""
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=self.temperature,
+            top_k=0,
+            top_p=self.top_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=None if self.seed is None else (self.seed + choice) % SEED_SPACE,
+            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop),
+            logprobs=logprobs,
+            logit_bias=tuple((int(token_id), bias) for token_id, bias in self.logit_bias.items()),
+            grammar=grammar,
+        )
+
+
+class NamedSchema(Strict):
+    """The schema of `response_format`. Output always follows it, with or without `strict`."""
+
+    name: str = Field(min_length=1, max_length=64)
+    description: str | None = None
+    strict: bool | None = None
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Strict):
+    """How the answer must parse."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @property
+    def grammar(self) -> str | None:
+        schema = self.json_schema.json_schema if self.json_schema else None
+        return grammar_of(self.type, schema, "response_format.json_schema")
+
+
+def grammar_of(kind: str, schema: dict[str, Any] | None, field: str) -> str | None:
+    """A format as `SamplingParams.grammar`. Raises BadRequest when a schema is promised and missing."""
+    if kind == "json_schema" and schema is None:
+        raise BadRequest(f"{field} is required with type json_schema", field=field)
+    return {"text": None, "json_object": "json", "json_schema": json.dumps(schema)}[kind]

@@ -1,0 +1,106 @@
+"""Conversations as OpenAI's clients write them: roles, content as text or parts, tools and tool calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from minivault.errors import BadRequest, Unsupported
+from minivault.types import Message, Role
+from minivault.wire.openai.fields import Strict
+from minivault.wire.tool_calls import ToolCall
+
+ROLES: dict[str, Role] = {"developer": "system", "function": "tool"}
+
+
+class TextPart(Strict):
+    """A part of a message's content. Only text: this server reads no images, sound or files."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+    annotations: list[Any] = Field(default_factory=list)
+    logprobs: list[Any] = Field(default_factory=list)
+
+
+class CalledFunction(Strict):
+    name: str
+    arguments: str = Field(description="JSON text")
+
+
+class ToolCallPart(Strict):
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ChatMessage(Strict):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallPart] | None = None
+    tool_call_id: str | None = None
+
+    def message(self) -> Message:
+        """This turn for the template. Raises BadRequest when a call's arguments are not JSON."""
+        extra: dict[str, Any] = {}
+        if self.tool_calls:
+            extra["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": _read_call(call.function)} for call in self.tool_calls
+            ]
+        if self.tool_call_id:
+            extra["tool_call_id"] = self.tool_call_id
+        if self.name:
+            extra["name"] = self.name
+        return Message(as_role(self.role), join_text(self.content), extra)
+
+
+class FunctionBody(Strict):
+    """A tool as the model is told of it."""
+
+    name: str = Field(min_length=1, max_length=64)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolBody(Strict):
+    type: Literal["function"]
+    function: FunctionBody
+
+
+def as_role(role: str) -> Role:
+    """Our role for OpenAI's: a developer speaks as the system."""
+    return ROLES.get(role, role)  # type: ignore[arg-type]  # the models above admit no other role
+
+
+def join_text(content: str | Sequence[TextPart] | None) -> str:
+    """The text of a message's content."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(part.text for part in content)
+
+
+def offered_tools(tools: Sequence[dict[str, Any]], choice: Any) -> tuple[dict[str, Any], ...]:
+    """The tools to tell the model of. Raises Unsupported for a choice that would force a call."""
+    if choice not in (None, "auto", "none"):
+        raise Unsupported('tool_choice must be "auto" or "none"', field="tool_choice")
+    return () if choice == "none" else tuple(tools)
+
+
+def encode_tool_call(call: ToolCall, call_id: str) -> dict[str, Any]:
+    """A call as a message carries it: the arguments are JSON text here."""
+    function = {"name": call.name, "arguments": json.dumps(call.arguments)}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _read_call(function: CalledFunction) -> dict[str, Any]:
+    try:
+        return {"name": function.name, "arguments": json.loads(function.arguments or "{}")}
+    except ValueError:
+        raise BadRequest("messages: a tool call's arguments must be JSON text", field="messages") from None

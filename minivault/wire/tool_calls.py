@@ -1,0 +1,93 @@
+"""Finds tool calls in a model's text.
+
+Templates that describe tools to a model teach it one of two habits, and both are read here: JSON between
+`<tool_call>` and `</tool_call>` (one call or a list), or a reply that is nothing but such JSON. Text that turns out
+not to be a call is given back unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ToolCallReader:
+    """Splits a stream of text into what to show and what to call. Feed pieces in order, then `finish` once."""
+
+    _held: str = ""
+    _has_shown: bool = False
+    _calls: list[ToolCall] = field(default_factory=list)
+
+    def feed(self, text: str) -> tuple[str, list[ToolCall]]:
+        """Text that is certainly not part of a call, and the calls completed by this piece."""
+        self._held += text
+        shown, calls = "", []
+        while OPEN in self._held and CLOSE in self._held.split(OPEN, 1)[1]:
+            before, _, rest = self._held.partition(OPEN)
+            inside, _, self._held = rest.partition(CLOSE)
+            found = _parse(inside)
+            shown += before if found else before + OPEN + inside + CLOSE
+            calls += found
+        shown += self._release()
+        return self._show(shown), calls
+
+    def finish(self) -> tuple[str, list[ToolCall]]:
+        """What was still held back: calls when it reads as such, else text."""
+        held, self._held = self._held, ""
+        before, _, inside = held.partition(OPEN)
+        calls = _parse(inside or before)
+        return ("" if not inside else self._show(before), calls) if calls else (self._show(held), [])
+
+    def _release(self) -> str:
+        """Take from the held text what cannot be the beginning of a call."""
+        if not self._has_shown and self._held.lstrip()[:1] in ("{", "[", ""):
+            return ""
+        start = self._held.find(OPEN)
+        if start < 0:
+            start = len(self._held) - _overlap(self._held)
+        shown, self._held = self._held[:start], self._held[start:]
+        return shown
+
+    def _show(self, text: str) -> str:
+        self._has_shown = self._has_shown or bool(text.strip())
+        return text if self._has_shown else ""
+
+
+def read_tool_calls(text: str) -> tuple[str, list[ToolCall]]:
+    """The content and the calls of a whole reply."""
+    reader = ToolCallReader()
+    shown, calls = reader.feed(text)
+    rest, more = reader.finish()
+    return (shown + rest).rstrip() if calls or more else text, calls + more
+
+
+def _overlap(text: str) -> int:
+    """Length of the longest end of `text` that begins the opening tag."""
+    return next((size for size in range(min(len(OPEN) - 1, len(text)), 0, -1) if OPEN.startswith(text[-size:])), 0)
+
+
+def _parse(text: str) -> list[ToolCall]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return []
+    items = value if isinstance(value, list) else [value]
+    calls = [_call(item) for item in items]
+    return [call for call in calls if call] if all(calls) else []
+
+
+def _call(item: Any) -> ToolCall | None:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return None
+    arguments = item.get("arguments", item.get("parameters"))
+    return ToolCall(item["name"], arguments) if isinstance(arguments, dict) else None
