@@ -1,0 +1,21 @@
+"""Who may ask, and how much.
+
+This folder decides before a route runs and knows nothing of models, prompts or the vault. Only `guard` knows Flask.
+Nothing here is opened before the fork; nothing here needs a server besides MiniVault.
+"""
+
+from minivault.access.caller import Caller, charge_tokens, generation_slot
+from minivault.access.exposure import check_exposure
+from minivault.access.guard import init_app
+from minivault.access.offline import install_offline_guard
+from minivault.access.sockets import harden_sockets
+
+__all__ = [
+    "Caller",
+    "charge_tokens",
+    "check_exposure",
+    "generation_slot",
+    "harden_sockets",
+    "init_app",
+    "install_offline_guard",
+]

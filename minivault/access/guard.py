@@ -1,0 +1,139 @@
+"""The one place where a request is let in: host, origin, key, role, rate, in this order, before any route runs.
+
+Deny by default: the guard stands before routing errors and every present and future route, and only `roles.PUBLIC_RULE`
+passes without a key once a key exists. It raises errors from our tree and renders nothing but a CORS preflight; whoever
+handles errors gives them the dialect's shape.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from flask import Flask, Response, g, request
+
+from minivault.access.caller import Caller, Meter
+from minivault.access.hosts import HostPolicy, OriginPolicy
+from minivault.access.keyring import Keyring
+from minivault.access.offline import is_loopback
+from minivault.access.quota import rate_headers
+from minivault.access.roles import PUBLIC_RULE, UNCOUNTED_RULES, roles_for
+from minivault.config import Settings
+from minivault.errors import Forbidden, Unauthorized
+
+_log = logging.getLogger(__name__)
+_BROWSER_FIELDS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+_EXPOSED_FIELDS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
+_PREFLIGHT_SECONDS = "600"
+
+OnAuthFailure = Callable[[str, str], None]
+"""Called with the client's address and a reason for each failed key check that was not refused by its own limit."""
+
+
+class Guard:
+    """Admits or refuses requests of one app. Files and storages are opened at first use, so after any fork."""
+
+    def __init__(
+        self, settings: Settings, on_auth_failure: OnAuthFailure | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._hosts = HostPolicy.of(settings)
+        self._origins = OriginPolicy.of(settings)
+        self._keyring = Keyring(settings.keys_file, clock=clock)
+        self._on_auth_failure = on_auth_failure
+        self._clock = clock
+        self._is_loopback_bind = settings.is_loopback
+        self.meter = Meter(settings, clock=clock)
+
+    def admit(self) -> Response | None:
+        """Let the current request through, or raise; a preflight of a listed origin is answered here."""
+        self._hosts.ensure_allowed(request.environ.get("HTTP_HOST"))
+        headers = {name: request.headers[name] for name in _BROWSER_FIELDS if name in request.headers}
+        self._origins.ensure_allowed(request.method, headers, request.environ["HTTP_HOST"])
+        if self._is_preflight():
+            return Response(status=204)
+        if _rule() == PUBLIC_RULE:
+            return None
+        caller = g.caller = self._authenticate()
+        self._ensure_role(caller)
+        if _rule() not in UNCOUNTED_RULES:
+            g.rate_window = self.meter.count_request(caller)
+        return None
+
+    def annotate(self, response: Response) -> Response:
+        """Add what the guard knows to the reply: rate-limit fields, the challenge of a 401, CORS for listed origins."""
+        window = g.get("rate_window")
+        if window is not None:
+            for name, value in rate_headers([window], self._clock()).items():
+                response.headers.setdefault(name, value)
+        if response.status_code == 401:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="minivault"'
+        if self._origins.allowed:
+            response.vary.add("Origin")
+            if self._origins.is_listed(request.headers.get("Origin")):
+                self._share(response)
+        return response
+
+    def _authenticate(self) -> Caller:
+        client = request.remote_addr or ""
+        if not self._keyring.is_locked and self._is_near(client):
+            return self.meter.caller(None, client)
+        token = _bearer_token(request.headers.get("Authorization", ""))
+        key = self._keyring.find(token)
+        if key is None:
+            self._refuse_key(client, "no valid key" if token else "no key")
+        return self.meter.caller(key, client)
+
+    def _is_near(self, client: str) -> bool:
+        """True for a caller on this machine. Without a key nobody else is let in, whatever the server is bound to."""
+        return self._is_loopback_bind and (not client or is_loopback(client))
+
+    def _refuse_key(self, client: str, reason: str) -> NoReturn:
+        # Counted only for failures: whoever shares an address (a proxy, a class room) with a guesser keeps access.
+        self.meter.count_auth_failure(client)
+        _log.warning("refused a request from %s: %s", client or "a local socket", reason)
+        if self._on_auth_failure is not None:
+            self._on_auth_failure(client, reason)
+        raise Unauthorized("a valid key is needed: send the header `Authorization: Bearer mv_...`")
+
+    def _ensure_role(self, caller: Caller) -> None:
+        rule = _rule()
+        if rule is not None and caller.role not in roles_for(rule):
+            raise Forbidden(f"a key of role {caller.role!r} may not do this")
+
+    def _is_preflight(self) -> bool:
+        is_asking = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        return is_asking and self._origins.is_listed(request.headers.get("Origin"))
+
+    def _share(self, response: Response) -> None:
+        response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED_FIELDS
+        if self._is_preflight():
+            response.headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, DELETE"
+            asked = request.headers.get("Access-Control-Request-Headers", "")
+            response.headers["Access-Control-Allow-Headers"] = asked or "Authorization, Content-Type"
+            response.headers["Access-Control-Max-Age"] = _PREFLIGHT_SECONDS
+
+
+def init_app(app: Flask, settings: Settings, *, on_auth_failure: OnAuthFailure | None = None) -> Guard:
+    """Put a guard in front of every route of `app`.
+
+    Raises ConfigError for a setting that is no limit, origin or storage.
+    """
+    guard = Guard(settings, on_auth_failure)
+    app.extensions["minivault_guard"] = guard
+    app.before_request(guard.admit)
+    app.after_request(guard.annotate)
+    return guard
+
+
+def _rule() -> str | None:
+    """The URL rule that matched; None when nothing did, so that there is nothing to protect but the error itself."""
+    return request.url_rule.rule if request.url_rule is not None else None
+
+
+def _bearer_token(header: str) -> str:
+    """The token of `Authorization: Bearer TOKEN`; empty for anything else."""
+    scheme, _, token = header.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,150 @@
+"""Limits per window: how many requests, tokens and failed key checks one key or client may have.
+
+What is counted and where comes from `limits`: its fixed windows over its storages, with our SQLite file as the default.
+When the storage fails, counting goes on in this process's memory and the storage is tried again a second later: a limit
+then holds per worker instead of per machine, nobody is refused for it, and `num_errors` says so.
+
+`limits` is used directly, not through Flask-Limiter: that one builds its storage in the application factory (before
+gunicorn forks), cannot limit what has no route, and knows neither tokens nor failed keys nor the `RateLimit` fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, cast
+
+from limits import RateLimitItem, parse
+from limits.storage import Storage, storage_from_string
+from limits.strategies import FixedWindowRateLimiter
+
+from minivault.access.storage import MEMORY, SqliteStorage, embedded_uri
+from minivault.errors import ConfigError
+
+Unit = Literal["requests", "tokens", "auth-failures", "generations"]
+_RETRY_STORAGE_AFTER_S = 1.0
+_SCHEMES = frozenset({"minivault", "redis", "rediss", "redis+unix"})
+_STORAGE_FIELD = "MINIVAULT_RATE_STORAGE"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where one key or client stands in one limit. `reset_at` is Unix seconds, the rest counts and seconds."""
+
+    unit: Unit
+    limit: int
+    remaining: int
+    window_s: int
+    reset_at: float
+    is_exceeded: bool = False
+
+
+@lru_cache(maxsize=1024)
+def parse_limit(text: str) -> RateLimitItem | None:
+    """`"600/minute"` as a limit, `""` as None. Raises ConfigError when it is neither."""
+    if not text.strip():
+        return None
+    try:
+        item = parse(text)
+    except ValueError:
+        item = None
+    if item is None or item.amount < 1:
+        raise ConfigError(f"{text!r} is not a limit; write for example 600/minute, 100000/day or 5/second")
+    return item
+
+
+class Rates:
+    """Counts against limits in the storage that `storage_uri` names (`embedded`, or one that `limits` knows)."""
+
+    def __init__(self, storage_uri: str, run_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._uri = embedded_uri(run_dir) if storage_uri == "embedded" else storage_uri
+        _ensure_known(self._uri)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._shared: FixedWindowRateLimiter | None = None
+        self._own = FixedWindowRateLimiter(SqliteStorage(MEMORY, clock=clock))
+        self._retry_at = -math.inf
+        self.num_errors = 0
+        """Storage failures since the start of this process."""
+
+    @property
+    def is_shared(self) -> bool:
+        """False while the storage has failed and counts are this process's own."""
+        return self._retry_at == -math.inf
+
+    def hit(self, unit: Unit, item: RateLimitItem, who: str, cost: int = 1) -> Window:
+        """Count `cost` and say where `who` stands after it; exact between all processes that share the storage."""
+        return self._with_storage(lambda limiter: self._count(limiter, unit, item, who, cost))
+
+    def peek(self, unit: Unit, item: RateLimitItem, who: str) -> Window:
+        """Where `who` stands, without counting; exceeded when not even one more fits."""
+        return self._with_storage(lambda limiter: self._look(limiter, unit, item, who))
+
+    def close(self) -> None:
+        """Release the storage's files."""
+        for limiter in (self._shared, self._own):
+            if limiter is not None and isinstance(limiter.storage, SqliteStorage):
+                limiter.storage.close()
+
+    def _count(self, limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str, cost: int) -> Window:
+        is_admitted = limiter.hit(item, unit, who, cost=cost)
+        stats = limiter.get_window_stats(item, unit, who)
+        return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, not is_admitted)
+
+    def _look(self, limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str) -> Window:
+        stats = limiter.get_window_stats(item, unit, who)
+        return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, stats.remaining < 1)
+
+    def _with_storage(self, action: Callable[[FixedWindowRateLimiter], Window]) -> Window:
+        if time.monotonic() >= self._retry_at:
+            try:
+                window = action(self._open())
+                self._retry_at = -math.inf
+                return window
+            except self._errors() as error:
+                self._note(error)
+        return action(self._own)
+
+    def _open(self) -> FixedWindowRateLimiter:
+        if self._shared is None:
+            with self._lock:
+                self._shared = self._shared or FixedWindowRateLimiter(_storage(self._uri, self._clock))
+        return self._shared
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        if self._shared is None:
+            return (OSError,)
+        errors = self._shared.storage.base_exceptions
+        return (*errors, OSError) if isinstance(errors, tuple) else (errors, OSError)
+
+    def _note(self, error: Exception) -> None:
+        if self.is_shared:
+            _log.warning("rate limits are per worker until their storage works again: %s", type(error).__name__)
+        self.num_errors += 1
+        self._retry_at = time.monotonic() + _RETRY_STORAGE_AFTER_S
+
+
+def _ensure_known(uri: str) -> None:
+    scheme = uri.partition("://")[0]
+    if scheme not in _SCHEMES:
+        raise ConfigError(
+            f"{_STORAGE_FIELD}: {scheme!r} is no storage; write embedded, or redis://HOST:PORT/DB", field=_STORAGE_FIELD
+        )
+    if scheme != "minivault" and find_spec("redis") is None:
+        raise ConfigError(
+            f"{_STORAGE_FIELD} needs the redis package: pip install 'minivault[redis]'", field=_STORAGE_FIELD
+        )
+
+
+def _storage(uri: str, clock: Callable[[], float]) -> Storage:
+    if uri.startswith("minivault:"):
+        return SqliteStorage(uri, clock=clock)
+    return cast(Storage, storage_from_string(uri))

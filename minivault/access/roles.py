@@ -1,0 +1,47 @@
+"""What each role may reach, by route. What is not listed here is for `admin` only.
+
+The decision is made on the route that matched, never on the text of the URL: there is no spelling of a path that
+reaches a route under another route's rule.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Role = Literal["use", "audit", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+PUBLIC_RULE = "/ready"
+"""The one route that answers without a key: a load balancer has none."""
+
+UNCOUNTED_RULES = frozenset({"/ready", "/health", "/metrics"})
+"""Monitors look most when a limit is reached: these take nothing from it and are not refused by it."""
+
+_EVERYONE = frozenset[Role]({"use", "audit", "admin"})
+_USERS = frozenset[Role]({"use", "admin"})
+_AUDITORS = frozenset[Role]({"audit", "admin"})
+_ADMINS = frozenset[Role]({"admin"})
+
+_EXACT: dict[str, frozenset[Role]] = {
+    "/": _EVERYONE,
+    "/health": _EVERYONE,
+    "/metrics": _EVERYONE,
+    "/openapi.json": _EVERYONE,
+    "/docs": _EVERYONE,
+    "/generate": _USERS,
+    "/stream-generate": _USERS,
+}
+_BELOW: dict[str, frozenset[Role]] = {
+    "/static/": _EVERYONE,
+    "/docs/": _EVERYONE,
+    "/api/": _USERS,
+    "/v1/": _USERS,
+    "/vault": _AUDITORS,
+}
+
+
+def roles_for(rule: str) -> frozenset[Role]:
+    """The roles that may call the route with this URL rule (as in `app.url_map`)."""
+    if rule in _EXACT:
+        return _EXACT[rule]
+    return next((roles for prefix, roles in _BELOW.items() if rule.startswith(prefix)), _ADMINS)

@@ -1,0 +1,62 @@
+"""How many generations one key or client has running on this machine, counted so that a crash cannot miscount.
+
+A running generation holds the lock (flock) of one numbered file. The kernel drops the lock when the process dies,
+however it dies, so no slot is ever lost and nothing needs repair. Files stay behind empty and are used again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+
+class Slot:
+    """One held place, a context manager too; release it once, or as often as you like. None holds nothing."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the place back."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class Slots:
+    """Places in `directory`, at most `limit` at once for each holder, over all threads and processes."""
+
+    def __init__(self, directory: Path, limit: int) -> None:
+        self._directory = directory
+        self.limit = limit
+
+    def acquire(self, who: str) -> Slot | None:
+        """A place for `who`, or None when all are taken. Never waits. Raises OSError when files cannot be made."""
+        folder = self._directory / hashlib.sha256(who.encode()).hexdigest()[:32]
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for number in range(self.limit):
+            descriptor = _lock(folder / str(number))
+            if descriptor is not None:
+                return Slot(descriptor)
+        return None
+
+
+def _lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
