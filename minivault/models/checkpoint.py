@@ -1,0 +1,31 @@
+"""A model on this machine that has been checked and can be loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A directory in the hub's layout (config.json, *.safetensors, tokenizer files) and what is known of it.
+
+    Digests are `sha256:` and 64 hex digits. `weights_digest` is that of the one weights file, or, of several, the
+    digest of their `sha256sum` listing in order of name; `template_digest` is empty when there is no chat template.
+    """
+
+    name: str
+    directory: Path
+    source: str
+    weights_digest: str
+    tokenizer_digest: str
+    template_digest: str
+    size_bytes: int
+    """Of all weights files."""
+    num_parameters: int
+    license: str
+    modified_ns: int
+    """When it was pulled, or first seen, in nanoseconds since 1970."""
+    chat_template: str = field(repr=False)
+    config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)

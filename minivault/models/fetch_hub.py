@@ -1,0 +1,151 @@
+"""Files of a model hub's repository, through the hub's own client library.
+
+The library reads its own settings (HF_ENDPOINT, HF_TOKEN, proxies). Only safetensors weights and the settings files
+that we use are asked for; configuration comes first, so that an unusable model is refused before its weights are
+fetched. An interrupted download goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivault.errors import ModelError
+from minivault.models import layout
+from minivault.models.digest import sha256_file
+from minivault.models.progress import Progress
+from minivault.models.quiet import quiet_libraries
+from minivault.models.source import HubSource
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What was downloaded: the files, the commit they are from, and the license the repository states."""
+
+    files: list[Path]
+    commit: str
+    license: str
+
+
+def fetch(source: HubSource, folder: Path, progress: Progress) -> Fetched:
+    """Download the repository's model into `folder`, which may hold the rest of an earlier attempt.
+
+    Raises ModelError with one line when the hub refuses, cannot be reached, or has nothing that may be loaded.
+    """
+    folder.mkdir(exist_ok=True)
+    with _hub_errors(source), quiet_libraries():
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(source.repository, revision=source.revision, files_metadata=True)
+        download = _Download(source.repository, str(info.sha), folder, _files(info), progress)
+        names = download.all()
+    return Fetched([folder / name for name in names], str(info.sha), _license(info))
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteFile:
+    size: int
+    sha256: str
+    """Empty where the hub states none (small files)."""
+
+
+@dataclass(slots=True)
+class _Download:
+    repository: str
+    commit: str
+    folder: Path
+    files: dict[str, _RemoteFile]
+    progress: Progress
+    total: int = 0
+    done: int = 0
+
+    def all(self) -> list[str]:
+        """Fetch settings, check them, then fetch the weights; return the names."""
+        settings = [name for name in self.files if not name.endswith(".safetensors") and layout.is_wanted(name)]
+        if layout.CONFIG not in settings:
+            raise ModelError(f"hub model {self.repository} has no config.json, so it cannot be loaded; choose another")
+        self._get(settings)
+        layout.check_architecture(layout.read_json(self.folder / layout.CONFIG), self.folder)
+        weights = layout.weight_files(self.folder, set(self.files))
+        self._get(weights)
+        return settings + weights
+
+    def _get(self, names: list[str]) -> None:
+        from huggingface_hub import hf_hub_download
+
+        self.done, self.total = 0, sum(self.files[name].size for name in names)
+        if shutil.disk_usage(self.folder).free < self.total:
+            raise ModelError(f"{self.folder} has no room for {self.total >> 20} MiB; free some or move MINIVAULT_HOME")
+        for name in names:
+            self.progress("downloading", self.done, self.total)
+            options: dict[str, Any] = {"local_dir": self.folder, "tqdm_class": self._bar(self.done)}
+            hf_hub_download(self.repository, name, revision=self.commit, **options)
+            self._check(name)
+            self.done += self.files[name].size
+        self.progress("downloading", self.total, self.total)
+
+    def _check(self, name: str) -> None:
+        path, expected = self.folder / name, self.files[name]
+        if path.stat().st_size == expected.size and expected.sha256 in ("", sha256_file(path, self.progress)):
+            return
+        path.unlink()
+        raise ModelError(f"{name} of {self.repository} is not what the hub says it is (size or digest); pull it again")
+
+    def _bar(self, before: int) -> type:
+        """What the library takes for its progress bar: counts, and tells our own progress."""
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+        progress, total = self.progress, self.total
+
+        class Bar(tqdm):  # type: ignore[misc]
+            def __init__(self, *args: Any, initial: int = 0, **options: Any) -> None:
+                options.pop("name", None)
+                super().__init__(*args, **(options | {"disable": True}))
+                self.so_far = before + initial
+
+            def update(self, n: float | None = 1) -> None:
+                self.so_far += int(n or 0)
+                progress("downloading", min(self.so_far, total), total)
+
+        return Bar
+
+
+def _files(info: Any) -> dict[str, _RemoteFile]:
+    files = {}
+    for sibling in info.siblings or []:
+        large = sibling.lfs
+        files[sibling.rfilename] = _RemoteFile(int(sibling.size or 0), large.sha256 if large else "")
+    return files
+
+
+def _license(info: Any) -> str:
+    for tag in info.tags or []:
+        if tag.startswith("license:"):
+            return str(tag.removeprefix("license:"))
+    return ""
+
+
+@contextlib.contextmanager
+def _hub_errors(source: HubSource) -> Iterator[None]:
+    """The library's errors as ours: one line, with what to do."""
+    from huggingface_hub import errors
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it is built on
+
+    name = source.repository
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise ModelError(f"hub model {name} is gated: accept its terms on the hub and set HF_TOKEN") from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"hub model {name} has no revision {source.revision!r}; check the part after @") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(f"the hub has no model {name}; check the name, or set HF_TOKEN if it is private") from None
+    except errors.OfflineModeIsEnabled:
+        raise ModelError(f"cannot pull {name}: HF_HUB_OFFLINE is set; unset it and try again") from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, HTTPError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ModelError(f"pulling {name} from the hub failed: {reason}; pull again to go on") from None

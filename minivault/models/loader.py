@@ -1,0 +1,50 @@
+"""Loads a checkpoint's weights through transformers, for runners that use the library's own forward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from minivault.errors import ModelError
+from minivault.models.checkpoint import Checkpoint
+from minivault.models.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_transformers_model(checkpoint: Checkpoint, device: str = "cpu", dtype: Any = "float32") -> torch.nn.Module:
+    """The causal language model in evaluation mode on `device` (as torch names it), without gradients.
+
+    `dtype` is a torch dtype or its name. Only safetensors are read, from the directory alone, and no code of the
+    model's. Raises ModelError with one line when that fails.
+    """
+    import torch
+
+    kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    try:
+        with quiet_libraries():
+            model = _load(checkpoint, kind)
+        return model.to(device).eval().requires_grad_(False)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ModelError(f"model {checkpoint.name} cannot be loaded: {reason}") from error
+
+
+def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        str(checkpoint.directory),
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=dtype,
+        output_loading_info=True,
+    )
+    model: torch.nn.Module = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"its weights lack {len(missing)} tensors, the first is {missing[0]}; get the model again")
+    if mismatched := list(report["mismatched_keys"]):
+        raise ValueError(f"tensor {mismatched[0]} has another shape than config.json says; get the model again")
+    return model

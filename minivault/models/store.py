@@ -1,0 +1,153 @@
+"""The models of this machine, one folder each, and the only code that adds or removes them.
+
+A model is built in `.partial/`, and renamed into place when it is whole, its manifest written last: whatever interrupts
+a pull, no half of a model is ever taken for one. Pulls of the same model wait for each other (a file lock), different
+ones do not. `resolve` never downloads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivault.errors import ModelError
+from minivault.models import build, layout
+from minivault.models.catalog import identify, store_key
+from minivault.models.checkpoint import Checkpoint
+from minivault.models.digest import digest_of_set
+from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
+from minivault.models.progress import Progress, silent
+from minivault.models.source import DirectorySource, GgufSource, Source
+from minivault.models.template import chat_template
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStore:
+    """The store in `models_dir`, which is created by the first pull. `clock` gives nanoseconds since 1970."""
+
+    models_dir: Path
+    clock: Callable[[], int] = time.time_ns
+
+    def list(self) -> list[Checkpoint]:
+        """Every model that is here and looks whole, by name."""
+        found = []
+        for folder in sorted(self.models_dir.glob("[!.]*")):
+            with contextlib.suppress(ModelError):
+                manifest = read_manifest(folder)
+                if manifest is not None and not find_change(manifest, _place(manifest, folder), verify=False):
+                    found.append(_checkpoint(manifest, folder))
+        return found
+
+    def resolve(self, name: str, *, verify: bool = False, progress: Progress = silent) -> Checkpoint:
+        """The model called `name`, checked by names and sizes, or with `verify` by digests.
+
+        Raises ModelError with one line that says what to do when it is missing or damaged. A directory needs no pull:
+        it is checked and its digests taken when first seen, or when one of its files has changed.
+        """
+        source = identify(name)
+        folder = self.models_dir / store_key(name, source)
+        if isinstance(source, DirectorySource):
+            return self._resolve_directory(name, source, folder, verify=verify, progress=progress)
+        manifest = read_manifest(folder)
+        if manifest is None or (isinstance(source, GgufSource) and build.is_outdated(manifest, source)):
+            raise ModelError(f"model {name} is not on this machine; get it with `flask minivault models pull {name}`")
+        if change := find_change(manifest, folder, verify=verify, progress=progress):
+            raise ModelError(f"model {name} is damaged: {change}; repair it with `flask minivault models pull {name}`")
+        return _checkpoint(manifest, folder)
+
+    def pull(self, name: str, progress: Progress = silent) -> Checkpoint:
+        """Make sure that `name` is here and whole: fetch, convert and check whatever is missing or damaged."""
+        source = identify(name)
+        if isinstance(source, DirectorySource):
+            return self.resolve(name, verify=True, progress=progress)
+        key = store_key(name, source)
+        with self._lock(key):
+            with contextlib.suppress(ModelError):
+                return self.resolve(name, verify=True, progress=progress)
+            self._build(name, source, key, progress)
+            return self.resolve(name)
+
+    def remove(self, name: str) -> None:
+        """Delete what the store holds of `name`; a directory or `.gguf` file of the user's own is never touched."""
+        key = store_key(name, identify(name))
+        folder = self.models_dir / key
+        if not folder.is_dir():
+            raise ModelError(f"model {name} is not on this machine; `flask minivault models list` shows what is")
+        with self._lock(key):
+            prepared = None
+            with contextlib.suppress(ModelError):
+                if (manifest := read_manifest(folder)) is not None:
+                    prepared = self._prepared_path(_checkpoint(manifest, folder))
+            (folder / "minivault.json").unlink(missing_ok=True)
+            shutil.rmtree(folder)
+            if prepared is not None and prepared not in {self._prepared_path(other) for other in self.list()}:
+                shutil.rmtree(prepared, ignore_errors=True)
+
+    def prepared_dir(self, checkpoint: Checkpoint) -> Path:
+        """Where a runner keeps its own form of these weights, named by their digest. Created when missing."""
+        folder = self._prepared_path(checkpoint)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _prepared_path(self, checkpoint: Checkpoint) -> Path:
+        return self.models_dir / ".prepared" / checkpoint.weights_digest.removeprefix("sha256:")[:32]
+
+    def _build(self, name: str, source: Source, key: str, progress: Progress) -> None:
+        work = self.models_dir / ".partial" / key
+        work.mkdir(parents=True, exist_ok=True)
+        whole = build.build(name, source, work, self.clock(), progress)
+        folder = self.models_dir / key
+        if folder.exists():
+            shutil.rmtree(folder)
+        whole.rename(folder)
+        shutil.rmtree(work)
+
+    def _resolve_directory(
+        self, name: str, source: DirectorySource, folder: Path, *, verify: bool, progress: Progress
+    ) -> Checkpoint:
+        with contextlib.suppress(ModelError):
+            manifest = read_manifest(folder)
+            if manifest is not None and not find_change(manifest, source.path, verify=verify, progress=progress):
+                return _checkpoint(manifest, folder)
+        manifest = build.describe_directory(name, source, self.clock(), progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(folder, manifest)
+        return _checkpoint(manifest, folder)
+
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        locks = self.models_dir / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / f"{key}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _place(manifest: Manifest, folder: Path) -> Path:
+    return Path(manifest.directory) if manifest.directory else folder
+
+
+def _checkpoint(manifest: Manifest, folder: Path) -> Checkpoint:
+    directory = _place(manifest, folder)
+    weights = {name: record for name, record in manifest.files.items() if name.endswith(".safetensors")}
+    tokenizer = {name: record.sha256 for name, record in manifest.files.items() if name in layout.TOKENIZER_FILES}
+    template = chat_template(directory)
+    return Checkpoint(
+        name=manifest.name,
+        directory=directory,
+        config=layout.read_json(directory / layout.CONFIG),
+        source=manifest.source,
+        weights_digest=digest_of_set({name: record.sha256 for name, record in weights.items()}),
+        tokenizer_digest=digest_of_set(tokenizer),
+        template_digest=template.digest,
+        chat_template=template.text,
+        num_parameters=manifest.num_parameters,
+        size_bytes=sum(record.size for record in weights.values()),
+        license=manifest.license,
+        modified_ns=manifest.created_ns,
+    )
