@@ -69,5 +69,5 @@ class Metrics:
         if directory is None:
             return self._own
         summed = CollectorRegistry()
-        MultiProcessCollector(summed, path=directory)
+        MultiProcessCollector(summed, path=directory)  # type: ignore[no-untyped-call]
         return summed

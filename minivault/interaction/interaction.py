@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from minivault.errors import MiniVaultError, VaultUnavailable
 from minivault.service import Generation, ServedModel
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Started, Timings, TokenLogprob, Usage
-from minivault.vault import Closing, Entry, Opening
+from minivault.vault import Closing, Entry, Opening, Status
 
-STATUS_OF: dict[str, str] = {"stop": "completed", "length": "completed", "error": "failed"}
+STATUS_OF: dict[FinishReason, Status] = {"stop": "completed", "length": "completed", "error": "failed"}
 
 Observe = Callable[[str, Closing, Usage, Timings], None]
 
@@ -49,7 +49,7 @@ class Interaction:
         self._source = generation.events()
         self._text: list[str] = []
         self._token_ids: list[int] = []
-        self._num_sent_bytes = 0
+        self._num_bytes = 0
         self._lock = threading.Lock()
         self._ended = False
 
@@ -87,8 +87,6 @@ class Interaction:
             if isinstance(event, Delta):
                 self._keep(event)
             yield event
-            if isinstance(event, Delta):
-                self._mark_sent(event)
 
     def collect(self) -> Answer:
         """The whole answer. Raises the error of a failed generation."""
@@ -123,12 +121,12 @@ class Interaction:
         return None
 
     def _keep(self, delta: Delta) -> None:
+        """Remember a piece, and note in the journal that it is about to be sent."""
         self._text.append(delta.text)
         self._token_ids.extend(delta.token_ids)
-
-    def _mark_sent(self, delta: Delta) -> None:
-        self._num_sent_bytes += len(delta.text.encode())
-        self._entry.progress(len(self._token_ids), self._num_sent_bytes)
+        self._num_bytes += len(delta.text.encode())
+        if self.opening.stream:
+            self._entry.progress(len(self._token_ids), self._num_bytes)
 
     def _end(self, event: Finished | Failed) -> Finished | Failed:
         """Record the end, then hand it out; a record that cannot be kept turns the end into a failure."""

@@ -102,7 +102,7 @@ class Interactions:
         return self.service.submit(job) if answer is None else _ready_made(job, answer, served)
 
     def _observe(self, api: str, closing: Closing, usage: Usage, timings: Timings) -> None:
-        self.metrics.observe(api, closing.status, closing.finish_reason, usage, timings)
+        self.metrics.observe(api, closing.status, closing.finish_reason or "", usage, timings)
 
 
 def _check_model(request: GenerationRequest, served: ServedModel) -> None:

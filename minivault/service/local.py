@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivault.config import Settings
 from minivault.errors import ModelError
 from minivault.models import Checkpoint, ModelStore, load_tokenizer
+from minivault.models.progress import Progress, silent
+from minivault.models.safetensors_check import count_parameters
+from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
 from minivault.service.served import ServedModel
 from minivault.types import ModelInfo
@@ -22,14 +24,6 @@ if TYPE_CHECKING:
     from minivault.engine.runners import Runner
 
 log = logging.getLogger("minivault.service")
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done and how much there is (bytes, or steps)."""
-
-
-def ignore_progress(_label: str, _done: int, _total: int) -> None:
-    """Report nothing."""
-
 
 def store(settings: Settings) -> ModelStore:
     return ModelStore(settings.models_dir)
@@ -40,7 +34,7 @@ def check_model(settings: Settings) -> None:
     store(settings).resolve(settings.model, verify=True)
 
 
-def pull_model(settings: Settings, name: str, progress: Progress = ignore_progress) -> Checkpoint:
+def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Checkpoint:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
     checkpoint = store(settings).pull(name, progress)
     if _chooses_fused(settings, checkpoint):
@@ -74,10 +68,10 @@ def _cpu_threads(settings: Settings) -> int:
 
 
 def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
-    from minivault.engine.runners import fused
-
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
+    from minivault.engine.runners import fused
+
     reason = fused.why_not(checkpoint.config)
     if reason is None:
         return True
@@ -97,11 +91,11 @@ def _prepared_weights(settings: Settings, checkpoint: Checkpoint, progress: Prog
 
 
 def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner | None:
-    from minivault.engine.runners import fused
-
     if not _chooses_fused(settings, checkpoint):
         return None
-    path = _prepared_weights(settings, checkpoint, ignore_progress)
+    from minivault.engine.runners import fused
+
+    path = _prepared_weights(settings, checkpoint, silent)
     return fused.load(path, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
 
 
@@ -130,7 +124,7 @@ def _info(checkpoint: Checkpoint, runner: Runner, context: int, digest: str) -> 
     return ModelInfo(
         name=checkpoint.name,
         architecture=str(config.get("model_type", "")),
-        num_parameters=checkpoint.num_parameters,
+        num_parameters=count_parameters(checkpoint),
         context=context,
         embedding_length=int(config.get("hidden_size") or config.get("n_embd") or 0),
         num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
@@ -142,6 +136,6 @@ def _info(checkpoint: Checkpoint, runner: Runner, context: int, digest: str) -> 
         runner=runner.name,
         fingerprint=digest,
         source=checkpoint.source,
-        chat_template=checkpoint.chat_template,
+        chat_template=chat_template(checkpoint.directory).text,
         modified_ns=checkpoint.modified_ns,
     )

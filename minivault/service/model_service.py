@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from minivault.config import Settings
@@ -171,7 +172,7 @@ class ModelService:
 
     def embed(self, batch: list[list[int]]) -> list[list[float]]:
         """Unit-length mean-pooled vectors, one for each token sequence."""
-        return [self.call(lambda served, t=tokens: served.runner.embed(t).tolist()) for tokens in batch]
+        return [self.call(partial(_embed, tokens)) for tokens in batch]
 
     def _request_cancel(self, job_id: str, reason: FinishReason) -> None:
         self._inbox.put(_Cancel(job_id, reason))
@@ -294,6 +295,11 @@ class ModelService:
             self._step(engine)
         if self._served is not None:
             self._served.runner.close()
+
+
+def _embed(tokens: list[int], served: ServedModel) -> list[float]:
+    vector: list[float] = served.runner.embed(tokens).tolist()
+    return vector
 
 
 def _one_line(error: Exception) -> str:

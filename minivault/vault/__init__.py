@@ -4,8 +4,8 @@ Files of the log are opened only in this package. It knows nothing of HTTP, mode
 imports nothing but the standard library.
 """
 
-from minivault.vault.entry import Closing, Entry, Opening
+from minivault.vault.entry import Closing, Entry, Opening, Status
 from minivault.vault.record import Receipt, new_id
 from minivault.vault.vault import Vault, VaultStatus
 
-__all__ = ["Closing", "Entry", "Opening", "Receipt", "Vault", "VaultStatus", "new_id"]
+__all__ = ["Closing", "Entry", "Opening", "Receipt", "Status", "Vault", "VaultStatus", "new_id"]
