@@ -22,22 +22,28 @@ class DisconnectWatcher:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[int, list[Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = -1, -1
 
     def watch(self, sock: socket.socket, on_gone: Callable[[], None]) -> Callable[[], None]:
-        """Watch a socket until the returned function is called, which must be before the socket is closed."""
+        """Watch a socket until the returned function is called, which must be before the socket is closed.
+
+        One socket may be watched several times: a request with several choices runs several generations.
+        """
         fd = sock.fileno()
         with self._lock:
-            self._watched[fd] = on_gone
+            self._watched.setdefault(fd, []).append(on_gone)
             self._ensure_thread()
         self._wake()
 
         def forget() -> None:
             with self._lock:
-                if self._watched.get(fd) is on_gone:
-                    del self._watched[fd]
+                callbacks = self._watched.get(fd, [])
+                if on_gone in callbacks:
+                    callbacks.remove(on_gone)
+                if not callbacks:
+                    self._watched.pop(fd, None)
             self._wake()
 
         return forget
@@ -67,8 +73,8 @@ class DisconnectWatcher:
 
     def _report(self, fd: int) -> None:
         with self._lock:
-            on_gone = self._watched.pop(fd, None)
-        if on_gone is not None:
+            callbacks = self._watched.pop(fd, [])
+        for on_gone in callbacks:
             on_gone()
 
 
