@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -73,7 +74,5 @@ def test_the_deepest_allowed_nesting_is_read() -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_never_escapes_as_anything_but_a_bad_request(body: bytes) -> None:
-    try:
+    with contextlib.suppress(BadRequest):
         assert isinstance(loads(body), dict)
-    except BadRequest:
-        pass

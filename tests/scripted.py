@@ -1,0 +1,147 @@
+"""A model that does what its prompt says, for tests over a real server: `MINIVAULT_BACKEND=tests.scripted:backend`.
+
+A prompt is words of `key=value`, then `say` and the answer: `delay=0.05 raise=3 say Hello`. Keys: `delay` (seconds
+before each token), `prefill` (seconds in prefill), `raise` (token at which the runner raises), `hang` (token at which it
+sleeps for 60 s). A prompt without `say` is echoed. The real engine drives it, one byte a token.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from minivault.config import Settings
+from minivault.service import ServedModel
+from minivault.service.fingerprint import fingerprint
+from minivault.types import Message, ModelInfo, TokenDecoder
+
+EOS = 256
+VOCABULARY = 257
+
+
+class ByteTokenizer:
+    """One byte a token; a trivial chat template."""
+
+    vocabulary_size = VOCABULARY
+    eos_ids = frozenset({EOS})
+    has_chat_template = True
+    has_tool_template = False
+
+    def encode(self, text: str, *, add_special: bool) -> list[int]:
+        return list(text.encode())
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return messages[-1].content
+
+    def decoder(self) -> TokenDecoder:
+        return self.token_bytes
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes([token_id]) if token_id < EOS else b""
+
+
+class Script:
+    """What one prompt asks for."""
+
+    def __init__(self, prompt: str) -> None:
+        head, found, answer = prompt.partition("say ")
+        self.answer = (answer if found else prompt).encode()
+        self.options = dict(word.split("=", 1) for word in head.split() if "=" in word) if found else {}
+
+    def number(self, key: str) -> float | None:
+        return float(self.options[key]) if key in self.options else None
+
+    def token(self, index: int) -> int:
+        time.sleep(self.number("delay") or 0)
+        if self.number("raise") == index:
+            raise RuntimeError("the script says so, in /some/secret/path")
+        if self.number("hang") == index:
+            time.sleep(60)
+        return self.answer[index] if index < len(self.answer) else EOS
+
+
+class ScriptedRunner:
+    """Implements engine.runners.Runner on scripts instead of weights."""
+
+    name = "scripted"
+    vocabulary_size = VOCABULARY
+    chunk_tokens = 4096
+    bytes_per_slot = 0
+
+    def __init__(self, num_slots: int, context: int) -> None:
+        self.num_slots = num_slots
+        self.context = context
+        self.signature = {"runner": self.name, "version": "1"}
+        self._prompts: dict[int, bytes] = {}
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
+        self._prompts[slot] = self._prompts.get(slot, b"")[:start] + bytes(tokens)
+        script = self._script(slot)
+        time.sleep(script.number("prefill") or 0)
+        return _logits(script.token(0))
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
+        return torch.stack([self._row(slot, position) for slot, position in zip(slots, positions, strict=True)])
+
+    def _row(self, slot: int, position: int) -> torch.Tensor:
+        return _logits(self._script(slot).token(position - len(self._prompts[slot]) + 1))
+
+    def _script(self, slot: int) -> Script:
+        return Script(self._prompts[slot].decode("utf-8", "replace"))
+
+    def release(self, slot: int) -> None:
+        self._prompts.pop(slot, None)
+
+    def copy_out(self, slot: int, start: int, stop: int) -> object:
+        return self._prompts[slot][start:stop]
+
+    def copy_in(self, slot: int, start: int, block: object) -> None:
+        assert isinstance(block, bytes)
+        self._prompts[slot] = self._prompts.get(slot, b"")[:start] + block
+
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        counts = torch.bincount(torch.tensor(list(tokens)), minlength=VOCABULARY).float()
+        return counts / counts.norm()
+
+    def close(self) -> None:
+        self._prompts.clear()
+
+
+def _logits(token: int) -> torch.Tensor:
+    logits = torch.full((VOCABULARY,), -50.0)
+    logits[token] = 50.0
+    return logits
+
+
+def backend(settings: Settings) -> ServedModel:
+    """What `MINIVAULT_BACKEND=tests.scripted:backend` serves."""
+    runner = ScriptedRunner(settings.max_running, settings.context)
+    info = ModelInfo(
+        name="scripted",
+        architecture="script",
+        num_parameters=0,
+        context=settings.context,
+        embedding_length=VOCABULARY,
+        num_layers=0,
+        num_heads=0,
+        quantization="none",
+        weights_digest="sha256:" + "0" * 64,
+        size_bytes=0,
+        license="MIT",
+        runner=runner.name,
+        fingerprint=fingerprint(**runner.signature),
+    )
+    return ServedModel(info, ByteTokenizer(), runner)
+
+
+def slow_backend(settings: Settings) -> ServedModel:
+    """Takes long to load."""
+    time.sleep(8)
+    return backend(settings)
+
+
+def broken_backend(settings: Settings) -> ServedModel:
+    """Never loads."""
+    raise MemoryError("no room for the weights")
