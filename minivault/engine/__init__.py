@@ -1,0 +1,9 @@
+"""The engine: continuous batching over a runner. Imports torch, so only what serves a model imports this package.
+
+`Sequence` is state, `Scheduler` is policy, a runner is tensors, and `Engine.step` is the story. Nothing here knows of
+HTTP, files, threads or the wall clock.
+"""
+
+from minivault.engine.engine import Engine
+
+__all__ = ["Engine"]

@@ -1,0 +1,60 @@
+"""Detokenizer: token bytes to text that can be sent at once and never has to be taken back.
+
+Every piece is whole characters; bytes that begin a character wait for its end, and text that may turn out to begin a
+stop string waits until that is decided. Where the output is cut depends on the text alone, never on how it was split
+into tokens: the stop string that is complete first ends it (of two that end together, the longer).
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+from minivault.types import TokenDecoder
+
+_Utf8 = codecs.getincrementaldecoder("utf-8")
+
+
+class Detokenizer:
+    """The text of one answer. Bytes that are no UTF-8 become U+FFFD."""
+
+    def __init__(self, decode: TokenDecoder, stop: Sequence[str] = ()) -> None:
+        self.is_stopped = False
+        self._decode = decode
+        self._utf8 = _Utf8("replace")
+        self._stop = tuple(text for text in stop if text)
+        self._held = ""
+
+    def feed(self, token_id: int) -> str:
+        """Take one token; return the text that is now certain (may be empty)."""
+        return self._release(self._utf8.decode(self._decode(token_id)))
+
+    def flush(self) -> str:
+        """The text still held, at the end of the answer; an unfinished character becomes one U+FFFD."""
+        text = self._release(self._utf8.decode(b"", final=True))
+        rest, self._held = self._held, ""
+        return text + rest
+
+    def _release(self, text: str) -> str:
+        if self.is_stopped:
+            return ""
+        if not self._stop:
+            return text
+        pending = self._held + text
+        cut = self._cut(pending)
+        if cut is not None:
+            self.is_stopped, self._held = True, ""
+            return pending[:cut]
+        keep = self._num_undecided(pending)
+        self._held = pending[len(pending) - keep :]
+        return pending[: len(pending) - keep]
+
+    def _cut(self, text: str) -> int | None:
+        """Where the output ends if `text` holds a stop string."""
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        return min(found)[1] if found else None
+
+    def _num_undecided(self, text: str) -> int:
+        """Length of the longest end of `text` that begins a stop string."""
+        longest = min(len(text), max(map(len, self._stop)) - 1)
+        return next((n for n in range(longest, 0, -1) if any(s.startswith(text[-n:]) for s in self._stop)), 0)

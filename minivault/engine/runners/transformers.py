@@ -1,0 +1,155 @@
+"""The transformers runner: any causal language model that the library loads, exact and general before fast.
+
+Every sequence is computed alone, with the library's own forward pass and its own cache, so that no result can depend
+on the batch. Logits are those of the model in the precision it was loaded in, returned as float32.
+"""
+
+from __future__ import annotations
+
+import inspect
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+CHUNK_TOKENS = 512
+
+Block = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of a range of positions, one pair for each layer."""
+
+
+class TransformersRunner:
+    """Runs `model` (a causal LM in eval mode, on its device, in its dtype) over `num_slots` caches.
+
+    `context` is lowered to the positions that the model has. `mkl_mode` is the value of MKL_CBWR, if it is set: it can
+    change the logits, so it belongs in the signature.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        num_slots: int,
+        context: int,
+        chunk_tokens: int = CHUNK_TOKENS,
+        mkl_mode: str = "",
+    ) -> None:
+        self._model = model
+        self._forward_takes = inspect.signature(model.forward).parameters
+        self._caches: list[DynamicCache | None] = [None] * num_slots
+        self.num_slots = num_slots
+        text_config = model.config.get_text_config(decoder=True)
+        self.context = min(context, getattr(text_config, "max_position_embeddings", None) or context)
+        probe = self._new_cache()
+        self.vocabulary_size = int(self._forward([0], probe).shape[-1])
+        self.can_copy = all(type(layer) is DynamicLayer for layer in _layers(probe))
+        # A cache that is no plain range of positions may not survive being filled in pieces: the prompt goes in whole.
+        self.chunk_tokens = min(chunk_tokens, self.context) if self.can_copy else self.context
+        self.bytes_per_slot = _num_bytes(probe) * self.context
+        self.signature = _signature(model, mkl_mode)
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
+        if start == 0:
+            self._caches[slot] = self._new_cache()
+        return self._forward(tokens, self._cache_at(slot, start))
+
+    @torch.inference_mode()
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
+        rows = zip(slots, tokens, positions, strict=True)
+        return torch.stack([self._forward([token], self._cache_at(slot, position)) for slot, token, position in rows])
+
+    def release(self, slot: int) -> None:
+        self._caches[slot] = None
+
+    @torch.inference_mode()
+    def copy_out(self, slot: int, start: int, stop: int) -> object:
+        layers = _layers(self._cache(slot))
+        return [tuple(_positions(part, start, stop).clone() for part in (layer.keys, layer.values)) for layer in layers]
+
+    @torch.inference_mode()
+    def copy_in(self, slot: int, start: int, block: object) -> None:
+        if start == 0:
+            self._caches[slot] = self._new_cache()
+        cache = self._cache_at(slot, start)
+        assert isinstance(block, list)
+        for index, (keys, values) in enumerate(block):
+            cache.update(keys, values, index)
+
+    @torch.inference_mode()
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        hidden = self._model.base_model(input_ids=self._ids(tokens), use_cache=False).last_hidden_state
+        return torch.nn.functional.normalize(hidden[0].float().mean(0), dim=0).cpu()
+
+    def close(self) -> None:
+        self._caches = [None] * self.num_slots
+        self._model = None
+
+    def _new_cache(self) -> DynamicCache:
+        return DynamicCache(config=self._model.config)
+
+    def _cache(self, slot: int) -> DynamicCache:
+        cache = self._caches[slot]
+        if cache is None:
+            raise RuntimeError(f"slot {slot} is empty")
+        return cache
+
+    def _cache_at(self, slot: int, position: int) -> DynamicCache:
+        """The cache of `slot`, holding exactly `position` positions: what a failed call left behind is cut off."""
+        cache = self._cache(slot)
+        if not self.can_copy:
+            return cache
+        for layer in _layers(cache):
+            if layer.is_initialized:
+                layer.keys = _positions(layer.keys, 0, position)
+                layer.values = _positions(layer.values, 0, position)
+        if cache.get_seq_length() != position:
+            raise RuntimeError(f"slot {slot} holds {cache.get_seq_length()} positions, not {position}")
+        return cache
+
+    @torch.inference_mode()
+    def _forward(self, tokens: Sequence[int], cache: DynamicCache) -> torch.Tensor:
+        """Append `tokens` to `cache`; return the last one's logits [vocabulary], float32."""
+        last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._forward_takes else {}
+        output = self._model(input_ids=self._ids(tokens), past_key_values=cache, use_cache=True, **last_only)
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits.float()
+
+    def _ids(self, tokens: Sequence[int]) -> torch.Tensor:
+        return torch.tensor([list(tokens)], device=self._model.device)
+
+
+def _positions(part: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    """Positions [start, stop) of keys or values [batch, heads, positions, head size]."""
+    return part[..., start:stop, :]
+
+
+def _num_bytes(cache: DynamicCache) -> int:
+    """Bytes that the keys and values of a cache take."""
+    parts = [getattr(layer, name, None) for layer in _layers(cache) for name in ("keys", "values")]
+    return sum(part.numel() * part.element_size() for part in parts if part is not None)
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    return list(cache.layers)
+
+
+def _signature(model: Any, mkl_mode: str) -> dict[str, str]:
+    device = model.device
+    is_cuda = device.type == "cuda"
+    return {
+        "runner": "transformers",
+        "version": "1",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "quantization": str(model.dtype).removeprefix("torch."),
+        "attention": str(getattr(model.config, "_attn_implementation", "")),
+        "device": torch.cuda.get_device_name(device) if is_cuda else "cpu",
+        "capability": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "mkl": mkl_mode,
+    }

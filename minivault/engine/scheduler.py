@@ -1,0 +1,94 @@
+"""Scheduler: who runs next. Policy only; it touches no tensor and reads no clock.
+
+Waiting sequences are admitted in order of arrival, by worst case. A step decodes every sequence whose prompt is
+processed, and processes at most one chunk's worth of prompt tokens, so that no gap between two tokens grows by more
+than a chunk. Sequences in prefill take turns, so that a long prompt does not hold up short ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from minivault.engine.kv_cache import KVCache
+from minivault.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step's work: a chunk of each sequence in `prefill`, one token for each in `decode`."""
+
+    prefill: tuple[Sequence, ...]
+    decode: tuple[Sequence, ...]
+
+
+class Scheduler:
+    """The queue, and the sequences that hold a slot."""
+
+    def __init__(self, kv_cache: KVCache, chunk_tokens: int) -> None:
+        self._kv_cache = kv_cache
+        self._chunk_tokens = chunk_tokens
+        self._waiting: deque[Sequence] = deque()
+        self._prefilling: deque[Sequence] = deque()
+        self._decoding: list[Sequence] = []
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._prefilling) + len(self._decoding)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        yield from self._decoding
+        yield from self._prefilling
+        yield from self._waiting
+
+    def add(self, sequence: Sequence) -> None:
+        self._waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, whatever its phase, and free its slot."""
+        if sequence.slot is None:
+            self._waiting.remove(sequence)
+            return
+        (self._decoding if sequence in self._decoding else self._prefilling).remove(sequence)
+        self._kv_cache.release(sequence.slot)
+        sequence.slot = None
+
+    def plan(self, now_ns: int) -> Plan:
+        """Admit who fits, then choose the step's work. Call `sort` when the step is done."""
+        while self._waiting and self._kv_cache.can_admit(self._waiting[0].num_positions):
+            sequence = self._waiting.popleft()
+            sequence.slot = self._kv_cache.admit(sequence.num_positions)
+            sequence.admitted_ns = now_ns
+            self._prefilling.append(sequence)
+        return Plan(tuple(self._take_turns()), tuple(self._decoding))
+
+    def sort(self) -> None:
+        """Move sequences whose prompt is processed over to decoding."""
+        self._decoding += [sequence for sequence in self._prefilling if sequence.is_prefilled]
+        self._prefilling = deque(sequence for sequence in self._prefilling if not sequence.is_prefilled)
+
+    def _take_turns(self) -> Iterator[Sequence]:
+        """The sequences whose next chunk fits this step's budget, at least one; they go to the back of the row."""
+        budget = self._chunk_tokens
+        for sequence in tuple(self._prefilling):
+            num_tokens = min(self._chunk_tokens, len(sequence.prompt) - sequence.num_prefilled)
+            if num_tokens > budget:
+                return
+            budget -= num_tokens
+            self._prefilling.rotate(-1)
+            yield sequence
+
+    def check_integrity(self) -> None:
+        """Raises RuntimeError unless exactly the running sequences hold the used slots."""
+        self._kv_cache.check_integrity()
+        running = [*self._decoding, *self._prefilling]
+        slots = [sequence.slot for sequence in running]
+        if len(set(slots)) != len(slots) or frozenset(slots) != self._kv_cache.used:
+            raise RuntimeError(f"running sequences hold slots {slots}, the cache says {sorted(self._kv_cache.used)}")
+        if any(sequence.slot is not None for sequence in self._waiting):
+            raise RuntimeError("a waiting sequence holds a slot")

@@ -1,0 +1,82 @@
+"""Sequence: the state of one job in the engine, from submission to its terminal event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from minivault.engine.detokenizer import Detokenizer
+from minivault.engine.sampler import SamplingState
+from minivault.types import FinishReason, Job, Timings, Usage
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One job on its way. All times are nanoseconds on the engine's clock."""
+
+    job: Job
+    sampling: SamplingState
+    detokenizer: Detokenizer
+    max_new_tokens: int
+    submitted_ns: int
+    prefix_keys: tuple[bytes, ...] = ()
+    slot: int | None = None
+    num_prefilled: int = 0
+    num_cached: int = 0
+    token_ids: list[int] = field(default_factory=list)
+    """Every sampled token, the one that ends the answer included."""
+    ending: FinishReason | Exception | None = None
+    """Why it ends, once that is known; the engine retires it at the next opportunity."""
+    admitted_ns: int | None = None
+    prefilled_ns: int | None = None
+    first_token_ns: int | None = None
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.job.prompt_tokens
+
+    @property
+    def num_positions(self) -> int:
+        """Positions it may need at worst."""
+        return len(self.prompt) + self.max_new_tokens
+
+    @property
+    def is_prefilled(self) -> bool:
+        return self.num_prefilled == len(self.prompt)
+
+    @property
+    def position(self) -> int:
+        """Where its newest token goes in the slot."""
+        return len(self.prompt) + len(self.token_ids) - 1
+
+    def end(self, reason: FinishReason | Exception) -> None:
+        """Let it end for `reason`, unless it ends already."""
+        if self.ending is None:
+            self.ending = reason
+
+    def append(self, token_id: int, *, is_eos: bool) -> str:
+        """Take a sampled token; return the text that is now certain. An end-of-sequence token has none."""
+        self.token_ids.append(token_id)
+        if is_eos:
+            self.end("stop")
+            return ""
+        self.sampling.accept(token_id)
+        text = self.detokenizer.feed(token_id)
+        if self.detokenizer.is_stopped:
+            self.end("stop")
+        elif len(self.token_ids) >= self.max_new_tokens:
+            self.end("length")
+        return text
+
+    def usage(self) -> Usage:
+        return Usage(len(self.prompt), len(self.token_ids), self.num_cached)
+
+    def timings(self, now_ns: int) -> Timings:
+        """Durations up to `now_ns`; a phase that was not reached took 0, one that was cut ends now."""
+        admitted = now_ns if self.admitted_ns is None else self.admitted_ns
+        prefilled = now_ns if self.prefilled_ns is None else self.prefilled_ns
+        return Timings(
+            queued_ns=admitted - self.submitted_ns,
+            prefill_ns=prefilled - admitted,
+            first_token_ns=0 if self.first_token_ns is None else self.first_token_ns - self.submitted_ns,
+            total_ns=now_ns - self.submitted_ns,
+        )

@@ -1,0 +1,172 @@
+"""A scripted model and a byte tokenizer: they drive the real engine, and the whole server above it, without weights.
+
+`ScriptedRunner` honours the runner contract to the letter and checks that its caller does: chunks on the grid, each
+position once, slots that are in use. Its "cache" of a slot is the list of tokens in it. A script maps the tokens of a
+prompt and of the answer so far to the next token, or to whole logits; it may raise, and it may wait.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from minivault.types import Message
+
+EOS = 256
+BOS = 257
+VOCABULARY_SIZE = 260
+
+Script = Callable[[tuple[int, ...], tuple[int, ...]], "int | torch.Tensor"]
+"""(prompt, answer so far) -> next token id, or logits [vocabulary]."""
+
+
+class ByteTokenizer:
+    """One token a byte; 256 ends an answer, 257 begins a prompt."""
+
+    vocabulary_size = VOCABULARY_SIZE
+    eos_ids = frozenset({EOS})
+    has_chat_template = True
+    has_tool_template = False
+
+    def encode(self, text: str, *, add_special: bool) -> list[int]:
+        return [BOS] * add_special + list(text.encode())
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict] = ()) -> str:
+        return "".join(f"<{message.role}>{message.content}\n" for message in messages) + "<assistant>"
+
+    def decoder(self) -> Callable[[int], bytes]:
+        return self.token_bytes
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes([token_id]) if token_id < 256 else b""
+
+
+def say(text: str | bytes) -> Script:
+    """Answer every prompt with `text`, then end."""
+    tokens = [*(text.encode() if isinstance(text, str) else text), EOS]
+    return lambda prompt, answer: tokens[min(len(answer), len(tokens) - 1)]
+
+
+def echo(prompt: tuple[int, ...], answer: tuple[int, ...]) -> int:
+    """Answer with the prompt's own bytes, then end."""
+    text = [token for token in prompt if token < 256]
+    return text[len(answer)] if len(answer) < len(text) else EOS
+
+
+def babble(prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
+    """Logits that depend on every token so far, with no end-of-sequence: to tell whether anything was mixed up."""
+    generator = torch.Generator().manual_seed(hash((prompt, answer)) & (1 << 62) - 1)
+    logits = torch.randn(VOCABULARY_SIZE, generator=generator) * 3
+    logits[EOS:] = -float("inf")
+    return logits
+
+
+def fail_at(index: int, script: Script = babble, error: Exception | None = None) -> Script:
+    """Do as `script` does, but raise in place of the answer's token number `index` (from 0)."""
+
+    def failing(prompt: tuple[int, ...], answer: tuple[int, ...]) -> int | torch.Tensor:
+        if len(answer) >= index:
+            raise error or RuntimeError("scripted failure in /some/private/path")
+        return script(prompt, answer)
+
+    return failing
+
+
+@dataclass
+class Slot:
+    prompt: list[int] = field(default_factory=list)
+    answer: list[int] = field(default_factory=list)
+
+
+class ScriptedRunner:
+    """A runner that follows a script. `before(kind, slots)` is called ahead of every prefill, decode, release, copy_in
+    and copy_out: to count, to wait, to advance a clock, to hang or to raise."""
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        script: Script = babble,
+        *,
+        num_slots: int = 4,
+        context: int = 128,
+        chunk_tokens: int = 8,
+        before: Callable[[str, list[int]], None] = lambda kind, slots: None,
+    ) -> None:
+        self.script = script
+        self.before = before
+        self.num_slots = num_slots
+        self.context = context
+        self.chunk_tokens = chunk_tokens
+        self.vocabulary_size = VOCABULARY_SIZE
+        self.bytes_per_slot = context
+        self.signature = {"runner": "scripted", "version": "1"}
+        self.slots: dict[int, Slot] = {}
+        self.num_prefilled_tokens = 0
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
+        self.before("prefill", [slot])
+        state = self._filled(slot, start)
+        require(start % self.chunk_tokens == 0 and 0 < len(tokens) <= self.chunk_tokens, "prefill is off the grid")
+        require(start + len(tokens) <= self.context, "prefill goes beyond the context")
+        state.prompt += tokens
+        self.num_prefilled_tokens += len(tokens)
+        return self._logits(state)
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
+        self.before("decode", list(slots))
+        require(len(slots) == len(tokens) == len(positions), "rows differ in number")
+        rows = []
+        for slot, token, position in zip(slots, tokens, positions, strict=True):
+            state = self.slots[slot]
+            require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
+            require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
+            state.answer[position - len(state.prompt) :] = [token]
+            rows.append(self._logits(state))
+        return torch.stack(rows)
+
+    def release(self, slot: int) -> None:
+        self.before("release", [slot])
+        self.slots.pop(slot, None)
+
+    def copy_out(self, slot: int, start: int, stop: int) -> object:
+        self.before("copy_out", [slot])
+        block = tuple(self.slots[slot].prompt[start:stop])
+        require(len(block) == stop - start, "copied out more than is there")
+        return block
+
+    def copy_in(self, slot: int, start: int, block: object) -> None:
+        self.before("copy_in", [slot])
+        assert isinstance(block, tuple)
+        self._filled(slot, start).prompt += block
+
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        draw = random.Random(str(list(tokens)))
+        return torch.nn.functional.normalize(torch.tensor([draw.gauss(0, 1) for _ in range(16)]), dim=0)
+
+    def close(self) -> None:
+        self.slots.clear()
+
+    def _filled(self, slot: int, start: int) -> Slot:
+        """The slot's state, which must hold exactly `start` prompt tokens."""
+        require(0 <= slot < self.num_slots, "no such slot")
+        state = self.slots.setdefault(slot, Slot())
+        require(len(state.prompt) == start and not state.answer, "prefill does not continue the slot")
+        return state
+
+    def _logits(self, state: Slot) -> torch.Tensor:
+        said = self.script(tuple(state.prompt), tuple(state.answer))
+        if isinstance(said, torch.Tensor):
+            return said
+        logits = torch.zeros(self.vocabulary_size)
+        logits[said] = 100.0
+        return logits
+
+
+def require(is_so: bool, otherwise: str) -> None:
+    """Raises AssertionError: the engine broke the runner's contract."""
+    if not is_so:
+        raise AssertionError(otherwise)

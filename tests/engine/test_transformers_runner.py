@@ -1,0 +1,182 @@
+"""The transformers runner on tiny random checkpoints, against the library's own `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from minivault.engine.runners.transformers import TransformersRunner
+from tests.engine.driving import GREEDY, Drive
+from tests.engine.scripted import VOCABULARY_SIZE
+
+Model = torch.nn.Module
+
+
+def gpt2() -> Model:
+    torch.manual_seed(1)
+    config = GPT2Config(
+        vocab_size=VOCABULARY_SIZE, n_positions=96, n_embd=32, n_layer=2, n_head=4, bos_token_id=257, eos_token_id=256
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def llama() -> Model:
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        eos_token_id=256,
+        pad_token_id=256,
+        bos_token_id=257,
+        initializer_range=0.3,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def sliding() -> Model:
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        sliding_window=12,
+        eos_token_id=256,
+        pad_token_id=256,
+        initializer_range=0.3,
+    )
+    return MistralForCausalLM(config).eval()
+
+
+def runner_of(model: Model, **options: int) -> TransformersRunner:
+    return TransformersRunner(model, **({"num_slots": 4, "context": 96, "chunk_tokens": 16} | options))
+
+
+def generated(model: Model, prompt: list[int], num: int) -> list[int]:
+    """What the library itself says, greedily, up to and with the end token."""
+    with torch.inference_mode():
+        ids = torch.tensor([prompt])
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=num, do_sample=False, pad_token_id=256
+        )
+    return output[0, len(prompt) :].tolist()
+
+
+FAMILIES = pytest.mark.parametrize("family", [gpt2, llama])
+EVERY_FAMILY = pytest.mark.parametrize("family", [gpt2, llama, sliding])
+PROMPTS = [[65, 66, 67], list(range(50)), [5] * 16, list(range(40, 73))]
+
+
+@EVERY_FAMILY
+def test_greedy_answers_are_those_of_generate(family: Callable[[], Model], drive: Callable[..., Drive]) -> None:
+    model = family()
+    made = drive(runner_of(model))
+    jobs = [made.submit(prompt, max_tokens=24, **GREEDY) for prompt in PROMPTS]
+    made.finish()
+    assert [made.transcripts[job].tokens for job in jobs] == [generated(model, prompt, 24) for prompt in PROMPTS]
+
+
+@FAMILIES
+def test_logits_match_one_forward_pass(family: Callable[[], Model]) -> None:
+    model, tokens = family(), list(range(30, 70))
+    runner = runner_of(model)
+    with torch.inference_mode():
+        whole = model(input_ids=torch.tensor([tokens])).logits[0]
+    for start in range(0, 32, 16):
+        logits = runner.prefill(0, tokens[start : start + 16], start)
+        torch.testing.assert_close(logits, whole[start + 15], rtol=1e-4, atol=1e-5)
+    for position in range(32, 40):
+        logits = runner.decode([0], [tokens[position]], [position])[0]
+        torch.testing.assert_close(logits, whole[position], rtol=1e-4, atol=1e-5)
+
+
+@EVERY_FAMILY
+def test_sampled_tokens_do_not_depend_on_company_or_cache(
+    family: Callable[[], Model], drive: Callable[..., Drive]
+) -> None:
+    model = family()
+    prompts = [[7] * 32 + prompt for prompt in PROMPTS]
+    alone = [drive(runner_of(model)).run(prompt, seed=i, max_tokens=12).tokens for i, prompt in enumerate(prompts)]
+    made = drive(runner_of(model), max_running=3, prefix_cache_bytes=1 << 24)
+    for _ in range(2):
+        jobs = [made.submit(prompt, seed=i, max_tokens=12) for i, prompt in enumerate(prompts)]
+        made.finish()
+        assert [made.transcripts[job].tokens for job in jobs] == alone
+    assert bool(made.engine.stats["cached_tokens"]) == made.runner.can_copy  # type: ignore[attr-defined]
+
+
+@FAMILIES
+def test_a_copied_chunk_is_bitwise_what_prefill_leaves(family: Callable[[], Model]) -> None:
+    runner, tokens = runner_of(family()), list(range(48))
+    for start in (0, 16, 32):
+        expected = runner.prefill(0, tokens[start : start + 16], start)
+    for start in (0, 16):
+        runner.copy_in(1, start, runner.copy_out(0, start, start + 16))
+    assert torch.equal(runner.prefill(1, tokens[32:], 32), expected)
+    assert torch.equal(runner.decode([1], [9], [48]), runner.decode([0], [9], [48]))
+
+
+@FAMILIES
+def test_a_decode_may_be_repeated(family: Callable[[], Model]) -> None:
+    runner = runner_of(family())
+    runner.prefill(0, [1, 2, 3], 0)
+    first = runner.decode([0], [4], [3])
+    assert torch.equal(runner.decode([0], [4], [3]), first)
+
+
+def test_a_failed_forward_pass_leaves_the_slot_usable() -> None:
+    model = llama()
+    runner = runner_of(model)
+    runner.prefill(0, [1, 2, 3], 0)
+    expected = runner.decode([0], [4], [3])
+    hook = model.model.layers[1].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.decode([0], [4], [3])
+    hook.remove()
+    assert torch.equal(runner.decode([0], [4], [3]), expected)
+
+
+def test_learned_positions_limit_the_context() -> None:
+    assert runner_of(gpt2(), context=4096).context == 96
+
+
+def test_a_sliding_window_keeps_the_prefix_cache_off_and_the_prompt_whole() -> None:
+    runner = runner_of(sliding())
+    assert not runner.can_copy
+    assert runner.chunk_tokens == runner.context
+
+
+def test_a_slots_size_is_known_before_use() -> None:
+    runner = runner_of(llama())
+    assert runner.bytes_per_slot == 96 * 2 * 2 * 2 * 8 * 4  # positions, layers, keys and values, heads, size, float32
+
+
+@FAMILIES
+def test_an_embedding_has_unit_length_and_depends_on_the_text(family: Callable[[], Model]) -> None:
+    runner = runner_of(family())
+    one, other = runner.embed([1, 2, 3]), runner.embed([3, 2, 9])
+    assert one.shape == (32,)
+    assert one.norm().item() == pytest.approx(1.0, abs=1e-5)
+    assert not torch.allclose(one, other)
+
+
+def test_the_signature_is_made_of_text_and_names_the_precision() -> None:
+    signature = runner_of(llama().bfloat16()).signature
+    assert all(isinstance(value, str) for value in signature.values())
+    assert signature["quantization"] == "bfloat16"
+
+
+def test_an_empty_slot_is_told_apart() -> None:
+    with pytest.raises(RuntimeError, match="slot 2 is empty"):
+        runner_of(llama()).decode([2], [1], [3])
