@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from minivault.engine.runners import Runner
 from tests.engine.driving import Drive
 from tests.engine.scripted import ScriptedRunner
 
