@@ -1,8 +1,9 @@
 """Keeps a process from reaching any other machine, so that "private" is enforced rather than promised.
 
 An audit hook sees every connect, datagram and name lookup that Python code of this process attempts, whichever library
-makes it, before the kernel does; it cannot be removed again. What it cannot see is native code that opens sockets by
-itself: for that, use a firewall or systemd's `IPAddressDeny` (docs/operations.md).
+makes it, before the kernel does; it cannot be removed again. Two things it cannot see: sockets of native code, and the
+lookup when a name instead of an address is handed to `socket.connect` (the interpreter looks it up before it asks; the
+connection is refused then). For both, add a firewall or systemd's `IPAddressDeny` (docs/operations.md).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def storage(tmp_path: Path, clock: Clock):
+def storage(tmp_path: Path, clock: Clock) -> Iterator[SqliteStorage]:
     storage = SqliteStorage(embedded_uri(tmp_path), clock=clock)
     yield storage
     storage.close()
