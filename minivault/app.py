@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, g
 
-from minivault.api import errors, generate, status
+from minivault.api import errors, generate, ollama, openai, status
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
@@ -24,6 +24,8 @@ def create_app(settings: Settings | None = None, interactions: Interactions | No
     app.after_request(_add_headers)
     app.register_blueprint(generate.bp)
     app.register_blueprint(status.bp)
+    app.register_blueprint(ollama.bp)
+    app.register_blueprint(openai.bp)
     app.cli.add_command(commands)
     errors.init_app(app)
     return app

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from minivault.errors import MiniVaultError, QuotaExceeded, Unavailable
+from minivault.errors import (
+    BadRequest,
+    MiniVaultError,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from minivault.wire import native
+from minivault.wire.ollama import replies as ollama
+from minivault.wire.openai import envelope as openai
 
 log = logging.getLogger("minivault.api")
 
-HTTP_CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+class MethodNotAllowed(MiniVaultError):
+    status = 405
+    code = "method_not_allowed"
 
 
-class HTTPError(MiniVaultError):
-    """An error that the web framework raised, in our terms."""
-
-    def __init__(self, error: HTTPException) -> None:
-        super().__init__(_http_message(error))
-        self.http_status = error.code or 500
-        self.http_code = HTTP_CODES.get(self.http_status, "http_error")
+HTTP_ERRORS: dict[int, type[MiniVaultError]] = {
+    400: BadRequest,
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: TooLarge,
+    415: UnsupportedMediaType,
+}
+"""What the web framework raises, in our terms."""
 
 
 def init_app(app: Flask) -> None:
@@ -32,13 +47,9 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _render_unexpected)
 
 
-def status_of(error: MiniVaultError) -> int:
-    return error.http_status if isinstance(error, HTTPError) else error.status
-
-
 def render(error: MiniVaultError) -> Response:
     """The reply for one of our errors."""
-    response = Response(json.dumps(error_body(error)) + "\n", status_of(error), mimetype="application/json")
+    response = Response(json.dumps(error_body(error)) + "\n", error.status, mimetype="application/json")
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, QuotaExceeded):
@@ -50,11 +61,17 @@ def render(error: MiniVaultError) -> Response:
 
 def error_body(error: MiniVaultError) -> dict[str, Any]:
     """The body in the dialect of the request's path."""
+    if request.path.startswith("/api/"):
+        return ollama.encode_error(error)
+    if request.path.startswith("/v1/"):
+        return openai.encode_error(error)
     return native.error(error, g.get("request_id", ""))
 
 
-def _render_http(error: HTTPException) -> Response:
-    response = render(HTTPError(error))
+def _render_http(error: HTTPException) -> Response | HTTPException:
+    if error.code is None or error.code < 400:
+        return error  # a redirect
+    response = render(HTTP_ERRORS.get(error.code, BadRequest)(_http_message(error)))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers["Allow"] = value

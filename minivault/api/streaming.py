@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flask import Response, current_app, g, json, request
+from flask import Response, current_app, g, request
 
 from minivault.api.disconnect import DisconnectWatcher, client_socket
 from minivault.errors import MiniVaultError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minivault.errors import MiniVaultError
+from minivault.errors import MiniVaultError, Overloaded, Unauthorized
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, TokenLogprob
 from minivault.wire.answer import Answer
 from minivault.wire.logprobs import TokenBytes, encode_logprobs
@@ -18,9 +18,14 @@ from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
 Clock = Callable[[], int]
 """Wall-clock nanoseconds since 1970."""
 
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
+"""Ollama's own words, two spaces included: clients look for them."""
+
 
 def encode_error(error: Exception) -> dict[str, Any]:
     """The body of every error, and the last line of a stream that broke: the value is always a string."""
+    if isinstance(error, Overloaded | Unauthorized):
+        return {"error": BUSY if isinstance(error, Overloaded) else "unauthorized"}
     return {"error": error.message if isinstance(error, MiniVaultError) else "internal error"}
 
 

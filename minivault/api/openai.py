@@ -1,0 +1,140 @@
+"""OpenAI's dialect: `/v1/*`. Streaming is decided by the body alone; `Accept` says nothing here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from minivault.api.body import read_json_body
+from minivault.api.choices import collect_choices, start_choices, stream_choices
+from minivault.api.embedding import embed
+from minivault.api.object_stream import ObjectStream
+from minivault.api.streaming import Watched, collect, interactions, json_reply, origin, start, stream
+from minivault.api.tokens import ensure_tokens_exist, token_text
+from minivault.errors import ModelNotFound, Unsupported
+from minivault.interaction import Origin
+from minivault.service import ServedModel
+from minivault.wire import sse
+from minivault.wire.names import ensure_served, is_same_model
+from minivault.wire.openai.chat import ChatReply, decode_chat
+from minivault.wire.openai.completions import CompletionBody, CompletionReply, decode_completion
+from minivault.wire.openai.embeddings import decode_embedding, encode_embeddings
+from minivault.wire.openai.envelope import Envelope, encode_model, encode_models
+from minivault.wire.openai.response_body import decode_response
+from minivault.wire.openai.response_reply import ResponseReply
+from minivault.wire.strict_json import loads
+
+bp = Blueprint("openai", __name__, url_prefix="/v1")
+
+
+@bp.post("/chat/completions")
+def chat_completions() -> Response:
+    """Continue a conversation, once or several times."""
+    raw = read_json_body()
+    body = decode_chat(loads(raw))
+    served = _served(body.model)
+    body.ensure_possible()
+    _ensure_tools(served, has_tools=body.has_tools)
+    ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
+    choices = start_choices(body.generations(served.info.context), _origin("v1/chat/completions", raw))
+    reply = ChatReply(_envelope(choices[0], body.model), body, served.tokenizer.token_bytes)
+    return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
+
+
+@bp.post("/completions")
+def completions() -> Response:
+    """Continue one or several prompts as they are."""
+    raw = read_json_body()
+    body = decode_completion(loads(raw))
+    served = _served(body.model)
+    body.ensure_possible()
+    ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
+    echoes = _echoes(body, served)
+    choices = start_choices(body.generations(served.info.context), _origin("v1/completions", raw))
+    reply = CompletionReply(
+        _envelope(choices[0], body.model), echoes, served.tokenizer.token_bytes, has_usage=body.has_usage_chunk
+    )
+    return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
+
+
+@bp.post("/responses")
+def responses() -> Response:
+    """Answer an input, without state."""
+    raw = read_json_body()
+    body = decode_response(loads(raw))
+    served = _served(body.model)
+    _ensure_tools(served, has_tools=body.has_tools)
+    watched = start(body.generation(served.info.context), _origin("v1/responses", raw))
+    reply = ResponseReply(_envelope(watched, body.model), body)
+    if body.stream:
+        return stream(watched, ObjectStream(reply.encode, _named_event, sse.CONTENT_TYPE))
+    return json_reply(reply.whole(collect(watched)))
+
+
+@bp.post("/embeddings")
+def embeddings() -> Response:
+    """Unit vectors for one or several inputs."""
+    body = decode_embedding(loads(read_json_body()))
+    _served(body.model)
+    done = embed(body.inputs, "v1/embeddings", dimensions=body.dimensions, truncate=False)
+    return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
+
+
+@bp.get("/models")
+def models() -> Response:
+    """The models that can be asked for: the one that is served."""
+    info = interactions().service.model.info
+    return json_reply(encode_models(info.name, info.modified_ns // 10**9))
+
+
+@bp.get("/models/<path:name>")
+def model(name: str) -> Response:
+    """One model."""
+    info = interactions().service.model.info
+    if not is_same_model(name, info.name):
+        raise ModelNotFound(f"model '{name}' not found", field="model")
+    return json_reply(encode_model(name, info.modified_ns // 10**9))
+
+
+def _served(name: str) -> ServedModel:
+    served = interactions().service.model
+    ensure_served(name, served.info.name)
+    return served
+
+
+def _ensure_tools(served: ServedModel, *, has_tools: bool) -> None:
+    if has_tools and not served.tokenizer.has_tool_template:
+        message = f"{served.info.name} does not support tools: its chat template has no place for them"
+        raise Unsupported(message, field="tools")
+
+
+def _origin(api: str, raw: bytes) -> Origin:
+    """Who asks. A retry says so in the record: it would otherwise look like a second question."""
+    source = origin(api, raw)
+    retry = request.headers.get("x-stainless-retry-count", "0")
+    if not retry.isascii() or not retry.isdigit() or int(retry) == 0:
+        return source
+    return replace(source, user_agent=f"{source.user_agent} retry/{int(retry)}")
+
+
+def _envelope(watched: Watched, model_name: str) -> Envelope:
+    interaction = watched.interaction
+    return Envelope(interaction.id, model_name, interaction.fingerprint, int(time.time()))
+
+
+def _echoes(body: CompletionBody, served: ServedModel) -> list[str]:
+    """What to put before each choice."""
+    texts = []
+    for prompt in body.prompts:
+        if not isinstance(prompt, str):
+            ensure_tokens_exist(prompt, served.tokenizer, "prompt")
+        text = prompt if isinstance(prompt, str) else token_text(prompt, served.tokenizer)
+        texts += [text if body.echo else ""] * body.n
+    return texts
+
+
+def _named_event(value: dict[str, Any]) -> bytes:
+    return sse.encode(value, event=value["type"])
