@@ -21,6 +21,9 @@ from minivault.errors import ConfigError, Unreachable
 if TYPE_CHECKING:
     from minivault.cli.client import Client
 
+SILENCE_S = 30.0
+"""How long after its own deadline a server may stay silent before it is given up."""
+
 
 class Source(Protocol):
     """Who answers. Requests and replies are the native dialect's objects (wire.md §1)."""
@@ -86,7 +89,7 @@ def find_server(settings: Settings, target: Target) -> Client | None:
 def _client(settings: Settings, address: Address, wait_s: float) -> Client:
     from minivault.cli.client import Client
 
-    return Client(address, api_key=settings.api_key, read_timeout_s=settings.deadline_s + 30, wait_s=wait_s)
+    return Client(address, api_key=settings.api_key, read_timeout_s=settings.deadline_s + SILENCE_S, wait_s=wait_s)
 
 
 def _parse(text: str, origin: str) -> Address:

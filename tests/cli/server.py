@@ -101,6 +101,7 @@ class ScriptedServer(ThreadingHTTPServer):
     """Serves each POST with the next script; the last one repeats."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

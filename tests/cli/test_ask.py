@@ -134,7 +134,7 @@ def test_a_url_that_is_none_is_a_usage_error(url: str, offline_cli: Cli) -> None
 )
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
 def test_each_refusal_has_its_exit_code_and_one_line(
-    status: int, code: str, expected: int, as_json: tuple[str, ...], cli: Cli, server: ScriptedServer
+    *, status: int, code: str, expected: int, as_json: tuple[str, ...], cli: Cli, server: ScriptedServer
 ) -> None:
     server.will(error(status, code, "what is wrong", Retry_After="1"))
     result = cli("ask", "Hi", *as_json)

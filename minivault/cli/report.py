@@ -1,0 +1,92 @@
+"""What a benchmark found: percentiles and rates out of samples, as one object or as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from minivault.cli.load import Sample, Tally
+from minivault.errors import MiniVaultError, Overloaded
+
+PERCENTILES = (50, 95, 99)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that at least `percent` % of the values do not exceed (nearest rank); `values` not empty."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def summarise(tally: Tally) -> dict[str, Any]:
+    """Everything measured: times in milliseconds, rates a second, errors by code; null where nothing was measured."""
+    good = [sample for sample in tally.samples if sample.error is None]
+    wall_s = max(s.ended_s for s in tally.samples) - min(s.started_s for s in tally.samples)
+    errors = _by_kind(sample.error for sample in tally.samples if sample.error is not None)
+    num_tokens = sum(sample.num_tokens for sample in good)
+    return {
+        "requests": len(tally.samples),
+        "answered": len(good),
+        "overloaded": errors.pop(Overloaded.code, {"count": 0})["count"],
+        "refusals": tally.num_refusals,
+        "retries": sum(sample.num_retries for sample in tally.samples),
+        "errors": errors,
+        "wall_s": wall_s,
+        "requests_per_s": len(good) / wall_s,
+        "tokens_per_s": num_tokens / wall_s,
+        "prompt_tokens": sum(sample.num_prompt_tokens for sample in good),
+        "cached_tokens": sum(sample.num_cached_tokens for sample in good),
+        "completion_tokens": num_tokens,
+        "latency_ms": _spread(good, lambda s: (s.ended_s - s.started_s) * 1e3),
+        "first_token_ms": _spread(good, lambda s: s.first_token_s and (s.first_token_s - s.started_s) * 1e3),
+        "stream_tokens_per_s": _spread(good, _stream_rate),
+    }
+
+
+def render(found: dict[str, Any]) -> Iterator[str]:
+    """The lines of the report for a person."""
+    yield f"answered         {found['answered']} of {found['requests']} requests in {found['wall_s']:.2f} s"
+    yield f"requests/s       {found['requests_per_s']:.2f}"
+    tokens = f"{found['completion_tokens']} generated; {found['prompt_tokens']} prompt, {found['cached_tokens']} cached"
+    yield f"tokens/s         {found['tokens_per_s']:.1f} in all ({tokens})"
+    yield f"overloaded       {found['overloaded']} given up; {found['refusals']} refusals, {found['retries']} retries"
+    errors = ", ".join(f"{code} {error['count']}" for code, error in sorted(found["errors"].items()))
+    yield f"errors           {errors or 'none'}"
+    if found["answered"]:
+        yield ""
+        yield from _table(found)
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    columns = ["min", "mean", *(f"p{percent}" for percent in PERCENTILES), "max"]
+    yield " " * 17 + "".join(f"{column:>10}" for column in columns)
+    for title, name in (
+        ("latency ms", "latency_ms"),
+        ("first token ms", "first_token_ms"),
+        ("stream tokens/s", "stream_tokens_per_s"),
+    ):
+        if found[name] is not None:
+            yield f"{title:<17}" + "".join(f"{found[name][column]:>10.1f}" for column in columns)
+
+
+def _by_kind(errors: Iterable[MiniVaultError]) -> dict[str, dict[str, Any]]:
+    """How often each code came, with the first one's message."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for error in errors:
+        kinds.setdefault(error.code, {"count": 0, "message": error.message})["count"] += 1
+    return kinds
+
+
+def _spread(samples: Sequence[Sample], measure: Callable[[Sample], float | None]) -> dict[str, float] | None:
+    values = [value for sample in samples if (value := measure(sample)) is not None]
+    if not values:
+        return None
+    ranks = {f"p{percent}": percentile(values, percent) for percent in PERCENTILES}
+    return {"min": min(values), "mean": sum(values) / len(values), **ranks, "max": max(values)}
+
+
+def _stream_rate(sample: Sample) -> float | None:
+    """Tokens a second from the first piece to the last; None for answers of a single piece."""
+    if sample.first_token_s is None or sample.last_token_s is None or sample.last_token_s <= sample.first_token_s:
+        return None
+    return (sample.num_tokens - 1) / (sample.last_token_s - sample.first_token_s)
