@@ -24,6 +24,11 @@ def finite(logprob: float) -> float:
     return max(logprob, LEAST_LOGPROB)
 
 
+def spoken(logprobs: Sequence[TokenLogprob], token_bytes: TokenBytes) -> tuple[TokenLogprob, ...]:
+    """Without the tokens that are no text, such as the one that ends the answer: clients match entries to text."""
+    return tuple(item for item in logprobs if token_bytes(item.token_id))
+
+
 def encode_logprobs(logprobs: Sequence[TokenLogprob], token_bytes: TokenBytes) -> list[dict[str, Any]]:
     """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`, one entry a sampled token."""
     return [

@@ -11,7 +11,7 @@ from typing import Any
 from minivault.errors import MiniVaultError, Overloaded, Unauthorized
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, TokenLogprob
 from minivault.wire.answer import Answer
-from minivault.wire.logprobs import TokenBytes, encode_logprobs
+from minivault.wire.logprobs import TokenBytes, encode_logprobs, spoken
 from minivault.wire.native import rfc3339
 from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
 
@@ -62,7 +62,8 @@ class GenerateReply:
         if isinstance(event, Delta):
             if self._context is not None:
                 self._context += event.token_ids
-            lines = [self._line(event.text, event.logprobs)] if event.text or event.logprobs else []
+            logprobs = spoken(event.logprobs, self._token_bytes)
+            lines = [self._line(event.text, logprobs)] if event.text or logprobs else []
         elif isinstance(event, Finished):
             lines = [self._last("", event, ())]
         else:
@@ -73,7 +74,7 @@ class GenerateReply:
         """The one object of a reply that is not streamed."""
         if self._context is not None:
             self._context += answer.token_ids
-        return self._last(answer.text, answer.finished, answer.logprobs)
+        return self._last(answer.text, answer.finished, spoken(answer.logprobs, self._token_bytes))
 
     def loaded(self, *, is_unload: bool) -> dict[str, Any]:
         """The reply to an empty prompt."""
@@ -104,7 +105,7 @@ class ChatReply:
         """The stream's lines for one event, in order; none where nothing is to be said yet."""
         if isinstance(event, Delta):
             text, calls = self._tools.feed(event.text) if self._tools else (event.text, [])
-            return self._lines(text, calls, event.logprobs)
+            return self._lines(text, calls, spoken(event.logprobs, self._token_bytes))
         if isinstance(event, Finished):
             text, calls = self._tools.finish() if self._tools else ("", [])
             return [*self._lines(text, calls, ()), self._last("", [], event, ())]
@@ -113,7 +114,7 @@ class ChatReply:
     def whole(self, answer: Answer) -> dict[str, Any]:
         """The one object of a reply that is not streamed."""
         text, calls = read_tool_calls(answer.text) if self._tools else (answer.text, [])
-        return self._last(text, calls, answer.finished, answer.logprobs)
+        return self._last(text, calls, answer.finished, spoken(answer.logprobs, self._token_bytes))
 
     def loaded(self, *, is_unload: bool) -> dict[str, Any]:
         """The reply to an empty conversation."""

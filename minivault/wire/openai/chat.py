@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from minivault.errors import BadRequest
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.answer import Answer
-from minivault.wire.logprobs import TokenBytes, encode_logprobs
+from minivault.wire.logprobs import TokenBytes, encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import ResponseFormat, Sampled
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call, offered_tools
@@ -100,7 +100,7 @@ class ChatReply:
         """The chunks of choice `index` for one event."""
         if isinstance(event, Delta):
             text, calls = self._readers[index].feed(event.text) if self._readers else (event.text, [])
-            return self._content(index, text, calls, event.logprobs)
+            return self._content(index, text, calls, spoken(event.logprobs, self._token_bytes))
         if isinstance(event, Finished):
             text, calls = self._readers[index].finish() if self._readers else ("", [])
             self._usages.append(event.usage)
@@ -127,7 +127,7 @@ class ChatReply:
         return {
             "index": index,
             "message": message,
-            "logprobs": self._logprobs(answer.logprobs),
+            "logprobs": self._logprobs(spoken(answer.logprobs, self._token_bytes)),
             "finish_reason": _reason(answer.finished, len(calls)),
         }
 

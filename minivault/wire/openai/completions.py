@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from minivault.errors import Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.answer import Answer
-from minivault.wire.logprobs import TokenBytes, finite
+from minivault.wire.logprobs import TokenBytes, finite, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import Sampled
 from minivault.wire.validation import validated
@@ -90,7 +90,8 @@ class CompletionReply:
     def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
         """The chunks of choice `index` for one event."""
         if isinstance(event, Delta):
-            return [self._chunk(index, event.text, event.logprobs)] if event.text or event.logprobs else []
+            logprobs = spoken(event.logprobs, self._token_bytes)
+            return [self._chunk(index, event.text, logprobs)] if event.text or logprobs else []
         if isinstance(event, Finished):
             self._usages.append(event.usage)
             return [self._chunk(index, "", (), finish_reason(event.reason))]
@@ -105,7 +106,12 @@ class CompletionReply:
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The one object of a reply that is not streamed."""
         choices = [
-            self._choice(index, echo + answer.text, answer.logprobs, finish_reason(answer.finished.reason))
+            self._choice(
+                index,
+                echo + answer.text,
+                spoken(answer.logprobs, self._token_bytes),
+                finish_reason(answer.finished.reason),
+            )
             for index, (echo, answer) in enumerate(zip(self._echoes, answers, strict=True))
         ]
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
