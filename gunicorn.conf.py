@@ -1,5 +1,6 @@
 """gunicorn's settings for MiniVault. Each line says why; `MINIVAULT_*` variables change what may be changed."""
 
+import logging
 import os
 import shutil
 import signal
@@ -34,15 +35,20 @@ loglevel = settings.log_level
 accesslog = None  # the vault is the record; a second log of requests would hold half of it
 
 
-def on_starting(_server: Arbiter) -> None:
+def on_starting(server: Arbiter) -> None:
     """Refuse what cannot work with one line, before any worker exists."""
+    logger = logging.getLogger("minivault")  # our own lines go where gunicorn's go
+    logger.handlers = server.log.error_log.handlers
+    logger.setLevel(server.log.error_log.level)
     directory = settings.run_dir / f"metrics-{os.getpid()}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)  # before anything imports prometheus_client
+    from minivault.access import check_exposure
     from minivault.worker import check_startable
 
     try:
+        check_exposure(settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
         check_startable(settings)
     except MiniVaultError as error:
         print(f"minivault: {error.message}", file=sys.stderr)
@@ -54,8 +60,11 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
     """Load the model in the background; the worker serves `loading` until it is there."""
     # Until the worker installs its own handlers, SIGTERM must stop it, not queue up behind the arbiter's.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    from minivault.access import harden_sockets, install_offline_guard
     from minivault.worker import start_worker
 
+    install_offline_guard(settings)
+    harden_sockets(worker.sockets)
     start_worker(settings, is_stopping=lambda: not worker.alive)
 
 

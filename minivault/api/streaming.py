@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from flask import Response, current_app, g, request
 
+from minivault.access import Caller, Slot, charge_tokens, generation_slot
 from minivault.api.disconnect import DisconnectWatcher, client_socket
 from minivault.errors import MiniVaultError
 from minivault.interaction import Answer, Interaction, Interactions, Origin
@@ -31,14 +32,19 @@ class StreamEncoder(Protocol):
 
 @dataclass(slots=True)
 class Watched:
-    """An interaction together with the watch on its client's socket."""
+    """An interaction together with the watch on its client's socket and its caller's right to generate."""
 
     interaction: Interaction
     forget: Callable[[], None]
+    caller: Caller
+    slot: Slot
 
     def close(self) -> None:
+        """Stop the interaction, charge its tokens and give the right back; idempotent."""
         self.forget()
         self.interaction.close()
+        if self.slot.release():
+            charge_tokens(self.caller, self.interaction.usage.total_tokens)
 
 
 def interactions() -> Interactions:
@@ -48,26 +54,35 @@ def interactions() -> Interactions:
 
 def origin(api: str, body: bytes) -> Origin:
     """Who asks, from the request at hand."""
-    caller = g.get("caller")
     return Origin(
         id=g.request_id,
         api=api,
         body=body.decode("utf-8", "replace"),
         client=request.remote_addr or "",
         user_agent=request.headers.get("User-Agent", ""),
-        key=caller.key_id if caller is not None else None,
+        key=g.caller.key_id,
     )
 
 
 def start(wanted: GenerationRequest, source: Origin) -> Watched:
-    """Start an interaction and watch its client."""
-    interaction = interactions().start(wanted, source)
+    """Start an interaction within its caller's limits, and watch its client."""
+    slot = generation_slot(g.caller)
+    try:
+        interaction = interactions().start(wanted, source)
+    except BaseException:
+        slot.release()
+        raise
+    return Watched(interaction, _watch(interaction), g.caller, slot)
+
+
+def _watch(interaction: Interaction) -> Callable[[], None]:
+    """Cancel the interaction when its client goes; the returned function ends the watch."""
     sock = client_socket(request.environ)
     settings = current_app.config["MINIVAULT"]
     if sock is None or not settings.disconnect_check:
-        return Watched(interaction, lambda: None)
+        return lambda: None
     watcher: DisconnectWatcher = current_app.extensions["minivault.disconnect"]
-    return Watched(interaction, watcher.watch(sock, interaction.cancel))
+    return watcher.watch(sock, interaction.cancel)
 
 
 def collect(watched: Watched) -> Answer:

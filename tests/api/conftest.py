@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from minivault.app import create_app
+from minivault.config import Settings, load_settings
+from minivault.interaction import Interactions
+from minivault.service import ModelService
+from tests.scripted import backend
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    env = {
+        "MINIVAULT_HOME": str(tmp_path / "home"),
+        "MINIVAULT_LOG_DIR": str(tmp_path / "vault"),
+        "MINIVAULT_BACKEND": "tests.scripted:backend",
+        "MINIVAULT_MAX_RUNNING": "4",
+        "MINIVAULT_MAX_WAITING": "2",
+        "MINIVAULT_CONTEXT": "512",
+    }
+    return load_settings(env, tmp_path / ".env")
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    service = ModelService(settings, backend)
+    interactions = Interactions(settings, service)
+    service.wait_loaded(30)
+    yield create_app(settings, interactions)
+    service.close()
+    interactions.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
