@@ -7,6 +7,7 @@ vault is the one place where prompts are written.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -145,13 +146,17 @@ class Session:
 
     def _save(self, path: Path) -> None:
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with open(path, "x", encoding="utf-8", opener=_private) as file:  # noqa: PTH123
                 json.dump({"messages": self._conversation.messages()}, file, ensure_ascii=False, indent=2)
                 file.write("\n")
         except OSError as error:
             note(f"Error: cannot save to {path}: {error.strerror}")
         else:
             note(f"[saved to {one_line(str(path))}]")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _enable_line_editing() -> None:

@@ -17,7 +17,15 @@ import httpx
 from minivault import __version__
 from minivault.cli.address import Address
 from minivault.cli.replies import LineParser, error_from_reply, parse_object
-from minivault.errors import ConfigError, MiniVaultError, ServerError, Unavailable, Unreachable, VaultUnavailable
+from minivault.errors import (
+    ConfigError,
+    LoadFailed,
+    MiniVaultError,
+    ServerError,
+    Unavailable,
+    Unreachable,
+    VaultUnavailable,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 2.0
@@ -115,7 +123,7 @@ class Client:
                 return call()
             except (Unavailable, Unreachable) as error:
                 pause = float(getattr(error, "retry_after_s", 1))
-                if isinstance(error, VaultUnavailable) or self._clock() + pause > end:
+                if isinstance(error, (VaultUnavailable, LoadFailed)) or self._clock() + pause > end:
                     raise
             self._sleep(pause)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+from typing import Any, NamedTuple
 
 import click
 
@@ -13,6 +17,16 @@ from minivault.cli.terminal import write
 from minivault.config import Origin, Settings, explain_settings, variable
 
 HIDDEN = "(hidden)"
+MIN_MEANING_WIDTH = 30
+
+
+class Row(NamedTuple):
+    """One setting as it is shown."""
+
+    key: str
+    value: str
+    source: str
+    meaning: str
 
 
 @click.command()
@@ -27,13 +41,29 @@ def config(as_json: bool) -> None:
     if as_json:
         print_json({variable(name): _as_object(name, origin) for name, origin in origins.items()})
         return
-    rows = [(variable(name), _shown(name, origin) or "(empty)", origin.source) for name, origin in origins.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for (key, value, source), name in zip(rows, origins, strict=True):
-        place = click.style(source, bold=source != "default", dim=source == "default")
-        click.echo(f"{key:<{widths[0]}}  ", nl=False)
-        write(f"{value:<{widths[1]}}")
-        click.echo(f"  {place}{' ' * (11 - len(source))}  {click.style(_meaning(name), dim=True)}")
+    rows = [
+        Row(variable(name), _shown(name, origin) or "(empty)", origin.source, _meaning(name))
+        for name, origin in origins.items()
+    ]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in layout(rows, width):
+        write(f"{line}\n")
+
+
+def layout(rows: Sequence[Row], width: int | None) -> Iterator[str]:
+    """The rows as aligned columns; the meaning wraps within `width` columns, or goes below where it has no room."""
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    indent = sum(widths) + 6
+    is_below = width is not None and width - indent < MIN_MEANING_WIDTH
+    for row in rows:
+        first = "  ".join(f"{cell:<{size}}" for cell, size in zip(row[:3], widths, strict=True))
+        if width is None:
+            yield f"{first}  {row.meaning}"
+        elif is_below:
+            yield first.rstrip()
+            yield from wrap(row.meaning, width, initial_indent="    ", subsequent_indent="    ")
+        else:
+            yield from wrap(row.meaning, width, initial_indent=f"{first}  ", subsequent_indent=" " * indent)
 
 
 def _as_object(name: str, origin: Origin) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import click
 from minivault.cli.terminal import one_line
 from minivault.errors import (
     ConfigError,
+    LoadFailed,
     MiniVaultError,
     Unavailable,
     Unreachable,
@@ -51,7 +52,7 @@ def exit_code(error: MiniVaultError) -> int:
         return USAGE
     if isinstance(error, (VaultUnavailable, VaultError)):
         return VAULT
-    if isinstance(error, (Unavailable, Unreachable)):
+    if isinstance(error, (Unavailable, Unreachable)) and not isinstance(error, LoadFailed):
         return UNAVAILABLE
     return REFUSED if 400 <= error.status < 500 else FAILED
 

@@ -18,7 +18,7 @@ import httpx
 from minivault.cli.address import Address
 from minivault.cli.client import GENERATE, connecting, reading, request_headers, timeouts
 from minivault.cli.replies import LineParser, error_from_reply
-from minivault.errors import MiniVaultError, Overloaded, Unavailable, VaultUnavailable
+from minivault.errors import LoadFailed, MiniVaultError, Overloaded, Unavailable, VaultUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,11 @@ class Load:
 
     def _pause_s(self, error: MiniVaultError) -> float | None:
         """Seconds until the next try: what the server asked for and up to a quarter more, so that clients spread."""
-        if not self._is_retrying or not isinstance(error, Unavailable) or isinstance(error, VaultUnavailable):
+        if (
+            not self._is_retrying
+            or not isinstance(error, Unavailable)
+            or isinstance(error, (VaultUnavailable, LoadFailed))
+        ):
             return None
         return error.retry_after_s * random.uniform(1.0, 1.25)
 
