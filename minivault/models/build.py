@@ -9,14 +9,13 @@ from typing import Any
 
 from minivault.errors import ModelError
 from minivault.models import gguf, layout, safetensors_check
-from minivault.models.catalog import CATALOG
 from minivault.models.digest import sha256_file
 from minivault.models.manifest import Manifest, record_files, write_manifest
 from minivault.models.progress import Progress
 from minivault.models.source import DirectorySource, GgufSource, HubSource, Source, WheelSource
 
 
-def build(name: str, source: Source, work: Path, now_ns: int, progress: Progress) -> Path:
+def build(name: str, source: Source, work: Path, *, now_ns: int, known_license: str, progress: Progress) -> Path:
     """Make the model in `work` and return the finished folder inside it, its manifest written last.
 
     What an earlier, killed attempt left in `work` is discarded, except a hub download, which goes on where it stopped.
@@ -30,9 +29,13 @@ def build(name: str, source: Source, work: Path, now_ns: int, progress: Progress
         license_, origin = _from_hub(source, work, whole, progress)
     else:
         raise ModelError(f"{source} is used in place, not pulled")
-    if name in CATALOG:
-        license_ = CATALOG[name].license
-    known = {"name": name, "source": str(source), "license": license_, "created_ns": now_ns, "origin": origin}
+    known = {
+        "name": name,
+        "source": str(source),
+        "license": known_license or license_,
+        "created_ns": now_ns,
+        "origin": origin,
+    }
     manifest = _describe(whole, progress, **known)
     _flush(whole)
     write_manifest(whole, manifest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +58,10 @@ CATALOG = {
 }
 
 
-def identify(name: str) -> Source:
+def identify(name: str, catalog: Mapping[str, Entry] = CATALOG) -> Source:
     """What `name` stands for. Raises ModelError when it can stand for nothing."""
-    if name in CATALOG:
-        return CATALOG[name].source
+    if name in catalog:
+        return catalog[name].source
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         return GgufSource(path.absolute())
@@ -69,15 +70,15 @@ def identify(name: str) -> Source:
     match = _HUB_ID.fullmatch(name)
     if match is None or ".." in name:
         raise ModelError(
-            f"no model is called {name!r}; use {' or '.join(CATALOG)}, a hub id like org/name, "
+            f"no model is called {name!r}; use {' or '.join(catalog)}, a hub id like org/name, "
             "a directory or a .gguf file"
         )
     return HubSource(match[1], match[2] or "main")
 
 
-def store_key(name: str, source: Source) -> str:
+def store_key(name: str, source: Source, catalog: Mapping[str, Entry] = CATALOG) -> str:
     """The folder of the store that holds what `pull` makes of this name. Made of letters, digits and `._@-` only."""
-    if name in CATALOG:
+    if name in catalog:
         return name
     if isinstance(source, HubSource):
         revision = "" if source.revision == "main" else "@" + source.revision.replace("/", "--")

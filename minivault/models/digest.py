@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minivault.models.progress import Progress, silent
@@ -11,20 +11,28 @@ from minivault.models.progress import Progress, silent
 _READ_BYTES = 4 << 20
 
 
-def sha256_file(path: Path, progress: Progress = silent, stage: str = "") -> str:
+def sha256_file(path: Path, progress: Progress = silent) -> str:
     """The SHA-256 of a file in hex."""
-    digest = hashlib.sha256()
-    total, done = path.stat().st_size, 0
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-            done += len(block)
-            progress(stage or f"checking {path.name}", done, total)
-    return digest.hexdigest()
+    return sha256_files([path], progress)[path.name]
+
+
+def sha256_files(paths: Sequence[Path], progress: Progress = silent) -> dict[str, str]:
+    """File name → SHA-256 in hex."""
+    total, done = sum(path.stat().st_size for path in paths), 0
+    digests = {}
+    for path in paths:
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+                done += len(block)
+                progress("checking digests", done, total)
+        digests[path.name] = digest.hexdigest()
+    return digests
 
 
 def digest_of_set(digests: Mapping[str, str]) -> str:
-    """One tagged digest for files given as name → hex digest: the file's own if there is one file, else the digest of
+    """One tagged digest for files given as name → hex: the file's own if there is one file, else the digest of
     their `sha256sum` listing in order of name. Empty for no files."""
     if not digests:
         return ""

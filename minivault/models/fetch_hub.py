@@ -18,7 +18,7 @@ from minivault.errors import ModelError
 from minivault.models import layout
 from minivault.models.digest import sha256_file
 from minivault.models.progress import Progress
-from minivault.models.quiet import quiet_libraries
+from minivault.models.quiet import quiet_hub
 from minivault.models.source import HubSource
 
 
@@ -37,7 +37,7 @@ def fetch(source: HubSource, folder: Path, progress: Progress) -> Fetched:
     Raises ModelError with one line when the hub refuses, cannot be reached, or has nothing that may be loaded.
     """
     folder.mkdir(exist_ok=True)
-    with _hub_errors(source), quiet_libraries():
+    with _hub_errors(source), quiet_hub():
         from huggingface_hub import HfApi
 
         info = HfApi().model_info(source.repository, revision=source.revision, files_metadata=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models.digest import sha256_file
+from minivault.models.digest import sha256_files
 from minivault.models.layout import is_plain_name
 from minivault.models.progress import Progress, silent
 
@@ -42,12 +42,9 @@ class Manifest:
 
 def record_files(directory: Path, names: list[str], progress: Progress = silent) -> dict[str, FileRecord]:
     """Hash the named files of a directory."""
-    records = {}
-    for name in sorted(names):
-        stat = (directory / name).stat()
-        digest = sha256_file(directory / name, progress, "recording digests")
-        records[name] = FileRecord(digest, stat.st_size, stat.st_mtime_ns)
-    return records
+    stats = {name: (directory / name).stat() for name in sorted(names)}
+    digests = sha256_files([directory / name for name in stats], progress)
+    return {name: FileRecord(digests[name], stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -95,6 +92,6 @@ def find_change(manifest: Manifest, directory: Path, *, verify: bool, progress: 
             return f"{name} has {stat.st_size} bytes instead of {record.size}"
         if manifest.directory and not verify and stat.st_mtime_ns != record.mtime_ns:
             return f"{name} was modified"
-        if verify and sha256_file(path, progress) != record.sha256:
-            return f"{name} does not have the recorded digest"
-    return ""
+    digests = sha256_files([directory / name for name in manifest.files], progress) if verify else {}
+    wrong = [name for name, digest in digests.items() if digest != manifest.files[name].sha256]
+    return f"{wrong[0]} does not have the recorded digest" if wrong else ""

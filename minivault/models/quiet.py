@@ -1,4 +1,4 @@
-"""Keeps transformers' and the hub client's own warnings and progress bars off our output while a block runs."""
+"""Keeps the warnings and progress bars of transformers and the hub client off our output while a block runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def quiet_libraries() -> Iterator[None]:
     """Inside the block transformers reports only errors and draws nothing; afterwards it is as it was."""
     from transformers.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -21,5 +21,20 @@ def quiet_libraries() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
+        if has_bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Inside the block the hub client reports only errors; afterwards it is as it was."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)

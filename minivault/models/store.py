@@ -11,13 +11,13 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minivault.errors import ModelError
 from minivault.models import build, layout
-from minivault.models.catalog import identify, store_key
+from minivault.models.catalog import CATALOG, Entry, identify, store_key
 from minivault.models.checkpoint import Checkpoint
 from minivault.models.digest import digest_of_set
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
@@ -32,6 +32,7 @@ class ModelStore:
 
     models_dir: Path
     clock: Callable[[], int] = time.time_ns
+    catalog: Mapping[str, Entry] = field(default_factory=lambda: CATALOG)
 
     def list(self) -> list[Checkpoint]:
         """Every model that is here and looks whole, by name."""
@@ -49,8 +50,8 @@ class ModelStore:
         Raises ModelError with one line that says what to do when it is missing or damaged. A directory needs no pull:
         it is checked and its digests taken when first seen, or when one of its files has changed.
         """
-        source = identify(name)
-        folder = self.models_dir / store_key(name, source)
+        source = identify(name, self.catalog)
+        folder = self.models_dir / store_key(name, source, self.catalog)
         if isinstance(source, DirectorySource):
             return self._resolve_directory(name, source, folder, verify=verify, progress=progress)
         manifest = read_manifest(folder)
@@ -62,10 +63,10 @@ class ModelStore:
 
     def pull(self, name: str, progress: Progress = silent) -> Checkpoint:
         """Make sure that `name` is here and whole: fetch, convert and check whatever is missing or damaged."""
-        source = identify(name)
+        source = identify(name, self.catalog)
         if isinstance(source, DirectorySource):
             return self.resolve(name, verify=True, progress=progress)
-        key = store_key(name, source)
+        key = store_key(name, source, self.catalog)
         with self._lock(key):
             with contextlib.suppress(ModelError):
                 return self.resolve(name, verify=True, progress=progress)
@@ -74,7 +75,7 @@ class ModelStore:
 
     def remove(self, name: str) -> None:
         """Delete what the store holds of `name`; a directory or `.gguf` file of the user's own is never touched."""
-        key = store_key(name, identify(name))
+        key = store_key(name, identify(name, self.catalog), self.catalog)
         folder = self.models_dir / key
         if not folder.is_dir():
             raise ModelError(f"model {name} is not on this machine; `flask minivault models list` shows what is")
@@ -100,7 +101,8 @@ class ModelStore:
     def _build(self, name: str, source: Source, key: str, progress: Progress) -> None:
         work = self.models_dir / ".partial" / key
         work.mkdir(parents=True, exist_ok=True)
-        whole = build.build(name, source, work, self.clock(), progress)
+        known_license = self.catalog[name].license if name in self.catalog else ""
+        whole = build.build(name, source, work, now_ns=self.clock(), known_license=known_license, progress=progress)
         folder = self.models_dir / key
         if folder.exists():
             shutil.rmtree(folder)

@@ -78,7 +78,7 @@ def _model(tokens: list[str], merges: list[str]) -> dict[str, Any]:
 
 
 def _tokenizer_config(file: GgufFile, tokens: list[str]) -> dict[str, Any]:
-    config: dict[str, Any] = {"tokenizer_class": "GPT2Tokenizer", "clean_up_tokenization_spaces": False}
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     config |= {"add_prefix_space": False, "model_max_length": file.value("llama.context_length", 1024)}
     for key, field in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         index = file.value(f"tokenizer.ggml.{field}_token_id")

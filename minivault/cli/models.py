@@ -1,0 +1,109 @@
+"""`models`: which models are on this machine; fetching, showing and removing them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minivault.cli.options import json_option
+from minivault.cli.output import print_json, print_pairs
+from minivault.cli.source import current_settings
+from minivault.cli.terminal import note
+from minivault.cli.transfer import show_transfer
+
+if TYPE_CHECKING:
+    from minivault.models import Checkpoint, ModelStore
+
+
+@click.group()
+def models() -> None:
+    """List, fetch, show and remove models.
+
+    A model is a catalog name, a hub id like org/name or org/name@revision, a directory, or a .gguf file.
+    """
+
+
+@models.command("list")
+@json_option
+def list_models(as_json: bool) -> None:
+    """List the models that are here, and those that can be fetched by a short name."""
+    from minivault.models.catalog import CATALOG
+
+    here = {checkpoint.name: checkpoint for checkpoint in _store().list()}
+    absent = [entry for entry in CATALOG.values() if entry.name not in here]
+    if as_json:
+        available = [{"name": entry.name, "summary": entry.summary, "license": entry.license} for entry in absent]
+        print_json({"models": [_as_object(checkpoint) for checkpoint in here.values()], "available": available})
+        return
+    rows = [(name, f"{_size(checkpoint.size_bytes):>9}  {checkpoint.source}") for name, checkpoint in here.items()]
+    rows += [(entry.name, f"not here   {entry.summary}; about {_size(entry.download_bytes)}") for entry in absent]
+    print_pairs(rows)
+
+
+@models.command()
+@click.argument("name")
+@json_option
+def pull(name: str, as_json: bool) -> None:
+    """Fetch NAME and make it ready to serve; repairs a damaged one, and is quick when all is there."""
+    from minivault.service.local import pull_model
+
+    with show_transfer(name) as progress:
+        checkpoint = pull_model(current_settings(), name, progress)
+    if as_json:
+        print_json(_as_object(checkpoint))
+        return
+    note(f"{checkpoint.name} is ready: {_size(checkpoint.size_bytes)} in {checkpoint.directory}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--verify", is_flag=True, help="Read every file again and compare its digest.")
+@json_option
+def show(name: str, verify: bool, as_json: bool) -> None:
+    """Show what is known of NAME. Fails when it is missing or damaged."""
+    with show_transfer(name) as progress:
+        checkpoint = _store().resolve(name, verify=verify, progress=progress)
+    if as_json:
+        print_json(_as_object(checkpoint) | {"is_verified": verify})
+        return
+    print_pairs((key, _shown(key, value)) for key, value in _as_object(checkpoint).items())
+    if verify:
+        note("every file has its recorded digest")
+
+
+@models.command("rm")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove NAME from this machine. A directory or .gguf file of your own is never touched."""
+    _store().remove(name)
+    note(f"{name} is removed")
+
+
+def _store() -> ModelStore:
+    from minivault.models import ModelStore
+
+    return ModelStore(current_settings().models_dir)
+
+
+def _as_object(checkpoint: Checkpoint) -> dict[str, Any]:
+    values = asdict(checkpoint) | {"directory": str(checkpoint.directory)}
+    values["modified"] = datetime.fromtimestamp(checkpoint.modified_ns / 1e9, timezone.utc).isoformat(
+        timespec="seconds"
+    )
+    values["architecture"] = str(checkpoint.config.get("model_type", ""))
+    values["has_chat_template"] = bool(checkpoint.chat_template)
+    hidden = ("config", "chat_template", "modified_ns")
+    return {key: value for key, value in values.items() if key not in hidden}
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "size_bytes":
+        return f"{value} ({_size(value)})"
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
