@@ -146,7 +146,7 @@ class Session:
 
     def _save(self, path: Path) -> None:
         try:
-            with open(path, "x", encoding="utf-8", opener=_private) as file:  # noqa: PTH123
+            with open(path, "x", encoding="utf-8", opener=_private) as file:
                 json.dump({"messages": self._conversation.messages()}, file, ensure_ascii=False, indent=2)
                 file.write("\n")
         except OSError as error:
