@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, g
 
+from minivault import access
 from minivault.api import errors, generate, ollama, openai, status
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
@@ -22,6 +23,7 @@ def create_app(settings: Settings | None = None, interactions: Interactions | No
     app.extensions["minivault.disconnect"] = DisconnectWatcher()
     app.before_request(_identify)
     app.after_request(_add_headers)
+    access.init_app(app, settings)
     app.register_blueprint(generate.bp)
     app.register_blueprint(status.bp)
     app.register_blueprint(ollama.bp)

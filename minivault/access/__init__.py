@@ -8,10 +8,12 @@ from minivault.access.caller import Caller, charge_tokens, generation_slot
 from minivault.access.exposure import check_exposure
 from minivault.access.guard import init_app
 from minivault.access.offline import install_offline_guard
+from minivault.access.slots import Slot
 from minivault.access.sockets import harden_sockets
 
 __all__ = [
     "Caller",
+    "Slot",
     "charge_tokens",
     "check_exposure",
     "generation_slot",

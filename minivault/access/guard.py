@@ -62,13 +62,11 @@ class Guard:
         return None
 
     def annotate(self, response: Response) -> Response:
-        """Add what the guard knows to the reply: rate-limit fields, the challenge of a 401, CORS for listed origins."""
+        """Add what the guard knows to the reply: rate-limit fields, and CORS for listed origins."""
         window = g.get("rate_window")
         if window is not None:
             for name, value in rate_headers([window], self._clock()).items():
                 response.headers.setdefault(name, value)
-        if response.status_code == 401:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="minivault"'
         if self._origins.allowed:
             response.vary.add("Origin")
             if self._origins.is_listed(request.headers.get("Origin")):

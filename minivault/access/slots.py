@@ -9,14 +9,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 
 class Slot:
-    """One held place, a context manager too; release it once, or as often as you like. None holds nothing."""
+    """One held place, a context manager too. Without a descriptor it holds nothing: there is no limit."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._is_released = False
 
     def __enter__(self) -> Slot:
         return self
@@ -24,11 +27,15 @@ class Slot:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def release(self) -> None:
-        """Give the place back."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+    def release(self) -> bool:
+        """Give the place back; True for the call that did, False for any after it."""
+        with self._lock:
+            if self._is_released:
+                return False
+            self._is_released = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        return True
 
 
 class Slots:

@@ -44,6 +44,8 @@ class Interaction:
         self.opening = opening
         self.served = served
         self._generation = generation
+        self.usage = Usage()
+        """What it used; known once it has ended."""
         self._entry = entry
         self._observe = observe
         self._source = generation.events()
@@ -134,6 +136,7 @@ class Interaction:
             if self._ended:
                 return event
             self._ended = True
+        self.usage = event.usage
         closing = self._closing(event)
         try:
             self._entry.finish(closing)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from minivault.errors import BadRequest, MiniVaultError
+from minivault.errors import BadRequest, MiniVaultError, QuotaExceeded
 from minivault.types import (
     Delta,
     Finished,
@@ -193,7 +193,8 @@ def summary(
 def error(failure: MiniVaultError, request_id: str) -> dict[str, Any]:
     """The body of every native error."""
     detail = {"code": failure.code, "message": failure.message, "field": failure.field, "request_id": request_id}
-    return {"error": detail}
+    numbers = failure.details if isinstance(failure, QuotaExceeded) else {}
+    return {"error": {**detail, **numbers}}
 
 
 def error_line(failure: MiniVaultError, request_id: str) -> dict[str, Any]:
