@@ -6,6 +6,7 @@ is tried, and when no MiniVault answers there the model is loaded into this proc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ def open_source(settings: Settings, target: Target, api: str) -> Iterator[Source
         with client:
             yield client
         return
-    note(f"No server{_at(settings)}: loading {settings.model} into this process.")
+    model = settings.model if settings.backend == "local" else settings.backend
+    why = "" if target.is_local else f"No server{_at(settings)}: "
+    note(f"{why}loading {model} into this process.")
     with _local_source(settings, api) as source:
         yield source
 
@@ -104,8 +107,19 @@ def _local_source(settings: Settings, api: str) -> Iterator[Source]:
     from minivault.cli.local import LocalSource
     from minivault.interaction import open_local
 
+    _keep_log_off_stderr(settings)
     with open_local(settings) as interactions:
         yield LocalSource(interactions, api)
+
+
+def _keep_log_off_stderr(settings: Settings) -> None:
+    """What goes wrong is told once, as the command's error; the application log is for those who ask for it."""
+    log = logging.getLogger("minivault")
+    if settings.log_level == "debug":
+        logging.basicConfig()
+        log.setLevel(logging.DEBUG)
+    elif not log.handlers:
+        log.addHandler(logging.NullHandler())
 
 
 def _at(settings: Settings) -> str:
