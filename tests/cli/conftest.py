@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from minivault.cli import minivault
 from tests.cli.server import ScriptedServer, answer, serving
 
+PROJECT = Path(__file__).resolve().parents[2]
+
 
 class Cli:
     """Runs commands in this process with `MINIVAULT_URL` naming the scripted server, if there is one."""
@@ -56,4 +58,4 @@ def offline_cli() -> Cli:
 
 def subprocess_environment(**extra: Any) -> dict[str, str]:
     """The environment of a child process: this test's, with `extra` on top."""
-    return {**os.environ, **{name: str(value) for name, value in extra.items()}}
+    return {**os.environ, "PYTHONPATH": str(PROJECT), **{name: str(value) for name, value in extra.items()}}

@@ -1,0 +1,94 @@
+"""The group itself: lazy, sturdy, and with the help it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+import minivault.cli
+from minivault.cli import COMMANDS, Entry, exits
+from minivault.cli import minivault as group
+from tests.cli.conftest import Cli, subprocess_environment
+from tests.cli.server import ScriptedServer
+
+HEAVY = ("torch", "transformers", "tokenizers", "numpy", "flask", "httpx", "rich", "pydantic")
+LOADED = (
+    "import json, sys\n"
+    "from minivault.cli import main\n"
+    "try:\n"
+    "    main()\n"
+    "finally:\n"
+    f"    print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)\n"
+)
+
+
+def modules_loaded_by(*args: str, **env: str) -> set[str]:
+    """Which heavy modules one command imports, in a process of its own."""
+    command = [sys.executable, "-c", LOADED, *args]
+    environ = subprocess_environment(**env)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert modules_loaded_by("--help") == set()
+
+
+def test_settings_are_shown_without_a_client_or_a_model() -> None:
+    assert modules_loaded_by("config") == {"pydantic"}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("ask", "Hi"),
+        ("ask", "Hi", "--json"),
+        ("generate", "-p", "Hi"),
+        ("stream", "-p", "Hi"),
+        ("health",),
+        ("benchmark", "-c", "2"),
+    ],
+)
+def test_a_command_that_asks_a_server_loads_no_model_library(args: tuple[str, ...], server: ScriptedServer) -> None:
+    loaded = modules_loaded_by(*args, MINIVAULT_URL=server.url)
+    assert loaded <= {"httpx", "pydantic", "rich"}
+
+
+def test_each_summary_is_the_commands_own_first_sentence() -> None:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        assert COMMANDS[name].summary == str(command.help).strip().split("\n")[0], name
+
+
+def test_a_missing_module_takes_only_its_own_command_away(monkeypatch: pytest.MonkeyPatch, offline_cli: Cli) -> None:
+    monkeypatch.setitem(minivault.cli.COMMANDS, "absent", Entry("no_such_module", "Never there."))
+    shown = offline_cli("--help")
+    assert shown.exit_code == 0
+    assert "absent" not in shown.stdout
+    assert "ask" in shown.stdout
+    assert offline_cli("absent").exit_code == exits.USAGE
+
+
+@pytest.mark.parametrize("args", [("ask", "Hi"), ("chat",), ("health",), ("config",), ("benchmark",), ("serve",)])
+def test_a_setting_that_does_not_fit_is_one_line_and_a_usage_error(args: tuple[str, ...], offline_cli: Cli) -> None:
+    result = offline_cli(*args, MINIVAULT_THREADS="many")
+    assert (result.exit_code, result.stdout) == (exits.USAGE, "")
+    assert result.stderr.startswith("Error: MINIVAULT_THREADS='many': ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_is_given_even_when_a_setting_does_not_fit(offline_cli: Cli) -> None:
+    assert offline_cli("ask", "--help", MINIVAULT_THREADS="many").exit_code == 0
+
+
+def test_the_help_lists_every_exit_code(offline_cli: Cli) -> None:
+    shown = offline_cli("--help").stdout
+    for code, meaning in exits.EXIT_CODES.items():
+        assert f"{code:<4} {meaning}" in shown
