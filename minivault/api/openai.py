@@ -39,7 +39,9 @@ def chat_completions() -> Response:
     body.ensure_possible()
     _ensure_tools(served, has_tools=body.has_tools)
     ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
-    choices = start_choices(body.generations(served.info.context), _origin("v1/chat/completions", raw))
+    wanted = body.generations(served.info.context)
+    interactions().service.constraint(wanted[0].params.grammar, "response_format")
+    choices = start_choices(wanted, _origin("v1/chat/completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body, served.tokenizer.token_bytes)
     return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
 
@@ -67,7 +69,9 @@ def responses() -> Response:
     body = decode_response(loads(raw))
     served = _served(body.model)
     _ensure_tools(served, has_tools=body.has_tools)
-    watched = start(body.generation(served.info.context), _origin("v1/responses", raw))
+    wanted = body.generation(served.info.context)
+    interactions().service.constraint(wanted.params.grammar, "text.format")
+    watched = start(wanted, _origin("v1/responses", raw))
     reply = ResponseReply(_envelope(watched, body.model), body)
     if body.stream:
         return stream(watched, ObjectStream(reply.encode, _named_event, sse.CONTENT_TYPE))

@@ -1,4 +1,4 @@
-"""ModelService: loads a model in a thread, drives the engine in that same thread, and guards its door.
+"""ModelService: loads a model in a thread, runs the engine in that same thread, and guards its door.
 
 States: `unloaded` → `loading` → `ready` | `failed`, and `draining` once the worker is told to stop. Admission is
 counted here, under a lock, so that a full server says so at once whatever the engine is doing.
@@ -7,29 +7,28 @@ counted here, under a lock, so that a full server says so at once whatever the e
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from minivault.config import Settings
 from minivault.errors import Draining, GenerationFailed, LoadFailed, Loading, MiniVaultError, Overloaded
+from minivault.service.engine_loop import Call, Cancel, EngineLoop, Stop, Submit
 from minivault.service.generation import Generation
 from minivault.service.served import Backend, ServedModel, resolve_backend
-from minivault.types import Failed, Finished, FinishReason, Job
+from minivault.types import Event, Failed, Finished, FinishReason, Job
 
 if TYPE_CHECKING:
     from minivault.engine import Engine
+    from minivault.engine.grammar import GrammarCompiler
 
 log = logging.getLogger("minivault.service")
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining"]
-IDLE_POLL_S = 0.2
-"""How often an idle engine thread looks whether the worker is stopping."""
 DRAIN_MARGIN_S = 5.0
 """Streams still open this long before the grace period ends are ended by us, with a proper last line."""
 
@@ -43,28 +42,6 @@ class ServiceStatus:
     stats: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Submit:
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancel:
-    job_id: str
-    reason: FinishReason
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    function: Callable[[ServedModel], Any]
-    result: Future[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    pass
-
-
 class ModelService:
     """One model and its engine thread. All public methods may be called from any thread."""
 
@@ -73,27 +50,27 @@ class ModelService:
         self._backend = backend
         self._lock = threading.Lock()
         self._loaded = threading.Event()
-        self._inbox: queue.SimpleQueue[_Submit | _Cancel | _Call | _Stop] = queue.SimpleQueue()
+        self._loop = EngineLoop(self._deliver, self._watch_drain)
         self._live: dict[str, Generation] = {}
         self._served: ServedModel | None = None
         self._engine: Engine | None = None
+        self._grammars: GrammarCompiler | None = None
         self._thread: threading.Thread | None = None
+        self._watchdog: threading.Timer | None = None
         self._state: State = "unloaded"
         self._reason = "the model is not loaded yet"
         self._is_stopping: Callable[[], bool] = lambda: False
         self._drain_deadline: float | None = None
-        self._watchdog: threading.Timer | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Begin loading in the background; idempotent. `is_stopping` tells when the worker was asked to stop."""
         with self._lock:
-            if self._thread is not None:
+            if self._thread is not None or self._state == "draining":
                 return
             self._is_stopping = is_stopping
-            self._state = "loading"
-            self._reason = "the model is loading"
+            self._state, self._reason = "loading", "the model is loading"
             self._watchdog = threading.Timer(self._settings.load_timeout_s, self._give_up_loading)
             self._watchdog.daemon = True
             self._watchdog.start()
@@ -105,15 +82,6 @@ class ModelService:
         self.start()
         self._loaded.wait(timeout_s)
         return self.model
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """End every generation with `shutdown`, stop the thread and free the model."""
-        with self._lock:
-            thread = self._thread
-            self._state = "draining"
-        if thread is not None and thread is not threading.current_thread():
-            self._inbox.put(_Stop())
-            thread.join(timeout_s)
 
     def drain(self) -> None:
         """Refuse new jobs from now on and end the running ones when the grace period nears its end."""
@@ -128,7 +96,17 @@ class ModelService:
         with self._lock:
             job_ids = list(self._live)
         for job_id in job_ids:
-            self._inbox.put(_Cancel(job_id, reason))
+            self._loop.post(Cancel(job_id, reason))
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """End every generation with `shutdown`, stop the thread and free the model."""
+        with self._lock:
+            thread, self._state = self._thread, "draining"
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+        if thread is not None:
+            self._loop.post(Stop())
+            thread.join(timeout_s)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -151,8 +129,9 @@ class ModelService:
     # -- work -----------------------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> Generation:
-        """Queue a job. Raises Loading, LoadFailed, Draining or Overloaded at once, never after waiting."""
-        _ = self.model
+        """Queue a job. Raises Loading, LoadFailed, Draining or Overloaded at once, never after waiting, and
+        BadRequest for a grammar that cannot be compiled."""
+        job = self._constrained(job, self.model)
         generation = Generation(job, self._request_cancel)
         with self._lock:
             if self._state == "draining":
@@ -160,52 +139,52 @@ class ModelService:
             if len(self._live) >= self._settings.max_running + self._settings.max_waiting:
                 raise Overloaded("every place is taken; try again shortly", retry_after_s=1)
             self._live[job.id] = generation
-        self._inbox.put(_Submit(job))
+        self._loop.post(Submit(job))
         return generation
 
     def call(self, function: Callable[[ServedModel], Any]) -> Any:
         """Run `function(served)` on the engine thread between two steps and return its result."""
         _ = self.model
         result: Future[Any] = Future()
-        self._inbox.put(_Call(function, result))
+        self._loop.post(Call(function, result))
         return result.result(timeout=self._settings.deadline_s)
 
     def embed(self, batch: list[list[int]]) -> list[list[float]]:
         """Unit-length mean-pooled vectors, one for each token sequence."""
         return [self.call(partial(_embed, tokens)) for tokens in batch]
 
+    def _constrained(self, job: Job, served: ServedModel) -> Job:
+        """The job with the constraint that its grammar asks for."""
+        if job.params.grammar is None or job.constraint is not None:
+            return job
+        from minivault.engine.grammar import GrammarCompiler
+
+        with self._lock:
+            if self._grammars is None:
+                self._grammars = GrammarCompiler(served.tokenizer)
+        return replace(job, constraint=self._grammars.compile(job.params.grammar))
+
     def _request_cancel(self, job_id: str, reason: FinishReason) -> None:
-        self._inbox.put(_Cancel(job_id, reason))
+        self._loop.post(Cancel(job_id, reason))
 
     # -- the engine thread ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        engine = self._load()
-        if engine is None:
+        loaded = self._load()
+        if loaded is None:
             return
+        served, engine = loaded
         try:
-            while not self._read_inbox(engine):
-                self._watch_drain()
-                self._step(engine)
-            self._end_all(engine)
+            self._loop.run(engine, served)
+            served.runner.close()
         except Exception:
             log.exception("the engine failed")
             self._fail_all()
 
-    def _load(self) -> Engine | None:
-        from minivault.engine import Engine
-
+    def _load(self) -> tuple[ServedModel, Engine] | None:
         started = time.monotonic()
         try:
-            backend = self._backend or resolve_backend(self._settings)
-            served = backend(self._settings)
-            engine = Engine(
-                served.runner,
-                served.tokenizer,
-                max_running=self._settings.max_running,
-                prefix_cache_bytes=self._settings.prefix_cache_mb << 20,
-                speculation=self._settings.speculation,
-            )
+            served, engine = self._build()
         except Exception as error:
             self._fail_loading(_one_line(error))
             return None
@@ -215,7 +194,21 @@ class ModelService:
                 self._state, self._reason = "ready", ""
         self._end_loading()
         log.info("model %s ready in %.1f s (%s)", served.info.name, time.monotonic() - started, served.info.runner)
-        return engine
+        return served, engine
+
+    def _build(self) -> tuple[ServedModel, Engine]:
+        from minivault.engine import Engine
+
+        backend = self._backend or resolve_backend(self._settings)
+        served = backend(self._settings)
+        engine = Engine(
+            served.runner,
+            served.tokenizer,
+            max_running=self._settings.max_running,
+            prefix_cache_bytes=self._settings.prefix_cache_mb << 20,
+            speculation=self._settings.speculation,
+        )
+        return served, engine
 
     def _end_loading(self) -> None:
         self._loaded.set()
@@ -232,39 +225,7 @@ class ModelService:
         self._end_loading()
         log.error("cannot load the model: %s", reason)
 
-    def _read_inbox(self, engine: Engine) -> bool:
-        """Apply every waiting message; block briefly when there is nothing else to do. True: stop."""
-        wait = not engine.has_work
-        while True:
-            try:
-                message = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
-            except queue.Empty:
-                return False
-            wait = False
-            if isinstance(message, _Stop):
-                return True
-            self._apply(engine, message)
-
-    def _apply(self, engine: Engine, message: _Submit | _Cancel | _Call) -> None:
-        if isinstance(message, _Cancel):
-            engine.cancel(message.job_id, message.reason)
-        elif isinstance(message, _Submit):
-            try:
-                engine.submit(message.job)
-            except MiniVaultError as error:
-                self._deliver(message.job.id, Failed(error))
-        elif message.result.set_running_or_notify_cancel():
-            try:
-                message.result.set_result(message.function(self.model))
-            except Exception as error:
-                message.result.set_exception(error)
-
-    def _step(self, engine: Engine) -> None:
-        if engine.has_work:
-            for job_id, event in engine.step():
-                self._deliver(job_id, event)
-
-    def _deliver(self, job_id: str, event: Any) -> None:
+    def _deliver(self, job_id: str, event: Event) -> None:
         with self._lock:
             terminal = isinstance(event, Finished | Failed)
             generation = self._live.pop(job_id, None) if terminal else self._live.get(job_id)
@@ -285,16 +246,6 @@ class ModelService:
             self.drain()
         if self._drain_deadline is not None and time.monotonic() >= self._drain_deadline:
             self.cancel_all("shutdown")
-
-    def _end_all(self, engine: Engine) -> None:
-        with self._lock:
-            job_ids = list(self._live)
-        for job_id in job_ids:
-            engine.cancel(job_id, "shutdown")
-        while engine.has_work:
-            self._step(engine)
-        if self._served is not None:
-            self._served.runner.close()
 
 
 def _embed(tokens: list[int], served: ServedModel) -> list[float]:
