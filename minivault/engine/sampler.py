@@ -10,26 +10,22 @@ exceeds one uniform number, `uniform(seed, index of the token)`. Temperature 0 t
 - presence and frequency penalties: a token that occurs n > 0 times in the answer loses presence + n * frequency.
 - top-k keeps the k first tokens (0 = all); top-p the shortest prefix with at least p of what top-k left; min-p those at
   least min_p times as probable as the first.
-
-What is reduced over a row (sums, products) is reduced row by row on one thread, so that the batch, the number of
-threads and the position in the batch cannot change a bit of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from minivault.engine.drawing import draw
 from minivault.engine.randomness import uniform
-from minivault.engine.ranking import MAX_LEADING, Ids, leaders, ranked
+from minivault.engine.ranking import MAX_LEADING, Ids, Logits, leaders
 from minivault.errors import GenerationFailed
 from minivault.types import Constraint, SamplingParams, TokenLogprob
-
-Row = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class SamplingState:
         if self.constraint is not None:
             self.constraint.accept(token_id)
 
-    def adjust(self, row: Row) -> None:
+    def adjust(self, row: Logits) -> None:
         """Apply bias, penalties and constraint to `row` [vocabulary] in place."""
         for token_id, bias in self.params.logit_bias:
             row[token_id] += bias
@@ -78,107 +74,58 @@ class SamplingState:
             self.constraint.mask(torch.from_numpy(row))
 
 
-@torch.inference_mode()
 def sample(logits: torch.Tensor, states: Sequence[SamplingState]) -> list[Choice | Exception]:
     """Choose a token for each row of `logits` [rows, vocabulary]; an exception in its place concerns that row alone."""
     if len(logits) != len(states):
         raise ValueError(f"{len(logits)} rows of logits for {len(states)} sequences")
-    raw = logits.to("cpu", torch.float32).contiguous()
+    raw = logits.to("cpu", torch.float32).contiguous().numpy()
     with np.errstate(all="ignore"):
         adjusted, failed = _adjusted(raw, states)
-        failed = _unusable(adjusted) | failed
-        heads = _heads(adjusted, states, failed)
-        return [
-            failed[i] if i in failed else _choice(adjusted[i], raw[i], state, heads.get(i))
-            for i, state in enumerate(states)
-        ]
+        heads = _heads(adjusted, states)
+        rows = zip(adjusted, raw, states, heads, strict=True)
+        return [failed[i] if i in failed else _choice(*row) for i, row in enumerate(rows)]
 
 
-def _adjusted(raw: torch.Tensor, states: Sequence[SamplingState]) -> tuple[torch.Tensor, dict[int, Exception]]:
+def _adjusted(raw: Logits, states: Sequence[SamplingState]) -> tuple[Logits, dict[int, Exception]]:
     """The logits after bias, penalties and constraint; what raised, by row."""
     failed: dict[int, Exception] = {}
     if not any(state.adjusts for state in states):
         return raw, failed
-    adjusted = raw.clone()
+    adjusted = raw.copy()
     for i, state in enumerate(states):
         try:
-            state.adjust(adjusted[i].numpy())
+            state.adjust(adjusted[i])
         except Exception as error:  # a job's own constraint: whatever it raises ends that job only
             failed[i] = error
     return adjusted, failed
 
 
-def _unusable(logits: torch.Tensor) -> dict[int, Exception]:
-    peaks = logits.amax(-1).numpy()
-    rows = np.flatnonzero(~np.isfinite(peaks))
-    return {int(i): GenerationFailed(f"no token can be chosen: the highest logit is {peaks[i]}") for i in rows}
-
-
-def _heads(logits: torch.Tensor, states: Sequence[SamplingState], failed: dict[int, Exception]) -> dict[int, Ids]:
-    """The leading tokens of each row that draws and for which MAX_LEADING may be enough."""
+def _heads(logits: Logits, states: Sequence[SamplingState]) -> list[Ids | None]:
+    """The leading tokens of each row that draws, and from which a draw is likely decided."""
+    heads: list[Ids | None] = [None] * len(states)
     wanted = {i: state.params.top_k or MAX_LEADING for i, state in enumerate(states) if state.params.temperature > 0}
-    rows = [i for i, num in wanted.items() if num <= MAX_LEADING and i not in failed]
-    if not rows:
-        return {}
-    part = logits if len(rows) == len(logits) else logits[rows]
-    found = leaders(part, max(wanted[i] for i in rows))
-    return {i: ids[: wanted[i]] for i, ids in zip(rows, found, strict=True)}
+    usual = [i for i, num in wanted.items() if num <= MAX_LEADING]
+    if usual:
+        part = logits if len(usual) == len(logits) else logits[usual]
+        for i, ids in zip(usual, leaders(part, max(wanted[i] for i in usual)), strict=True):
+            heads[i] = ids[: wanted[i]]
+    for i in wanted.keys() - set(usual):
+        heads[i] = leaders(logits[i : i + 1], wanted[i])[0]
+    return heads
 
 
-def _choice(row: torch.Tensor, raw: torch.Tensor, state: SamplingState, head: Ids | None) -> Choice:
+def _choice(row: Logits, raw: Logits, state: SamplingState, head: Ids | None) -> Choice | Exception:
     params = state.params
-    if params.temperature <= 0:
-        token_id = int(row.numpy().argmax())
-    else:
-        token_id = _drawn(row, params, uniform(params.seed or 0, state.num_accepted), head)
+    first = int(row.argmax()) if head is None else int(head[0]) if len(head) else 0
+    if not math.isfinite(row[first]):
+        return GenerationFailed("no token can be chosen: the logits are not finite numbers")
+    token_id = first if head is None else draw(row, head, params, uniform(params.seed or 0, state.num_accepted))
     return Choice(token_id, None if params.logprobs is None else logprob(raw, token_id, params.logprobs))
 
 
-def _drawn(row: torch.Tensor, params: SamplingParams, number: float, head: Ids | None) -> int:
-    """Draw from the head where it decides, else from the whole row in order."""
-    values = row.numpy()
-    if head is not None:
-        is_whole = params.top_k > 0 or len(head) < MAX_LEADING
-        token_id = _draw(values, head, params, number, None if is_whole else lambda: _mass(values, params.temperature))
-        if token_id is not None:
-            return token_id
-    everything = ranked(row)[: params.top_k or None]
-    token_id = _draw(values, everything, params, number, None)
-    assert token_id is not None
-    return token_id
-
-
-def _draw(row: Row, ids: Ids, params: SamplingParams, number: float, total: Callable[[], float] | None) -> int | None:
-    """Cut `ids` (canonical order) by top-p and min-p and draw from the rest with `number` in [0, 1).
-
-    `total` gives the weight of all tokens when `ids` are only the first of them; None then means: they do not decide.
-    """
-    weights = np.exp((row[ids].astype(np.float64) - float(row[ids[0]])) / params.temperature)
-    cumulated = np.cumsum(weights)
-    mass = float(cumulated[-1]) if total is None else total()
-    end = len(ids)
-    if params.top_p < 1.0:
-        end = min(end, int(np.searchsorted(cumulated, params.top_p * mass)) + 1)
-    if params.min_p > 0.0:
-        end = min(end, int(np.count_nonzero(weights >= params.min_p)))
-    end = max(end, 1)
-    if total is not None and end == len(ids) and (params.top_p < 1.0 or params.min_p > 0.0):
-        return None
-    kept = mass if total is not None and end == len(ids) else float(cumulated[end - 1])
-    index = int(np.searchsorted(cumulated[:end], number * kept, side="right"))
-    if index == end and total is not None and kept == mass:
-        return None
-    return int(ids[min(index, end - 1)])
-
-
-def _mass(row: Row, temperature: float) -> float:
-    """The summed weight of every token, relative to the first."""
-    return float(np.exp((row - row.max()) / np.float32(temperature)).sum(dtype=np.float64))
-
-
-def logprob(row: torch.Tensor, token_id: int, num_top: int) -> TokenLogprob:
-    """Natural-log probabilities of `token_id` and the `num_top` first tokens under the row's softmax."""
-    values = row.numpy().astype(np.float64)
+def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
+    """Natural-log probabilities of `token_id` and the `num_top` first tokens under the softmax of `row`."""
+    values = row.astype(np.float64)
     peak = values.max()
     values -= peak + np.log(np.exp(values - peak).sum())
     top = leaders(row[None], num_top)[0]
@@ -189,6 +136,6 @@ def _keys(tokens: dict[int, int] | dict[int, bool]) -> Ids:
     return np.fromiter(tokens, np.int64, len(tokens))
 
 
-def _repelled(values: Row, penalty: float) -> Row:
-    repelled: Row = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
+def _repelled(values: Logits, penalty: float) -> Logits:
+    repelled: Logits = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
     return repelled
