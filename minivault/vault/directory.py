@@ -33,11 +33,11 @@ _NETWORK = {  # statfs(2): f_type
 }
 
 
-def ensure_directory(directory: Path) -> None:
+def ensure_directory(directory: Path, *, create: bool = True) -> None:
     """Create the directory, or check that it is fit for a vault, and make it private. Raises VaultError, OSError."""
     if directory.is_symlink():
         raise VaultError(f"{directory} is a symlink; give the vault its real directory")
-    if not directory.exists():
+    if create and not directory.exists():
         directory.mkdir(mode=DIRECTORY_MODE, parents=True)
     status = directory.stat()
     if not stat.S_ISDIR(status.st_mode):

@@ -8,19 +8,19 @@ segment is started, the head others moved is read again. A failed write is taken
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from minivault.errors import VaultError
-from minivault.vault.directory import Lock, is_same_file
+from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
-from minivault.vault.record import NO_HASH, Draft, Receipt, draft, seal
+from minivault.vault.record import NO_HASH, Draft, Receipt, digest, draft, seal
 from minivault.vault.segments import (
     ACTIVE,
     Segment,
@@ -60,7 +60,7 @@ class Log:
         *,
         boot: str,
         segment_bytes: int = 64 << 20,
-        genesis: Callable[[], dict[str, Any]],
+        public_key: Callable[[], str],
         disk: Disk | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -70,9 +70,9 @@ class Log:
         self.clock = clock
         self.num_rotations = 0
         self._segment_bytes = segment_bytes
-        self._genesis = genesis
+        self.public_key = public_key
         self._path = directory / ACTIVE
-        self._lock: Lock | None = Lock(directory, self.disk)
+        self._lock: Lock | None = None
         self._fd: int | None = None
         self._unsynced: set[int] = set()
         self._vault_id = ""
@@ -82,6 +82,11 @@ class Log:
         """Append records in order, as one write. Raises OSError or VaultError and then has appended nothing."""
         with self.locked():
             return self.append_locked(drafts)
+
+    def settle_locked(self) -> Head:
+        """Write what has to stand before the next record, so that its seq is known: the head's plus one."""
+        self.append_locked([])
+        return self.head
 
     def append_locked(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """`append` for a caller that holds the lock."""
@@ -102,10 +107,16 @@ class Log:
             if fd != self._fd:
                 self.disk.close(fd)
 
+    def sync_all(self) -> None:
+        """Make the active segment durable, whoever wrote in it; the caller holds the lock. Raises OSError."""
+        self.sync()
+        self.disk.fdatasync(self._require_fd())
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock. Raises OSError when the directory is gone or is another one."""
-        if self._lock is None:
+        if self._lock is None:  # a directory that was there and is gone is a fault, not a reason to start afresh
+            ensure_directory(self.directory, create=not self.head.seq)
             self._lock = Lock(self.directory, self.disk)
         with self._lock.held():
             yield
@@ -169,6 +180,8 @@ class Log:
         tail = read_tail(fd, size)
         if tail.last is None:
             return self._head_before(tail, size)
+        if int(tail.last["seq"]) < self.head.seq:
+            raise VaultError(f"{ACTIVE} ends at seq {tail.last['seq']} and had reached {self.head.seq}: it was cut")
         first = first_record(Segment(self._path, None)) or tail.last
         return Head(
             seq=int(tail.last["seq"]),
@@ -216,27 +229,23 @@ class Log:
         """The records that have to stand before anything else: about a torn tail, and at the start of a file."""
         drafts = []
         if head.torn:
-            fields = {"torn_bytes": len(head.torn), "sha256": "sha256:" + hashlib.sha256(head.torn).hexdigest()}
+            torn = head.torn.removesuffix(b"\n")
+            fields = {"torn_bytes": len(torn), "sha256": digest(torn)}
             drafts.append(self.draft("recovered", fields))
         if head.seq == 0:
-            drafts.append(self.draft("genesis", self._genesis()))
+            drafts.append(self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": self.public_key()}))
         elif head.first_seq == 0:
             drafts.append(self.draft("segment", self._segment_fields(head)))
         return drafts
 
     def _segment_fields(self, head: Head) -> dict[str, Any]:
         sealed = sealed_segments(self.directory)
+        identity = {"vault": self.vault_id(), "public_key": self.public_key()}
+        place = {"last_seq": head.seq, "last_hash": head.hash}
         if not sealed:
-            return {"vault": self.vault_id(), "previous": None, "last_seq": head.seq, "last_hash": head.hash}
+            return {**identity, "previous": None, **place}
         summary = summarize(sealed[-1])
-        return {
-            "vault": self.vault_id(),
-            "previous": summary.name,
-            "lines": summary.lines,
-            "last_seq": head.seq,
-            "last_hash": head.hash,
-            "sha256": summary.sha256,
-        }
+        return {**identity, "previous": summary.name, "lines": summary.lines, **place, "sha256": summary.sha256}
 
     def vault_id(self) -> str:
         """The id that the genesis record gave, and every `segment` record repeats; empty before there is one."""
@@ -248,6 +257,10 @@ class Log:
     def draft(self, type_: str, fields: dict[str, Any]) -> Draft:
         """A record of this process, made now."""
         return draft(type_, self.clock(), self.boot, fields)
+
+    def extend(self, record: Draft, fields: Mapping[str, Any]) -> Draft:
+        """The same record with more chained fields."""
+        return Draft(record.type, {**record.fields, **fields})
 
     def _write(self, data: bytes, head: Head, receipts: Sequence[Receipt]) -> None:
         fd = self._require_fd()

@@ -131,7 +131,7 @@ def chain_hash(fields: Mapping[str, Any]) -> str:
 def parse(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a line, or None where there is none (a fragment left by a crash)."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None

@@ -10,6 +10,8 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from minivault.vault.journal import Journal
 from minivault.vault.key import SigningKey
 from minivault.vault.log import Log
 from minivault.vault.record import Draft, Receipt
+from minivault.vault.recover import Recovered, Regenerate, recover_journals
+from minivault.vault.upkeep import Upkeep
 from minivault.vault.writer import Sync, Work, Writer
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -50,30 +54,27 @@ def open_log(
     directory: Path,
     *,
     segment_bytes: int = 64 << 20,
-    boot: str | None = None,
     clock: Callable[[], int] = time.time_ns,
     disk: Disk | None = None,
 ) -> Log:
-    """The log of a directory, which is created or checked. Raises VaultError or OSError."""
-    ensure_directory(directory)
+    """The log of a directory for this process; the directory is looked at when it is first used."""
     disk = disk or Disk()
 
-    def genesis() -> dict[str, Any]:
-        key = SigningKey.load(directory) or SigningKey.create(directory, disk)
-        return {"vault": str(uuid.uuid4()), "public_key": key.public}
+    def public_key() -> str:
+        return (SigningKey.load(directory) or SigningKey.create(directory, disk)).public
 
-    name = boot or boot_name()
-    return Log(directory, boot=name, segment_bytes=segment_bytes, genesis=genesis, disk=disk, clock=clock)
+    return Log(directory, boot=boot_name(), segment_bytes=segment_bytes, public_key=public_key, disk=disk, clock=clock)
 
 
 class Vault:
     """A process's way into the vault. Every method may be called from any thread."""
 
-    def __init__(self, directory: Path, log: Log, journal: Journal, writer: Writer, sync: Sync) -> None:
+    def __init__(self, directory: Path, log: Log, journal: Journal, writer: Writer, upkeep: Upkeep, sync: Sync) -> None:
         self.directory = directory
         self._log = log
         self._journal = journal
         self._writer = writer
+        self._upkeep = upkeep
         self._sync = sync
         self._pid = os.getpid()
 
@@ -93,29 +94,30 @@ class Vault:
         Raises VaultError where the directory can never hold a vault. One that merely cannot be written now is opened;
         `status` then says why it refuses, and it starts to accept by itself.
         """
+        with suppress(OSError):
+            ensure_directory(directory)
         disk = disk or Disk()
         log = open_log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
-        journal = Journal(directory, log.boot, disk)
-        writer = Writer(log, journal, sync=sync)
+        journal, upkeep = Journal(directory, log.boot, disk), Upkeep(log)
+        writer = Writer(log, journal, sync=sync, after_commit=upkeep.after_commit)
         writer.start([Work(draft=log.draft("start", {"sync": sync, "pid": os.getpid(), **(start or {})}))])
-        return cls(directory, log, journal, writer, sync)
+        return cls(directory, log, journal, writer, upkeep, sync)
 
     def begin(self, opening: Opening) -> Entry:
         """Accept an interaction; returns at once, `Entry.wait` says when its request is safe."""
         fields = opening_fields(opening, self._log.boot)
         work = Work(entry=opening.id, opening=fields)
-        if self._sync == "async":
-            self._queue(work)
-            work = Work(done=_settled())
-        else:
-            self._queue(work)
-        return Entry(fields, work.done, self._close_entry, self._journal, self._log.boot)
+        self._queue(work)
+        opened = _settled() if self._sync == "async" else work.done
+        return Entry(fields, opened, self._close_entry, self._journal, self._log.boot)
 
     def append_event(self, type_: str, fields: Mapping[str, Any]) -> Receipt:
         """Record something that is not an interaction (`read`, `auth_failed` …). Raises VaultUnavailable."""
-        work = Work(draft=self._log.draft(type_, dict(fields)))
-        self._queue(work)
-        return Receipt(0, "") if self._sync == "async" else work.done.result()
+        draft = self._log.draft(type_, dict(fields))
+        if self._sync != "async":
+            return self._append_now(draft)
+        self._queue(Work(draft=draft))
+        return Receipt(0, "")
 
     def status(self) -> VaultStatus:
         fault, head = self._writer.fault, self._log.head
@@ -126,19 +128,30 @@ class Vault:
             bytes_free = 0
         return VaultStatus(head.seq, head.hash, bytes_free, fault is None, fault.reason if fault else "")
 
+    def recover(self, regenerate: Regenerate | None = None) -> list[Recovered]:
+        """Record as `interrupted` what dead processes left open; `regenerate` gives back what they had sent.
+
+        Call it once the model is loaded. Raises VaultUnavailable; what is left then waits for the next call.
+        """
+        return recover_journals(self.directory, self._append_now, regenerate=regenerate)
+
+    def _append_now(self, draft: Draft) -> Receipt:
+        work = Work(draft=draft)
+        self._queue(work)
+        return work.done.result()
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Record the stop, commit what is queued and let go of the files. Entries left open stay in the journal."""
         self._writer.submit(Work(draft=self._log.draft("stop", {"pid": os.getpid()})))
         if self._writer.stop(timeout_s):
+            self._upkeep.close(timeout_s)
             self._journal.close()
             self._log.close()
 
     def _close_entry(self, id_: str, draft: Draft) -> Work:
         work = Work(entry=id_, draft=draft)
         self._queue(work)
-        if self._sync == "async":
-            return Work(done=_settled())
-        return work
+        return Work(done=_settled()) if self._sync == "async" else work
 
     def _queue(self, work: Work) -> None:
         if os.getpid() != self._pid:
@@ -146,7 +159,7 @@ class Vault:
         self._writer.submit(work)
 
 
-def _settled() -> Any:
-    work = Work()
-    work.done.set_result(Receipt(0, ""))
-    return work.done
+def _settled() -> Future[Receipt]:
+    done: Future[Receipt] = Future()
+    done.set_result(Receipt(0, ""))
+    return done

@@ -1,0 +1,94 @@
+"""Signed heads: who holds one from yesterday can tell today whether anything before it has changed.
+
+A checkpoint is one line of JSON over the vault's id, the head's seq and hash and the digest of the last sealed segment,
+signed with the vault's Ed25519 key. They are kept in `checkpoints.jsonl`, where they catch a cut tail; kept anywhere
+else, they also catch whoever rewrites the whole directory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from minivault.errors import VaultError
+from minivault.vault.key import SigningKey
+from minivault.vault.log import Log
+from minivault.vault.record import VERSION, canonical, compact, parse, timestamp
+from minivault.vault.segments import ACTIVE, Segment, first_record
+
+CHECKPOINTS = "checkpoints.jsonl"
+
+
+def write_checkpoint(log: Log) -> dict[str, Any]:
+    """Sign the head and keep the signature; the same one again where nothing was added. Raises VaultError, OSError."""
+    with log.locked():
+        return write_checkpoint_locked(log)
+
+
+def write_checkpoint_locked(log: Log) -> dict[str, Any]:
+    """`write_checkpoint` for a caller that holds the lock."""
+    head = log.refresh()
+    key = SigningKey.load(log.directory)
+    if not head.seq or key is None:
+        raise VaultError(f"{log.directory} holds no vault with a signing key")
+    last = last_checkpoint(log.directory)
+    if last is not None and (last.get("seq"), last.get("hash")) == (head.seq, head.hash):
+        return last
+    log.sync_all()
+    fields = _sign(log, key)
+    _append(log, compact(fields) + b"\n")
+    return fields
+
+
+def last_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """The newest checkpoint kept in the vault."""
+    path = directory / CHECKPOINTS
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        lines = file.read().splitlines()
+    return next((fields for line in reversed(lines) if (fields := parse(line)) is not None), None)
+
+
+def checkpoints(directory: Path) -> list[dict[str, Any]]:
+    """Every checkpoint kept in the vault, oldest first."""
+    path = directory / CHECKPOINTS
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        return [fields for line in file if (fields := parse(line)) is not None]
+
+
+def _sign(log: Log, key: SigningKey) -> dict[str, Any]:
+    first = first_record(Segment(log.directory / ACTIVE, None)) or {}
+    time_ns = log.clock()
+    fields: dict[str, Any] = {
+        "type": "checkpoint",
+        "v": VERSION,
+        "vault": log.vault_id(),
+        "seq": log.head.seq,
+        "hash": log.head.hash,
+        "timestamp": timestamp(time_ns),
+        "time_ns": time_ns,
+        "segment": {"name": first.get("previous"), "sha256": first.get("sha256")},
+        "key": key.public,
+    }
+    return {**fields, "signature": key.sign(canonical(fields))}
+
+
+def _append(log: Log, line: bytes) -> None:
+    """Add a line; what a crash left of the last one was never handed out and is dropped."""
+    fd = log.disk.open(log.directory / CHECKPOINTS)
+    try:
+        size = os.fstat(fd).st_size
+        tail = os.pread(fd, 8192, max(0, size - 8192))
+        whole = size - (len(tail) - tail.rfind(b"\n") - 1)
+        if whole != size:
+            log.disk.ftruncate(fd, whole)
+        log.disk.write_all(fd, line)
+        log.disk.fdatasync(fd)
+    finally:
+        log.disk.close(fd)
+    log.disk.fsync_directory(log.directory)
