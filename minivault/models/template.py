@@ -61,13 +61,13 @@ class ChatTemplate:
                 tools=[dict(tool) for tool in tools] or None,
                 documents=None,
                 add_generation_prompt=True,
-                strftime_now=now.strftime,
+                strftime_now=lambda form: now.strftime(form),
                 **special_tokens,
             )
         except jinja2.TemplateError as error:
             reason = f"the model's chat template refuses this conversation: {error}"
             raise BadRequest(reason, field="messages") from None
-        except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             reason = f"the model's chat template cannot render this conversation: {type(error).__name__}: {error}"
             raise BadRequest(reason, field="messages") from None
 
