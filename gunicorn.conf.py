@@ -19,7 +19,8 @@ except MiniVaultError as error:
     sys.exit(f"minivault: {error.message}")
 
 bind = settings.bind
-worker_class = "gthread"  # streams hold a thread each; the model runs in a thread of its own
+# gthread, where streams hold a thread each and the model runs in one of its own, and slow clients hold none
+worker_class = "minivault.access.patient_worker.PatientWorker"
 workers = settings.workers  # each holds one copy of the model
 threads = settings.threads  # cheap; many more than generations, so that /health always finds one
 worker_connections = settings.threads + 4  # a short hidden queue: a busy worker leaves connections to an idle one
@@ -64,7 +65,7 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
     from minivault.worker import start_worker
 
     install_offline_guard(settings)
-    harden_sockets(worker.sockets)
+    harden_sockets(worker.sockets, receive_s=settings.receive_timeout_s, send_s=settings.send_timeout_s)
     start_worker(settings, is_stopping=lambda: not worker.alive)
 
 

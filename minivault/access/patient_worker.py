@@ -1,0 +1,138 @@
+"""gunicorn's thread worker, except that no thread ever waits for a request's header.
+
+gthread hands a connection to a thread when its first byte arrives, and that thread then waits for the rest as long as
+it takes: as many half-sent headers as there are threads stop the server. Here the poller collects the header, which
+costs a slow client one file descriptor instead of a thread, and closes a connection whose header has not come in time.
+Nothing needs to be known of HTTP for that but its blank line; parsing stays gunicorn's.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import resource
+import selectors
+import time
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from minivault.config import load_settings
+
+MAX_HEADER_BYTES = 64 << 10
+MAX_WAITING = 1024
+"""Connections whose header is incomplete, per worker; beyond it the longest waiting one is closed."""
+LINGER_S = 2.0
+"""How long a stopping worker waits for headers that have begun."""
+_PAUSE_S = 1.0
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
+    """See the module. A connection waits in `pending_conns`, its bytes so far in `conn.head`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_timeout_s = load_settings().receive_timeout_s
+        self._max_waiting = min(MAX_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._paused_until = 0.0
+
+    def init_process(self) -> None:
+        """Start the worker; a client that stalls is no error of the server, and is logged in one line."""
+        self.log.error_log.addFilter(_shorten_stall)
+        super().init_process()
+
+    @property
+    def worker_connections(self) -> int:
+        """How many connections may be open at once: those that wait for their header take nobody's place."""
+        return 0 if time.monotonic() < self._paused_until else self._places + len(self.pending_conns)
+
+    @worker_connections.setter
+    def worker_connections(self, places: int) -> None:
+        self._places = places
+
+    def accept(self, listener: Any) -> None:
+        """Accept a connection; when files run out, make room and pause instead of failing in a loop."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in _OUT_OF_FILES:
+                raise
+            self.log.warning("no file descriptor is left for a new connection (raise LimitNOFILE / ulimit -n)")
+            self._paused_until = time.monotonic() + _PAUSE_S
+            self._drop_oldest()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection to a thread once its header is complete. Called by the main thread alone."""
+        conn.head = b"" if conn.parser is None else conn.parser.unreader.take_buffered()
+        if self.cfg.is_ssl or _is_whole(conn.head):
+            self._dispatch(conn)
+        else:
+            self._await_header(conn)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve one request; runs in a thread."""
+        conn.sock.setblocking(True)
+        if not self.cfg.is_ssl:
+            conn.init()
+            conn.parser.unreader.unread(conn.head)
+        return super().handle(conn)
+
+    def _dispatch(self, conn: Any) -> None:
+        conn.data_ready = True
+        super().enqueue_req(conn)
+
+    def _await_header(self, conn: Any) -> None:
+        if len(self.pending_conns) >= self._max_waiting:
+            self._drop_oldest()
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + (self._header_timeout_s if self.alive else LINGER_S)
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_header, conn))
+
+    def _read_header(self, conn: Any, _sock: Any) -> None:
+        try:
+            data = conn.sock.recv(MAX_HEADER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        conn.head += data
+        if data and _is_whole(conn.head):
+            self.poller.unregister(conn.sock)
+            self.pending_conns.remove(conn)
+            self._dispatch(conn)
+        elif not data or len(conn.head) > MAX_HEADER_BYTES:
+            self._drop(conn)
+
+    def _drop_oldest(self) -> None:
+        if self.pending_conns:
+            self._drop(self.pending_conns[0])
+
+    def _drop(self, conn: Any) -> None:
+        self.poller.unregister(conn.sock)
+        self.pending_conns.remove(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Shutting down: wait only shortly for requests that have not come."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+
+def _is_whole(head: bytes) -> bool:
+    """True when a thread need not wait for more: the header ends, or is no HTTP and will be refused."""
+    is_http_so_far = head[:1].isupper() or head[:1] in (b"", b"\r", b"\n")
+    return b"\r\n\r\n" in head or b"\n\n" in head or not is_http_so_far
+
+
+def _shorten_stall(record: logging.LogRecord) -> bool:
+    """Turn the traceback of a send or receive that took too long into one line."""
+    if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = "closed a connection whose client had stalled", ()
+    return True
