@@ -1,0 +1,104 @@
+"""Scheduler: order of arrival, one chunk a step, turns among prompts."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minivault.engine.detokenizer import Detokenizer
+from minivault.engine.kv_cache import KVCache
+from minivault.engine.sampler import SamplingState
+from minivault.engine.scheduler import Plan, Scheduler
+from minivault.engine.sequence import Sequence
+from minivault.types import Job, SamplingParams
+
+CHUNK = 8
+
+
+def sequence(num_prompt: int, name: str = "") -> Sequence:
+    job = Job(name or f"{num_prompt} tokens", tuple(range(num_prompt)), SamplingParams(max_tokens=4))
+    state = SamplingState(job.params, job.prompt_tokens)
+    return Sequence(job, state, Detokenizer(bytes), max_new_tokens=4, submitted_ns=0)
+
+
+def work(scheduler: Scheduler) -> Plan:
+    """Plan a step and do what it says with the prompts."""
+    plan = scheduler.plan(0)
+    for one in plan.prefill:
+        one.num_prefilled = min(one.num_prefilled + CHUNK, len(one.prompt))
+    scheduler.sort()
+    scheduler.check_integrity()
+    return plan
+
+
+def scheduler(num_slots: int, *sequences: Sequence) -> Scheduler:
+    made = Scheduler(KVCache(num_slots, 256), CHUNK)
+    for one in sequences:
+        made.add(one)
+    return made
+
+
+def test_sequences_are_admitted_in_order_of_arrival() -> None:
+    sequences = [sequence(CHUNK, str(i)) for i in range(3)]
+    made = scheduler(1, *sequences)
+    for one in sequences:
+        assert work(made).prefill == (one,)
+        made.remove(one)
+
+
+def test_a_decoding_sequence_gets_a_token_every_step_while_prompts_are_processed() -> None:
+    decoding, long, other = sequence(4), sequence(80), sequence(60)
+    made = scheduler(3, decoding, long, other)
+    work(made)
+    for _ in range(10):
+        plan = work(made)
+        assert plan.decode == (decoding,)
+        assert len(plan.prefill) == 1
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
+    long, short = sequence(80), sequence(6)
+    made = scheduler(2, long, short)
+    assert [work(made).prefill, work(made).prefill, work(made).prefill] == [(long,), (short,), (long,)]
+
+
+def test_short_prompts_share_a_step() -> None:
+    sequences = [sequence(3, str(i)) for i in range(5)]
+    made = scheduler(5, *sequences)
+    assert [len(work(made).prefill) for _ in range(3)] == [2, 2, 1]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 4))
+def test_no_step_processes_more_than_a_chunk_and_everyone_gets_there(lengths: list[int], num_slots: int) -> None:
+    sequences = [sequence(num, str(i)) for i, num in enumerate(lengths)]
+    made = scheduler(num_slots, *sequences)
+    for _ in range(sum(-(-num // CHUNK) for num in lengths) + len(lengths)):
+        before = sum(one.num_prefilled for one in sequences)
+        plan = work(made)
+        assert sum(one.num_prefilled for one in sequences) - before <= CHUNK
+        assert made.num_running <= num_slots
+        for one in plan.decode:
+            made.remove(one)
+    assert made.num_running == made.num_waiting == 0
+    assert all(one.is_prefilled for one in sequences)
+
+
+@given(st.lists(st.integers(9, 60), min_size=2, max_size=6))
+def test_turns_are_even_between_prompts(lengths: list[int]) -> None:
+    sequences = [sequence(num, str(i)) for i, num in enumerate(lengths)]
+    made = scheduler(len(sequences), *sequences)
+    while not all(one.is_prefilled for one in sequences):
+        work(made)
+        chunks = [-(-one.num_prefilled // CHUNK) for one in sequences if not one.is_prefilled]
+        assert not chunks or max(chunks) - min(chunks) <= 1
+
+
+def test_a_sequence_can_be_removed_in_any_phase() -> None:
+    decoding, prefilling, waiting = sequence(4), sequence(40), sequence(5)
+    made = scheduler(2, decoding, prefilling, waiting)
+    work(made)
+    assert (made.num_running, made.num_waiting) == (2, 1)
+    for one in (waiting, prefilling, decoding):
+        made.remove(one)
+        made.check_integrity()
+    assert list(made) == []
