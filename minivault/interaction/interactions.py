@@ -97,8 +97,7 @@ class Interactions:
         self, request: GenerationRequest, origin: Origin, prompt: Prompt, params: SamplingParams, served: ServedModel
     ) -> Generation:
         deadline_ns = time.monotonic_ns() + int(self.settings.deadline_s * 1e9)
-        constraint = self.service.constraint(params.grammar)
-        job = Job(origin.id, prompt.tokens, params, deadline_ns, constraint)
+        job = Job(origin.id, prompt.tokens, params, deadline_ns)
         answer = builtin_answer(request, served.info)
         return self.service.submit(job) if answer is None else _ready_made(job, answer, served)
 

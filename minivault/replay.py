@@ -1,0 +1,149 @@
+"""Runs recorded requests again and compares token by token: the proof that a record is the answer it claims to be.
+
+Same fingerprint, same request, same tokens; a record made under another fingerprint, or one that was redacted, cannot
+be compared, and the verdict says why. The same machinery re-derives what an interrupted stream had sent.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from minivault.errors import MiniVaultError
+from minivault.service import Generation, ModelService
+from minivault.types import Delta, Failed, Job, SamplingParams
+
+Outcome = Literal["identical", "different", "not comparable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a replay found. `position` is the first token that differs, `recorded` and `replayed` the two token ids
+    there (None = the answer had ended)."""
+
+    id: str
+    seq: int
+    outcome: Outcome
+    reason: str = ""
+    num_tokens: int = 0
+    position: int | None = None
+    recorded: int | None = None
+    replayed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    record: Mapping[str, Any]
+    generation: Generation
+
+
+def replay(service: ModelService, records: Iterable[Mapping[str, Any]], num_parallel: int) -> Iterator[Verdict]:
+    """A verdict for each interaction record, in order, running up to `num_parallel` at once."""
+    pending: list[_Run | Verdict] = []
+    for record in records:
+        pending.append(_start(service, record))
+        if len(pending) >= num_parallel:
+            yield _verdict(pending.pop(0))
+    yield from map(_verdict, pending)
+
+
+def why_not_comparable(record: Mapping[str, Any], fingerprint: str) -> str | None:
+    """Why a record cannot be replayed here; None when it can."""
+    if "redacted" in record:
+        return "its content was redacted"
+    if record.get("source") == "builtin":
+        return "a built-in answer, which no model gave"
+    if record.get("fingerprint") != fingerprint:
+        return f"made under fingerprint {record.get('fingerprint')}, this is {fingerprint}"
+    if not record.get("completion_tokens"):
+        return f"it holds no tokens ({record.get('status')})"
+    return None
+
+
+def regenerate(
+    service: ModelService, opening: Mapping[str, Any], num_tokens: int, num_bytes: int
+) -> tuple[str, tuple[int, ...]] | None:
+    """The text and tokens that a stream had sent when `num_tokens` tokens, `num_bytes` bytes of text, had left.
+
+    None if they cannot be re-derived here: another fingerprint, a built-in answer, or a run that does not agree.
+    """
+    if opening.get("source") != "model" or opening.get("fingerprint") != service.model.info.fingerprint:
+        return None
+    generation = _submit(service, opening, "regenerate")
+    text, token_ids = [], list[int]()
+    for event in generation.events():
+        if isinstance(event, Failed):
+            return None
+        if isinstance(event, Delta) and len(token_ids) < num_tokens:
+            text.append(event.text)
+            token_ids.extend(event.token_ids)
+            if len(token_ids) >= num_tokens:
+                generation.cancel()
+    answer = "".join(text)
+    agrees = (len(token_ids), len(answer.encode())) == (num_tokens, num_bytes)
+    return (answer, tuple(token_ids)) if agrees else None
+
+
+def _start(service: ModelService, record: Mapping[str, Any]) -> _Run | Verdict:
+    reason = why_not_comparable(record, service.model.info.fingerprint)
+    if reason is not None:
+        return Verdict(record["id"], record["seq"], "not comparable", reason)
+    return _Run(record, _submit(service, record, "replay"))
+
+
+def _submit(service: ModelService, record: Mapping[str, Any], purpose: str) -> Generation:
+    params = params_from_record(record["parameters"])
+    job = Job(f"{purpose}-{record['id']}", tuple(record["prompt_tokens"]), params)
+    return service.submit(job)
+
+
+def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:
+    """Recorded parameters as they were applied."""
+    known = {name: parameters[name] for name in SamplingParams.__slots__ if name in parameters}
+    known["stop"] = tuple(known.get("stop", ()))
+    known["logit_bias"] = tuple((int(token), float(bias)) for token, bias in known.get("logit_bias", ()))
+    return SamplingParams(**known)
+
+
+def _verdict(run: _Run | Verdict) -> Verdict:
+    if isinstance(run, Verdict):
+        return run
+    record = run.record
+    recorded: list[int] = list(record["completion_tokens"])
+    try:
+        replayed = _tokens(run, len(recorded), is_whole=record["status"] == "completed")
+    except MiniVaultError as error:
+        return Verdict(record["id"], record["seq"], "not comparable", f"the replay failed: {error.message}")
+    return _compare(record, recorded, replayed)
+
+
+def _tokens(run: _Run, num_recorded: int, *, is_whole: bool) -> list[int]:
+    """The replayed tokens; of an answer that was cut, as many as were recorded."""
+    token_ids: list[int] = []
+    for event in run.generation.events():
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Delta):
+            token_ids.extend(event.token_ids)
+            if not is_whole and len(token_ids) >= num_recorded:
+                run.generation.cancel()
+    return token_ids if is_whole else token_ids[:num_recorded]
+
+
+def _compare(record: Mapping[str, Any], recorded: list[int], replayed: list[int]) -> Verdict:
+    pairs = itertools.zip_longest(recorded, replayed)
+    position = next((i for i, (old, new) in enumerate(pairs) if old != new), None)
+    if position is None:
+        return Verdict(record["id"], record["seq"], "identical", num_tokens=len(recorded))
+    return Verdict(
+        record["id"],
+        record["seq"],
+        "different",
+        f"token {position} differs",
+        len(recorded),
+        position,
+        recorded[position] if position < len(recorded) else None,
+        replayed[position] if position < len(replayed) else None,
+    )
