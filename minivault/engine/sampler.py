@@ -116,9 +116,9 @@ def _heads(logits: Logits, states: Sequence[SamplingState]) -> list[Ids | None]:
 
 def _choice(row: Logits, raw: Logits, state: SamplingState, head: Ids | None) -> Choice | Exception:
     params = state.params
-    first = int(row.argmax()) if head is None else int(head[0]) if len(head) else 0
+    first = int(head[0]) if head is not None and len(head) else int(row.argmax())
     if not math.isfinite(row[first]):
-        return GenerationFailed("no token can be chosen: the logits are not finite numbers")
+        return GenerationFailed("no token can be chosen: the highest logit is not a finite number")
     token_id = first if head is None else draw(row, head, params, uniform(params.seed or 0, state.num_accepted))
     return Choice(token_id, None if params.logprobs is None else logprob(raw, token_id, params.logprobs))
 

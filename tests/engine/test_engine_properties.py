@@ -1,0 +1,182 @@
+"""The engine under random schedules: nothing leaks, everyone ends once, nobody's tokens depend on anybody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivault.types import Failed, Finished
+from tests.engine.driving import Drive
+from tests.engine.scripted import EOS, VOCABULARY_SIZE, ScriptedRunner, babble, fail_at
+
+THOROUGH = settings(deadline=None, max_examples=120)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job as a property test draws it."""
+
+    prompt: str
+    max_tokens: int
+    seed: int
+    temperature: float
+    wait: int
+    """Steps between the previous request and this one."""
+    stop: tuple[str, ...] = ()
+
+
+REQUESTS = st.lists(
+    st.builds(
+        Request,
+        prompt=st.one_of(
+            st.text(alphabet="abc", min_size=1, max_size=40),
+            st.integers(1, 5).map(lambda n: "system prompt " * 2 + "x" * n),
+        ),
+        max_tokens=st.integers(1, 12),
+        seed=st.integers(0, 99),
+        temperature=st.sampled_from([0.0, 0.8, 1.5]),
+        wait=st.integers(0, 4),
+        stop=st.sampled_from([(), ("a",), ("ab", "!")]),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def submit(drive: Drive, request: Request) -> str:
+    return drive.submit(
+        request.prompt,
+        max_tokens=request.max_tokens,
+        seed=request.seed,
+        temperature=request.temperature,
+        top_p=0.95,
+        stop=request.stop,
+    )
+
+
+def alone(request: Request) -> tuple[list[int], str]:
+    """Tokens and text of a request that has a fresh engine to itself."""
+    drive = Drive.of(ScriptedRunner())
+    job_id = submit(drive, request)
+    drive.finish()
+    return drive.transcripts[job_id].tokens, drive.transcripts[job_id].text
+
+
+@THOROUGH
+@given(requests=REQUESTS, max_running=st.integers(1, 4), prefix_cache_bytes=st.sampled_from([0, 16, 4096]))
+def test_the_same_request_gives_the_same_tokens_in_any_company(
+    requests: list[Request], max_running: int, prefix_cache_bytes: int
+) -> None:
+    drive = Drive.of(ScriptedRunner(), max_running=max_running, prefix_cache_bytes=prefix_cache_bytes)
+    jobs = []
+    for request in requests:
+        drive.step(request.wait)
+        jobs.append(submit(drive, request))
+    drive.finish()
+    drive.ensure_nothing_left()
+    told = [(drive.transcripts[job].tokens, drive.transcripts[job].text) for job in jobs]
+    assert told == [alone(request) for request in requests]
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("submit"), st.integers(1, 60), st.integers(0, 30), st.sampled_from([None, 1, 5, 20])),
+    st.tuples(st.just("cancel"), st.integers(0, 20)),
+    st.tuples(st.just("step"), st.integers(1, 5)),
+    st.tuples(st.just("break"), st.integers(0, 6)),
+    st.tuples(st.just("mend")),
+)
+
+
+@settings(deadline=None, max_examples=250)
+@given(actions=st.lists(ACTIONS, max_size=40), prefix_cache_bytes=st.sampled_from([0, 40]))
+def test_nothing_leaks_and_every_job_ends_once_whatever_happens(actions: list[tuple], prefix_cache_bytes: int) -> None:
+    runner = ScriptedRunner()
+    drive = Drive.of(runner, max_running=3, prefix_cache_bytes=prefix_cache_bytes)
+    runner.before = lambda kind, slots: drive.clock.advance(1)
+    for action, *numbers in actions:
+        if action == "submit":
+            length, max_tokens, patience = numbers
+            deadline = None if patience is None else drive.clock.now_ns + patience
+            drive.submit("abc" * (length // 3 + 1), max_tokens=max_tokens, deadline_ns=deadline)
+        elif action == "cancel":
+            drive.engine.cancel(f"job-{numbers[0]}")
+        elif action == "step":
+            drive.step(numbers[0])
+        else:
+            runner.script = fail_at(numbers[0]) if action == "break" else babble
+    drive.finish()
+    drive.ensure_nothing_left()
+    for transcript in drive.transcripts.values():
+        assert len(transcript.terminals) == 1
+        assert isinstance(transcript.end, Finished | Failed)
+        assert transcript.end.usage.completion_tokens == len(transcript.tokens)
+
+
+@THOROUGH
+@given(
+    bad=st.sets(st.integers(0, 4)),
+    index=st.integers(0, 4),
+    seeds=st.lists(st.integers(0, 99), min_size=5, max_size=5),
+)
+def test_sequences_beside_one_that_fails_are_told_the_same(bad: set[int], index: int, seeds: list[int]) -> None:
+    broken = fail_at(index)
+    runner = ScriptedRunner(
+        lambda prompt, answer: (broken if prompt[0] in bad else babble)(prompt, answer), num_slots=5
+    )
+    drive = Drive.of(runner, max_running=5)
+    jobs = [drive.submit([number, 7, 8], seed=seed, max_tokens=6) for number, seed in enumerate(seeds)]
+    drive.finish()
+    for number, job in enumerate(jobs):
+        whole = Drive.of(ScriptedRunner()).run([number, 7, 8], seed=seeds[number], max_tokens=6).tokens
+        assert drive.transcripts[job].tokens == (whole[:index] if number in bad else whole)
+        assert isinstance(drive.transcripts[job].end, Failed if number in bad else Finished)
+
+
+@THOROUGH
+@given(answer=st.binary(max_size=40), stop=st.lists(st.text(alphabet="ab\u00e9", min_size=1, max_size=3), max_size=4))
+def test_the_text_is_what_the_tokens_say_up_to_a_stop_string(answer: bytes, stop: list[str]) -> None:
+    tokens = [*answer, EOS]
+    runner = ScriptedRunner(lambda prompt, said: tokens[len(said)])
+    transcript = Drive.of(runner).run("?", temperature=0.0, max_tokens=100, stop=tuple(stop))
+    said = bytes(token for token in transcript.tokens if token < EOS)
+    if transcript.tokens[-1] == EOS:
+        assert said == answer
+        assert transcript.text == said.decode("utf-8", "replace")
+    else:
+        assert said.decode("utf-8", "replace").startswith(transcript.text)
+        assert any(said.decode("utf-8", "replace").endswith(s) for s in stop)
+    assert not any(s in transcript.text for s in stop)
+
+
+@given(seed=st.integers(0, 2**64 - 1))
+@settings(deadline=None, max_examples=30)
+def test_a_seed_is_the_whole_difference_between_two_answers(seed: int) -> None:
+    def answer(number: int) -> list[int]:
+        return Drive.of(ScriptedRunner()).run("x", seed=number, max_tokens=30, temperature=2.0, top_k=0).tokens
+
+    assert answer(seed) == answer(seed)
+    assert answer(seed) != answer(seed + 1)
+    assert all(token < VOCABULARY_SIZE for token in answer(seed))
+
+
+def test_a_long_prompt_adds_one_chunk_to_anybodys_gap_and_no_more() -> None:
+    runner = ScriptedRunner()
+    drive = Drive.of(runner)
+    prefilled = 0
+
+    def before(kind: str, slots: list[int]) -> None:
+        nonlocal prefilled
+        prefilled += kind == "prefill"
+        if kind == "decode":
+            assert prefilled <= 1
+            prefilled = 0
+
+    drive.submit("short", max_tokens=60)
+    drive.step(2)
+    runner.before = before
+    for letter in "abc":
+        drive.submit(letter * 100, max_tokens=5)
+    drive.finish()
+    drive.ensure_nothing_left()

@@ -1,0 +1,237 @@
+"""Sampler: every operation against a slow reference, and no row that depends on another."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from itertools import accumulate
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivault.engine.randomness import uniform
+from minivault.engine.ranking import COLUMNS, leaders, ranked
+from minivault.engine.sampler import Choice, SamplingState, logprob, sample
+from minivault.errors import GenerationFailed
+from minivault.types import SamplingParams
+
+SMALL, LARGE = 50, 4 * COLUMNS + 81
+"""A vocabulary that is sorted, and one whose leaders are found by threshold, with a rest beside the columns."""
+
+PARAMS = st.builds(
+    SamplingParams,
+    temperature=st.sampled_from([0.0, 0.1, 0.7, 1.0, 3.0]),
+    top_k=st.sampled_from([0, 1, 3, 40, 300]),
+    top_p=st.sampled_from([0.0, 0.3, 0.9, 0.95, 1.0]),
+    min_p=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    repetition_penalty=st.sampled_from([1.0, 1.3]),
+    presence_penalty=st.sampled_from([0.0, 0.7]),
+    frequency_penalty=st.sampled_from([0.0, -0.4]),
+    logit_bias=st.sampled_from([(), ((3, 5.0), (7, -100.0))]),
+    seed=st.integers(0, 2**64 - 1),
+)
+
+
+def logits_of(seed: int, vocabulary: int, kind: str) -> torch.Tensor:
+    """One row: peaked like a model's, flat, full of ties, or mostly forbidden."""
+    row = torch.randn(vocabulary, generator=torch.Generator().manual_seed(seed))
+    if kind == "ties":
+        return (row * 2).round()
+    if kind == "forbidden":
+        return torch.where(torch.arange(vocabulary) % 17 == seed % 17, row, -math.inf)
+    return row * {"peaked": 5.0, "flat": 0.3}[kind]
+
+
+ROWS = st.builds(
+    logits_of,
+    st.integers(0, 10_000),
+    st.sampled_from([SMALL, LARGE]),
+    st.sampled_from(["peaked", "flat", "ties", "forbidden"]),
+)
+
+
+def state_of(params: SamplingParams, prompt: tuple[int, ...] = (), answer: tuple[int, ...] = ()) -> SamplingState:
+    state = SamplingState(params, prompt)
+    for token_id in answer:
+        state.accept(token_id)
+    return state
+
+
+def chosen(
+    row: torch.Tensor, params: SamplingParams, prompt: tuple[int, ...] = (), answer: tuple[int, ...] = ()
+) -> int:
+    (choice,) = sample(row[None], [state_of(params, prompt, answer)])
+    assert isinstance(choice, Choice), choice
+    return choice.token_id
+
+
+def kept_of(
+    row: torch.Tensor, params: SamplingParams, prompt: tuple[int, ...] = (), answer: tuple[int, ...] = ()
+) -> tuple[list[int], list[float]]:
+    """The reference, word for word: what may be drawn, in order, with its weights. Slow and plain."""
+    logits = [float(value) for value in row]
+    for token_id, bias in params.logit_bias:
+        logits[token_id] += bias
+    for token_id in {*prompt, *answer}:
+        value = logits[token_id]
+        logits[token_id] = value / params.repetition_penalty if value > 0 else value * params.repetition_penalty
+    for token_id, count in Counter(answer).items():
+        logits[token_id] -= params.presence_penalty + count * params.frequency_penalty
+    order = sorted(range(len(logits)), key=lambda token_id: (-np.float32(logits[token_id]), token_id))
+    order = [token_id for token_id in order if logits[token_id] > -math.inf]
+    if params.temperature == 0:
+        return order[:1], [1.0]
+    order = order[: params.top_k or None]
+    weights = [math.exp((logits[token_id] - logits[order[0]]) / params.temperature) for token_id in order]
+    end = len(order)
+    if params.top_p < 1:
+        end = next(i for i, mass in enumerate(accumulate(weights), 1) if mass >= params.top_p * sum(weights) - 1e-9)
+    likely = sum(weight >= params.min_p for weight in weights)
+    end = max(1, min(end, likely))
+    return order[:end], weights[:end]
+
+
+@settings(deadline=None, max_examples=300)
+@given(row=ROWS, params=PARAMS, prompt=st.lists(st.integers(0, SMALL - 1)), answer=st.lists(st.integers(0, SMALL - 1)))
+def test_every_draw_is_that_of_the_slow_reference(
+    row: torch.Tensor, params: SamplingParams, prompt: list[int], answer: list[int]
+) -> None:
+    ids, weights = kept_of(row, params, tuple(prompt), tuple(answer))
+    target = uniform(params.seed or 0, len(answer)) * sum(weights)
+    close = 1e-5 * sum(weights)
+    edges = list(accumulate(weights))
+    expected = {
+        ids[next((i for i, edge in enumerate(edges) if edge > t), -1)] for t in (target - close, target + close)
+    }
+    assert chosen(row, params, tuple(prompt), tuple(answer)) in expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 1000), st.sampled_from(["peaked", "flat", "ties"]), PARAMS), min_size=2, max_size=9
+    ),
+    vocabulary=st.sampled_from([SMALL, LARGE]),
+)
+def test_a_row_in_company_gives_what_it_gives_alone(
+    rows: list[tuple[int, str, SamplingParams]], vocabulary: int
+) -> None:
+    logits = torch.stack([logits_of(seed, vocabulary, kind) for seed, kind, _ in rows])
+    params = [replace(one, logprobs=i % 3 or None) for i, (_, _, one) in enumerate(rows)]
+    together = sample(logits, [state_of(one, (1, 2), (3, 3)) for one in params])
+    alone = [sample(logits[i : i + 1], [state_of(one, (1, 2), (3, 3))])[0] for i, one in enumerate(params)]
+    assert together == alone
+
+
+def test_sampling_leaves_the_logits_as_they_are() -> None:
+    logits = torch.stack([logits_of(seed, LARGE, "peaked") for seed in range(3)])
+    before = logits.clone()
+    sample(logits, [state_of(SamplingParams(repetition_penalty=2.0, logit_bias=((1, 9.0),)), (5,), (6,))] * 3)
+    assert torch.equal(logits, before)
+
+
+def test_temperature_zero_takes_the_lowest_id_of_equals() -> None:
+    row = torch.zeros(SMALL)
+    row[[9, 4, 30]] = 1.0
+    assert chosen(row, SamplingParams(temperature=0.0)) == 4
+
+
+@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
+def test_equal_logits_rank_by_id_also_at_the_edge_of_top_k(vocabulary: int) -> None:
+    row = torch.zeros(vocabulary)
+    params = SamplingParams(temperature=1.0, top_k=3, top_p=1.0)
+    assert {chosen(row, replace(params, seed=seed)) for seed in range(60)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
+def test_draws_follow_the_distribution(vocabulary: int) -> None:
+    """Chi-squared over the ten likeliest tokens and the rest."""
+    row = logits_of(3, vocabulary, "peaked")
+    probabilities = torch.softmax(row.double() / 2.0, 0)
+    top = probabilities.topk(10).indices.tolist()
+    num = 4000
+    drawn = Counter(
+        choice.token_id
+        for start in range(0, num, 500)
+        for choice in sample(
+            row.expand(500, -1),
+            [state_of(SamplingParams(temperature=2.0, top_k=0, top_p=1.0, seed=start + i)) for i in range(500)],
+        )
+        if isinstance(choice, Choice)
+    )
+    expected = [num * float(probabilities[token_id]) for token_id in top]
+    observed = [drawn[token_id] for token_id in top]
+    cells = [*zip(observed, expected, strict=True), (num - sum(observed), num - sum(expected))]
+    assert sum((o - e) ** 2 / e for o, e in cells) < 29.6  # the 0.1 % point for 10 degrees of freedom
+
+
+def test_each_index_draws_its_own_number() -> None:
+    row = torch.zeros(SMALL)
+    params = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, seed=5)
+    drawn = [chosen(row, params, (), (0,) * index) for index in range(12)]
+    assert len(set(drawn)) > 6
+    assert drawn == [int(uniform(5, index) * SMALL) for index in range(12)]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e300])
+def test_extreme_temperatures_stay_defined(temperature: float) -> None:
+    row = logits_of(1, LARGE, "peaked")
+    token_id = chosen(row, SamplingParams(temperature=temperature, top_k=0, top_p=1.0, seed=3))
+    assert token_id == int(row.argmax()) if temperature < 1 else 0 <= token_id < LARGE
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", [0, -1])
+def test_a_row_that_is_not_finite_fails_alone(temperature: float, vocabulary: int, bad: float, where: int) -> None:
+    logits = torch.stack([logits_of(seed, vocabulary, "peaked") for seed in range(2)])
+    logits[0, where] = bad
+    for top_k in (0, 40, 300):
+        states = [state_of(SamplingParams(temperature=temperature, top_k=top_k)) for _ in range(2)]
+        failed, fine = sample(logits, states)
+        assert isinstance(failed, GenerationFailed)
+        assert isinstance(fine, Choice)
+
+
+def test_a_row_without_any_allowed_token_fails() -> None:
+    (choice,) = sample(torch.full((1, SMALL), -math.inf), [state_of(SamplingParams())])
+    assert isinstance(choice, GenerationFailed)
+
+
+def test_log_probabilities_are_those_of_the_unmodified_distribution() -> None:
+    row = logits_of(4, LARGE, "peaked")
+    params = SamplingParams(temperature=0.3, logit_bias=((7, 50.0),), logprobs=3)
+    (choice,) = sample(row[None], [state_of(params)])
+    assert isinstance(choice, Choice)
+    assert choice.logprob is not None
+    expected = torch.log_softmax(row.double(), 0)
+    assert choice.token_id == choice.logprob.token_id == 7
+    assert choice.logprob.logprob == pytest.approx(float(expected[7]))
+    top = expected.topk(3)
+    assert [token_id for token_id, _ in choice.logprob.top] == top.indices.tolist()
+    assert [value for _, value in choice.logprob.top] == pytest.approx(top.values.tolist())
+
+
+def test_log_probabilities_without_alternatives_hold_the_chosen_token_only() -> None:
+    assert logprob(logits_of(4, LARGE, "peaked").numpy(), 9, 0).top == ()
+
+
+@settings(deadline=None)
+@given(rows=st.lists(ROWS.filter(lambda row: len(row) == LARGE), min_size=1, max_size=4), num=st.integers(0, 300))
+def test_leaders_are_the_beginning_of_a_full_sort(rows: list[torch.Tensor], num: int) -> None:
+    found = leaders(torch.stack(rows).numpy(), num)
+    for row, ids in zip(rows, found, strict=True):
+        order = torch.sort(row, descending=True, stable=True).indices
+        num_allowed = int((row > -math.inf).sum())
+        assert ids.tolist() == order[: min(num, num_allowed)].tolist() == ranked(row.numpy())[:num].tolist()
+
+
+def test_every_leader_in_one_column_is_found() -> None:
+    row = torch.arange(LARGE).float() / LARGE
+    row[5::COLUMNS] += 100.0
+    assert leaders(row[None].numpy(), 3)[0].tolist() == [5 + COLUMNS * 4, 5 + COLUMNS * 3, 5 + COLUMNS * 2]
