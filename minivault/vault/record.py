@@ -143,3 +143,14 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
         return isinstance(fields.get("seq"), int) and fields.get("hash") == chain_hash(fields)
     except (ValueError, RecursionError):
         return False
+
+
+def is_content_sound(fields: Mapping[str, Any]) -> bool:
+    """Whether a record's content is what its chained part commits to; also True where redaction took it away."""
+    content = {key: fields[key] for key in CONTENT_KEYS if key in fields}
+    if not content:
+        return True
+    try:
+        return fields.get("content_sha256") == digest(bytes.fromhex(fields["salt"]) + canonical(content))
+    except (KeyError, TypeError, ValueError):
+        return False

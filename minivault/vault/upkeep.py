@@ -1,4 +1,4 @@
-"""What a process does for the vault beside writing in it: sign the head now and then, compress and index what is sealed.
+"""What a process does for the vault beside writing in it: signing the head now and then, compressing what is sealed.
 
 Signing happens on the writer thread (a millisecond); compressing and indexing on a thread of their own, in whichever
 process is first.

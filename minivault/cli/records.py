@@ -1,0 +1,61 @@
+"""Showing records of the vault: one a line, or one whole. What a person or a model wrote is never obeyed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from minivault.cli.output import print_pairs
+from minivault.cli.terminal import one_line, write
+from minivault.vault.query import Group
+
+_NUM_SHOWN = 60
+_TEXTS = ("prompt", "response", "request", "rendered_prompt")
+
+
+def print_records(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
+    """Records one a line, as they come."""
+    for record in records:
+        write((json.dumps(record, separators=(",", ":")) if as_json else _line(record)) + "\n")
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    """A record on one line that is safe on a terminal."""
+    head = f"{record['seq']}  {str(record['timestamp'])[:19]}Z  {record.get('status') or record['type']}"
+    if "redacted" in record:
+        return f"{head}  (redacted by record {record['redacted'].get('record')})"
+    if record["type"] != "interaction":
+        return head
+    return f"{head}  {record['id']}  {_cut(record.get('prompt', ''))} -> {_cut(record.get('response', ''))}"
+
+
+def print_record(record: Mapping[str, Any]) -> None:
+    """One record whole: its fields in two columns, then its texts."""
+    print_pairs((name, _value(value)) for name, value in record.items() if name not in _TEXTS)
+    for name in _TEXTS:
+        if record.get(name):
+            write(f"\n{name}:\n{record[name]}\n")
+
+
+def _cut(text: str) -> str:
+    shown = one_line(text.replace("\r", " "))
+    return shown if len(shown) <= _NUM_SHOWN else shown[: _NUM_SHOWN - 1] + "…"
+
+
+def _value(value: Any) -> str:
+    return one_line(value) if isinstance(value, str) else json.dumps(value)
+
+
+def group_row(group: Group) -> tuple[str, ...]:
+    """A line of `vault stats`."""
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(group.statuses.items()))
+    numbers = (str(group.requests), str(group.prompt_tokens), str(group.completion_tokens), f"{group.median_ms:.0f}")
+    return group.day, one_line(group.model), one_line(group.key), *numbers, one_line(statuses)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows as aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    for row in rows:
+        write("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")

@@ -1,0 +1,161 @@
+"""The vault as those see it who read and look after it: every reading and every change is recorded before it is shown.
+
+Commands use this; a server's own writing goes through `Vault`. Several archives and servers may use one directory.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from minivault.errors import NotFound, VaultError, VaultUnavailable
+from minivault.vault.checkpoint import write_checkpoint
+from minivault.vault.directory import LOCK
+from minivault.vault.export import Excerpt, export_csv, export_jsonl
+from minivault.vault.index import Index
+from minivault.vault.prune import Pruned, prune
+from minivault.vault.query import Filter, Group, search, stats
+from minivault.vault.reader import Record, follow, last_records, read_records
+from minivault.vault.record import Draft, Receipt, is_content_sound
+from minivault.vault.recover import Recovered, Regenerate, recover_journals
+from minivault.vault.redact import complete_redactions, redact
+from minivault.vault.vault import open_log
+
+T = TypeVar("T")
+
+
+def current_user() -> str:
+    """Who runs this process, as the system knows it."""
+    uid = os.getuid()
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
+
+
+class Archive:
+    """A vault's log, for reading and maintenance. `by` is who does it. Raises VaultError where there is no vault."""
+
+    def __init__(
+        self, directory: Path, *, by: str, segment_bytes: int = 64 << 20, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        if not (directory / LOCK).exists():
+            raise VaultError(f"{directory} holds no vault; it is made when the server first starts")
+        self.directory = directory
+        self.by = by
+        self._log = open_log(directory, segment_bytes=segment_bytes, clock=clock)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+
+    def show(self, id_or_seq: str) -> Record:
+        """One record, checked against its own hashes. Raises NotFound, VaultError (it was changed)."""
+        record = self._find(id_or_seq)
+        if record is None:
+            raise NotFound(f"the vault holds no record {id_or_seq}")
+        if not is_content_sound(record):
+            raise VaultError(f"record {record['id']} (seq {record['seq']}) was changed: run `vault verify`")
+        self._record_read("show", {"id": record["id"]}, 1)
+        return record
+
+    def tail(self, count: int, *, will_follow: bool = False) -> list[Record]:
+        """The last records, in order."""
+        records = last_records(self.directory, count)
+        self._record_read("tail", {"follow": will_follow}, len(records))
+        return records
+
+    def follow(self, after_seq: int) -> Iterator[Record]:
+        """Records as they come, for ever; the reading was recorded by `tail`."""
+        return follow(self.directory, after_seq=after_seq)
+
+    def search(self, wanted: Filter, limit: int = 0) -> list[Record]:
+        """The last `limit` records that match (0 = all), in order."""
+        records = deque(search(self.directory, wanted), maxlen=limit or None)
+        self._record_read("search", wanted.describe(), len(records))
+        return list(records)
+
+    def stats(self, wanted: Filter) -> list[Group]:
+        """Requests, tokens and latency per day, model and key."""
+        groups = stats(search(self.directory, wanted))
+        self._record_read("stats", wanted.describe(), sum(group.requests for group in groups))
+        return groups
+
+    def export_jsonl(self, wanted: Filter) -> Iterator[bytes]:
+        """An excerpt with the proof that it is one."""
+        self._record_read("export", {**wanted.describe(), "format": "jsonl"}, None)
+        excerpt: Excerpt = self._guarded(lambda: export_jsonl(self._log, wanted))
+        return excerpt.lines
+
+    def export_csv(self, wanted: Filter) -> Iterator[str]:
+        """A table, without proof."""
+        self._record_read("export", {**wanted.describe(), "format": "csv"}, None)
+        return export_csv(search(self.directory, wanted))
+
+    def head(self) -> Receipt:
+        """The last record's seq and hash."""
+        last = last_records(self.directory, 1)
+        return Receipt(last[-1]["seq"], last[-1]["hash"]) if last else Receipt(0, "")
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Sign the head; the line is to be kept elsewhere."""
+        return self._guarded(lambda: write_checkpoint(self._log))
+
+    def redact(self, id_or_seq: str, reason: str) -> Receipt:
+        """Remove the content of one record for good. Raises NotFound, VaultError."""
+        record = self._find(id_or_seq)
+        if record is None:
+            raise NotFound(f"the vault holds no record {id_or_seq}")
+        receipt = self._guarded(lambda: redact(self._log, record["id"], by=self.by, reason=reason))
+        self.checkpoint()
+        return receipt
+
+    def prune(self, keep_days: float) -> Pruned:
+        """Remove sealed segments whose records are all older than `keep_days`."""
+        pruned = self._guarded(lambda: prune(self._log, keep_days=keep_days, by=self.by))
+        if pruned.seq is not None:
+            self.checkpoint()
+        return pruned
+
+    def recover(self, regenerate: Regenerate | None = None) -> tuple[list[Recovered], int]:
+        """Record what dead processes left open, and carry out redactions cut short: those, and how many of these."""
+        recovered = self._guarded(lambda: recover_journals(self.directory, self._append, regenerate=regenerate))
+        return recovered, self._guarded(lambda: complete_redactions(self._log))
+
+    def reindex(self) -> int:
+        """Bring the index up to date; returns how many segments it took in."""
+        with Index(self.directory) as index:
+            return index.update()
+
+    def _find(self, id_or_seq: str) -> Record | None:
+        if id_or_seq.isascii() and id_or_seq.isdigit():
+            seq = int(id_or_seq)
+            first = next(read_records(self.directory, from_seq=seq), None)
+            return first if first is not None and first["seq"] == seq else None
+        with Index(self.directory) as index:
+            found = index.find(id_or_seq)
+            if found is None and index.update():
+                found = index.find(id_or_seq)
+            return found
+
+    def _record_read(self, command: str, filter_: Mapping[str, Any], num_records: int | None) -> None:
+        fields = {"by": self.by, "command": command, "filter": dict(filter_), "records": num_records}
+        self._guarded(lambda: self._append(self._log.draft("read", fields)))
+
+    def _append(self, draft: Draft) -> Receipt:
+        [receipt] = self._log.append([draft])
+        self._log.sync()
+        return receipt
+
+    def _guarded(self, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except OSError as error:
+            raise VaultUnavailable(f"the vault cannot be written, so nothing is done: {error}") from None
