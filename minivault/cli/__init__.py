@@ -33,7 +33,9 @@ COMMANDS = {
     "benchmark": Entry("benchmark", "Measure the server under concurrent requests."),
     "models": Entry("models", "List, fetch, show and remove models."),
     "vault": Entry("vault", "Read, check and maintain the log of every answer."),
-    "replay": Entry("replay", "Run recorded answers again and compare."),
+    "replay": Entry(
+        "replay", "Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare."
+    ),
     "keys": Entry("keys", "Make, list and revoke access keys."),
     "config": Entry("config", "Show every setting, its value and where it came from."),
     "serve": Entry("serve", "Serve the model over HTTP with gunicorn."),

@@ -1,0 +1,57 @@
+"""The command line in a pseudo-terminal, typed at and read like a person would."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.cli.conftest import subprocess_environment
+
+# The pseudo-terminal becomes the process's own, so that Ctrl-C typed into it reaches the process as a signal.
+CODE = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from minivault.cli import main; main()"
+MAIN = [sys.executable, "-c", CODE]
+
+
+class Terminal:
+    """A program in a pseudo-terminal: type into it, wait for what it shows."""
+
+    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
+        self._descriptor = descriptor
+        self.process = process
+        self.shown = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._descriptor, text.encode())
+
+    def expect(self, text: str, timeout_s: float = 30) -> str:
+        """Wait for `text`; returns what was shown up to and with it, since the last `expect`."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.shown:
+            assert time.monotonic() < deadline, f"waited for {text!r}, shown: {self.shown!r}"
+            if select.select([self._descriptor], [], [], 0.2)[0]:
+                self.shown += os.read(self._descriptor, 65536).decode("utf-8", "replace")
+        before, _, self.shown = self.shown.partition(text)
+        return before + text
+
+
+@contextmanager
+def terminal(*args: str, **env: str) -> Iterator[Terminal]:
+    """Run the command line in a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    environ = subprocess_environment(TERM="xterm", COLUMNS="80", **env)
+    process = subprocess.Popen(
+        [*MAIN, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(ours, process)
+    finally:
+        process.kill()
+        process.wait(10)
+        os.close(ours)
