@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -42,11 +44,16 @@ class Segment:
         """The name as recorded: that of the uncompressed file."""
         return self.path.name.removesuffix(".gz")
 
-    def open(self) -> IO[bytes]:
-        """The segment's lines, decompressed."""
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The segment's bytes, decompressed."""
         fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        raw = os.fdopen(fd, "rb")
-        return gzip.GzipFile(fileobj=raw) if self.is_compressed else raw  # type: ignore[return-value]
+        with os.fdopen(fd, "rb") as raw:
+            if not self.is_compressed:
+                yield raw
+                return
+            with gzip.GzipFile(fileobj=raw) as plain, io.BufferedReader(plain, _BLOCK) as buffered:
+                yield buffered
 
     def lines(self) -> Iterator[bytes]:
         """Every line with its newline; the last may lack it."""

@@ -22,7 +22,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ VERDICTS = {
     UNREADABLE: "UNREADABLE",
 }
 NO_HASH = "sha256:" + "0" * 64
+ACTIVE = "log.jsonl"
 CONTENT = ("prompt", "response", "request", "rendered_prompt", "prompt_tokens", "completion_tokens", "client")
 CONTENT_KEYS = frozenset((*CONTENT, "user_agent"))
 UNCHAINED_KEYS = CONTENT_KEYS | {"salt", "redacted", "withheld", "hash"}
@@ -487,10 +488,15 @@ def read_lines(file: IO[bytes]) -> Iterator[bytes]:
     return iter(partial(file.readline, MAX_LINE), b"")
 
 
-def open_file(path: Path) -> IO[bytes]:
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
-    raw = os.fdopen(fd, "rb", 1 << 20)
-    return io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20) if path.suffix == ".gz" else raw
+    with os.fdopen(fd, "rb", 1 << 20) as raw:
+        if path.suffix != ".gz":
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as plain, io.BufferedReader(plain, 1 << 20) as buffered:
+            yield buffered
 
 
 def log_files(directory: Path) -> list[Path]:
@@ -500,13 +506,13 @@ def log_files(directory: Path) -> list[Path]:
         match = _SEALED.fullmatch(path.name)
         if match:
             found[int(match[1])] = path
-    active = directory / "log.jsonl"
+    active = directory / ACTIVE
     return [found[seq] for seq in sorted(found)] + ([active] if active.exists() else [])
 
 
 def read_checkpoints(path: Path, report: Callable[[int, int, str], None], strict: bool) -> Iterator[Fields]:
     """The checkpoints of a file in order; a torn last line is a crash, anything else that is none a change."""
-    with open_file(path) as file:
+    with opened(path) as file:
         last = 0
         for line in read_lines(file):
             fields = parse(line.strip())
@@ -529,36 +535,36 @@ def _can_spell(fields: Fields) -> bool:
 
 
 def check_log(verifier: Verifier, directory: Path) -> None:
-    with writers_held(directory):
-        paths = log_files(directory)
-        size = paths[-1].stat().st_size if paths and paths[-1].name == "log.jsonl" else None
-        active = open_file(paths[-1]) if size is not None else None
-    if not paths:
-        verifier.found(UNREADABLE, 0, f"{directory} holds no log")
-    for path in paths:
-        is_last = path is paths[-1]
-        verifier.begin_file(path.name.removesuffix(".gz"))
-        check_segment(verifier, path, active if is_last else None, size)
-        verifier.end_file(is_last)
-    if active is not None:
-        active.close()
+    with ExitStack() as stack:
+        with writers_held(directory):
+            paths = log_files(directory)
+            has_active = bool(paths) and paths[-1].name == ACTIVE
+            size = paths[-1].stat().st_size if has_active else 0
+            active = stack.enter_context(opened(paths[-1])) if has_active else None
+        if not paths:
+            verifier.found(UNREADABLE, 0, f"{directory} holds no log")
+        for path in paths:
+            is_last = path is paths[-1]
+            verifier.begin_file(path.name.removesuffix(".gz"))
+            check_segment(verifier, path, active if is_last else None, size)
+            verifier.end_file(is_last)
 
 
-def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: int | None) -> None:
+def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: int) -> None:
     """Feed one segment; of the active one only what was there at the start."""
     try:
         if file is not None:
-            feed_bounded(verifier, file, size or 0)
+            feed_bounded(verifier, file, size)
             return
-        with open_file(path) as opened:
-            for line in read_lines(opened):
+        with opened(path) as plain:
+            for line in read_lines(plain):
                 verifier.feed(line)
     except FileNotFoundError:
         other = path.with_name(path.name + ".gz")
         if path.suffix == ".gz" or not other.exists():
             verifier.found(UNREADABLE, verifier.report.seq + 1, f"{path.name} was removed meanwhile")
         else:  # compressed while the log was being read
-            check_segment(verifier, other, None, None)
+            check_segment(verifier, other, None, 0)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         verifier.found(TAMPERED, verifier.report.seq + 1, f"{path.name} is damaged: {error}")
     except OSError as error:
@@ -591,7 +597,7 @@ def check_excerpt(verifier: Verifier, path: Path) -> None:
     """An exported excerpt: a header, the chained part of every record in its range, and a checkpoint over the last."""
     verifier.begin_file(path.name)
     last: Fields | None = None
-    with open_file(path) as file:
+    with opened(path) as file:
         header = parse(file.readline(MAX_LINE).strip()) or {}
         if header.get("type") != "export":
             verifier.found(UNREADABLE, 0, f"{path.name} is no export of a vault")
