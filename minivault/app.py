@@ -23,7 +23,7 @@ def create_app(settings: Settings | None = None, interactions: Interactions | No
     app.extensions["minivault.disconnect"] = DisconnectWatcher()
     app.before_request(_identify)
     app.after_request(_add_headers)
-    access.init_app(app, settings)
+    access.init_app(app, settings, on_auth_failure=app.extensions["minivault"].record_auth_failure)
     app.register_blueprint(generate.bp)
     app.register_blueprint(status.bp)
     app.register_blueprint(ollama.bp)

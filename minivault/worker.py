@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from flask import Flask
 
 from minivault.config import Settings
+from minivault.errors import MiniVaultError
 from minivault.interaction import Interactions
+from minivault.replay import regenerate
 from minivault.service import ModelService, resolve_backend
+
+log = logging.getLogger("minivault.worker")
 
 _lock = threading.Lock()
 _service: ModelService | None = None
@@ -40,8 +46,22 @@ def start_worker(settings: Settings, is_stopping: Callable[[], bool]) -> None:
 
 
 def open_worker(app: Flask) -> None:
-    """Open the vault, so that what a dead worker left behind is recorded now and not at the first request."""
-    _interactions(app).open_vault()
+    """Open the vault, and record what dead workers left open as soon as the model can say what they had sent."""
+    interactions = _interactions(app)
+    interactions.open_vault()
+    threading.Thread(target=_recover, args=(interactions,), name="minivault-recover", daemon=True).start()
+
+
+def _recover(interactions: Interactions) -> None:
+    service = interactions.service
+    try:
+        service.wait_loaded()
+        recovered = interactions.vault.recover(partial(regenerate, service))
+    except (MiniVaultError, OSError) as error:
+        log.warning("what dead workers left open stays for later: %s", error)
+        return
+    for one in recovered:
+        log.info("recorded interrupted interaction %s (%d tokens sent)", one.id, one.num_tokens)
 
 
 def interrupt_worker(settings: Settings) -> None:

@@ -86,6 +86,10 @@ class Interactions:
             raise
         return Interaction(opening, served, generation, entry, self._observe)
 
+    def record_auth_failure(self, client: str, reason: str) -> None:
+        """Record a refused key. Raises VaultUnavailable: what cannot be recorded is refused all the same."""
+        self.vault.append_event("auth_failed", {"client": client, "reason": reason})
+
     def close(self, timeout_s: float = 2.0) -> None:
         """Flush and close the vault; the service is closed by its owner."""
         with self._lock:

@@ -1,0 +1,101 @@
+"""`replay`: run recorded answers again and say whether they come out the same, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minivault.cli.options import json_option
+from minivault.cli.output import print_json
+from minivault.cli.source import current_settings
+from minivault.cli.terminal import note, write
+from minivault.cli.vault import filter_options, opened
+from minivault.vault.query import Filter
+
+if TYPE_CHECKING:
+    from minivault.config import Settings
+    from minivault.replay import Verdict
+
+DIFFERENT = 1
+NOTHING_COMPARED = 3
+
+
+@click.command()
+@click.argument("id_", metavar="[ID]", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every interaction that the filters let through.")
+@filter_options
+@json_option
+@click.pass_context
+def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter, as_json: bool) -> None:
+    """Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare.
+
+    ID is a reply's X-Request-Id, or a seq. A record made under another fingerprint (other weights, versions or kind of
+    processor), a redacted one or a built-in answer is not comparable, and the verdict says so.
+
+    Exit codes of this command: 0 everything that can be compared is identical; 1 something differs; 3 nothing could be
+    compared.
+    """
+    if (id_ is None) == (not is_all):
+        raise click.UsageError("Name one ID, or --all for every interaction.")
+    with opened() as archive:
+        records = archive.search(wanted) if id_ is None else [archive.show(id_)]
+    interactions = [record for record in records if record["type"] == "interaction"]
+    if not interactions:
+        raise click.UsageError("There is no such interaction.")
+    verdicts = list(_judge(current_settings(), interactions))
+    _report(verdicts, as_json=as_json)
+    ctx.exit(_exit_code(verdicts))
+
+
+def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
+    from minivault.replay import replay as run
+    from minivault.service import ModelService
+
+    note(f"loading {settings.model} into this process.")
+    service = ModelService(settings)
+    try:
+        service.wait_loaded()
+        yield from _with_progress(run(service, records, settings.max_running), len(records))
+    finally:
+        service.close()
+
+
+def _with_progress(verdicts: Iterable[Verdict], total: int) -> Iterator[Verdict]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("replaying", total=total)
+        for verdict in verdicts:
+            progress.advance(task)
+            yield verdict
+
+
+def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
+    counts = dict.fromkeys(("identical", "different", "not comparable"), 0)
+    for verdict in verdicts:
+        counts[verdict.outcome] += 1
+    if as_json:
+        print_json({"verdicts": [asdict(verdict) for verdict in verdicts], "counts": counts})
+        return
+    for verdict in verdicts:
+        write(f"{verdict.seq}  {verdict.id}  {_sentence(verdict)}\n")
+    note(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + ".")
+
+
+def _sentence(verdict: Verdict) -> str:
+    if verdict.outcome == "identical":
+        return f"identical ({verdict.num_tokens} tokens)"
+    if verdict.outcome == "not comparable":
+        return f"not comparable: {verdict.reason}"
+    return f"different: token {verdict.position} was {verdict.recorded}, now {verdict.replayed}"
+
+
+def _exit_code(verdicts: Sequence[Verdict]) -> int:
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if "different" in outcomes:
+        return DIFFERENT
+    return 0 if "identical" in outcomes else NOTHING_COMPARED

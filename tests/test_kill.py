@@ -1,0 +1,160 @@
+"""Workers are killed at random while many clients stream; the vault must know every answer, once, and replay it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from minivault.config import load_settings
+from minivault.replay import replay
+from minivault.service import ModelService
+from minivault.vault.reader import read_records
+from minivault.vault.verify import verify
+from tests.live import LiveServer, live_server
+from tests.scripted import backend
+
+pytestmark = pytest.mark.server
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one client saw of one answer. `id` is None when the connection broke before the reply's headers."""
+
+    id: str | None
+    text: str
+    is_whole: bool
+
+
+def stream(server: LiveServer, prompt: str) -> Seen:
+    id_, text, is_whole = None, "", False
+    try:
+        with httpx.stream(
+            "POST", server.url + "/stream-generate", json={"prompt": prompt}, timeout=30
+        ) as response:
+            if response.status_code != 200:
+                return Seen(None, "", is_whole=False)
+            id_ = response.headers["X-Request-Id"]
+            for line in response.iter_lines():
+                value = json.loads(line)
+                text += value.get("token", "")
+                is_whole = value.get("finish_reason") == "stop"
+    except (httpx.TransportError, json.JSONDecodeError):
+        pass
+    return Seen(id_, text, is_whole)
+
+
+def kill_at_random(server: LiveServer, rng: random.Random, done: threading.Event, kills: list[int]) -> None:
+    while not done.wait(rng.uniform(0.5, 1.5)):
+        workers = server.workers()
+        if workers:
+            kills.append(rng.choice(workers))
+            os.kill(kills[-1], signal.SIGKILL)
+
+
+def interactions(vault: Path) -> list[dict[str, Any]]:
+    return [record for record in read_records(vault) if record["type"] == "interaction"]
+
+
+def is_recovered(vault: Path) -> bool:
+    """True when no journal of a dead process is left."""
+    return all(Path(f"/proc/{file.stem.rpartition('-')[2]}").exists() for file in (vault / "journal").glob("*.jsonl"))
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ModelService]:
+    found = ModelService(load_settings({"MINIVAULT_HOME": str(tmp_path / "home")}, tmp_path / ".env"), backend)
+    found.wait_loaded(30)
+    yield found
+    found.close()
+
+
+def run_and_kill(server: LiveServer, num_requests: int, rng: random.Random) -> tuple[list[Seen], list[int]]:
+    server.wait_ready()
+    done, kills = threading.Event(), list[int]()
+    killer = threading.Thread(target=kill_at_random, args=(server, rng, done, kills))
+    prompts = [f"delay=0.004 say {n}: " + "abcdefgh" * rng.randint(1, 6) for n in range(num_requests)]
+    with ThreadPoolExecutor(12) as pool:
+        killer.start()
+        try:
+            seen = list(pool.map(partial(stream, server), prompts))
+        finally:
+            done.set()
+            killer.join()
+    server.wait_for(lambda: is_recovered(server.vault), 60)
+    return seen, kills
+
+
+def check(seen: list[Seen], vault: Path, service: ModelService) -> Counter[str]:
+    records = interactions(vault)
+    by_id = {record["id"]: record for record in records}
+    assert len(by_id) == len(records), "an interaction stands in the vault twice"
+    for one in seen:
+        if one.id is None:
+            continue
+        record = by_id[one.id]
+        if one.is_whole:
+            assert (record["status"], record["response"]) == ("completed", one.text)
+        else:
+            assert record["response"].startswith(one.text)
+    for record in records:
+        if record["status"] == "interrupted":
+            assert record["reconstructed"] is True
+    report = verify(vault)
+    assert report.exit_code in (0, 1), report
+    outcomes = Counter(verdict.outcome for verdict in replay(service, records, 16))
+    assert not outcomes["different"]
+    return outcomes
+
+
+def test_an_interrupted_stream_is_recorded_with_exactly_what_was_received(tmp_path: Path) -> None:
+    with live_server(tmp_path) as server:
+        server.wait_ready()
+        text, killed = "", False
+        try:
+            with httpx.stream(
+                "POST", server.url + "/stream-generate", json={"prompt": "delay=0.1 say " + "Hé! " * 50}, timeout=30
+            ) as response:
+                id_ = response.headers["X-Request-Id"]
+                for line in response.iter_lines():
+                    text += json.loads(line).get("token", "")
+                    if len(text) == 20 and not killed:
+                        os.kill(server.workers()[0], signal.SIGKILL)
+                        killed = True
+        except httpx.TransportError:
+            assert killed
+        server.wait_for(lambda: any(record["id"] == id_ for record in interactions(server.vault)))
+        (record,) = interactions(server.vault)
+        assert (record["status"], record["reconstructed"]) == ("interrupted", True)
+        assert record["response"] == text
+        assert record["sent"]["bytes"] == len(text.encode())
+
+
+def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path, service: ModelService) -> None:
+    with live_server(tmp_path, workers=2) as server:
+        seen, kills = run_and_kill(server, 80, random.Random(1))
+        assert kills
+        check(seen, server.vault, service)
+
+
+@pytest.mark.slow
+def test_a_thousand_requests_over_four_workers_survive_random_kills(tmp_path: Path, service: ModelService) -> None:
+    with live_server(tmp_path, workers=4, rate_limit="") as server:
+        seen, kills = run_and_kill(server, 1000, random.Random(2))
+        outcomes = check(seen, server.vault, service)
+        whole = sum(one.is_whole for one in seen)
+        print(f"{len(kills)} kills, {whole} whole answers, {len(interactions(server.vault))} records, {dict(outcomes)}")
+        assert whole > 300
+        assert len(kills) > 5
