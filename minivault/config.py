@@ -153,8 +153,9 @@ def _given(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, 
     env = os.environ if environ is None else environ
     file = dotenv_values(Path.cwd() / ".env" if dotenv is None else dotenv)
     given = {_field(key): Origin(value or "", ".env") for key, value in file.items() if key.startswith(PREFIX)}
-    given |= {_field(key): Origin(value, "environment") for key, value in env.items() if key.startswith(PREFIX)}
-    return given
+    # The `flask` command copies `.env` into the environment; what is the same in both came from the file.
+    own = {key: value for key, value in env.items() if key.startswith(PREFIX) and file.get(key) != value}
+    return given | {_field(key): Origin(value, "environment") for key, value in own.items()}
 
 
 def _field(key: str) -> str:
