@@ -1,0 +1,50 @@
+"""Attention as explicit batched products over a cache in blocks, each with bits that do not depend on its neighbours.
+
+A product over more than about 380 positions is split differently by MKL for different lengths, so values are summed
+block by block in a fixed order; positions past a row's own contribute exact zeros. `scaled_dot_product_attention` does
+not give the same bits for different batches and paddings.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from minivault.engine.runners.fused.script import script
+
+BLOCK = 256
+"""Positions per cache block, and the most that one product sums over."""
+BUCKET = 64
+"""The number of positions attended to is rounded up to a multiple of this."""
+
+
+def bucket(num_positions: int) -> int:
+    return -(-num_positions // BUCKET) * BUCKET
+
+
+def mask(positions: torch.Tensor, num_groups: int, num_queries: int) -> torch.Tensor:
+    """Zero where a row may look, -inf after its position: for positions [rows], [rows * groups, queries, bucket]."""
+    seen = torch.arange(bucket(int(positions.max()) + 1))
+    hidden = torch.zeros(len(positions), 1, 1, len(seen)).masked_fill_(
+        seen > positions[:, None, None, None], -torch.inf
+    )
+    return hidden.expand(-1, num_groups, num_queries, -1).flatten(0, 1)
+
+
+@script
+def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """softmax(query keys + mask) values, for query [batch, queries, size] (already scaled), keys [blocks, batch,
+    size, 256], values [blocks, batch, 256, size] and mask [batch, queries, positions]; [batch, queries, size]."""
+    total = mask.size(-1)
+    if total <= 256:
+        scores = torch.baddbmm(mask, query, keys[0][:, :, :total])
+        return torch.bmm(scores.softmax(-1), values[0][:, :total])
+    parts: list[torch.Tensor] = []
+    for block in range((total + 255) // 256):
+        part = mask[:, :, block * 256 : block * 256 + 256]
+        parts.append(torch.baddbmm(part, query, keys[block][:, :, : part.size(-1)]))
+    weights = torch.cat(parts, -1).softmax(-1)
+    attended = torch.bmm(weights[:, :, :256], values[0])
+    for block in range(1, len(parts)):
+        part = weights[:, :, block * 256 : block * 256 + 256]
+        attended = torch.baddbmm(attended, part, values[block][:, : part.size(-1)])
+    return attended

@@ -1,0 +1,79 @@
+"""A prepared file into a network: read, laid out for the kernels, nothing computed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from minivault.engine.runners.fused import rope
+from minivault.engine.runners.fused.linear import FloatRead, FloatWrite, Int8Read, Int8Write
+from minivault.engine.runners.fused.network import Block, Network
+from minivault.engine.runners.fused.packing import pack
+from minivault.engine.runners.fused.preparing import FORMAT, family_of
+from minivault.engine.runners.fused.shape import Shape
+from minivault.errors import ModelError
+
+
+class Prepared:
+    """An open prepared file. Raises ModelError where it is not one, or of another version."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.file: Any = safe_open(path, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} is not a prepared model: {error}; run `minivault models prepare`") from error
+        metadata = self.file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ModelError(f"{path} has format {metadata.get('format')!r}, not {FORMAT}: prepare the model again")
+        self.names = set(self.file.keys())
+        self.quantization: str = metadata["quantization"]
+        config = json.loads(metadata["config"])
+        self.shape: Shape = family_of(config).shape(config)
+
+    def get(self, name: str) -> torch.Tensor | None:
+        return self.file.get_tensor(name) if name in self.names else None
+
+    def require(self, name: str) -> torch.Tensor:
+        tensor = self.get(name)
+        if tensor is None:
+            raise ModelError(f"tensor {name} is missing from the prepared file: prepare the model again")
+        return tensor
+
+    def read(self, name: str, levels: int) -> torch.nn.Module:
+        """A linear map over the normalised stream."""
+        weight, scale, bias = self.require(f"{name}.weight"), self.get(f"{name}.scale"), self.get(f"{name}.bias")
+        return FloatRead(weight, bias) if scale is None else Int8Read(pack(weight, scale, bias), levels)
+
+    def write(self, name: str, levels: int) -> torch.nn.Module:
+        """A linear map into the stream."""
+        weight, scale, bias = self.require(f"{name}.weight"), self.get(f"{name}.scale"), self.get(f"{name}.bias")
+        return FloatWrite(weight, bias) if scale is None else Int8Write(pack(weight, scale, None), levels, bias)
+
+
+def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
+    """The network of a prepared file, for up to `context` positions, activations in 2 * `levels` + 1 steps."""
+    shape = prepared.shape
+    blocks = [_block(prepared, f"layers.{index}.", levels) for index in range(shape.num_layers)]
+    turns = rope.turns(shape.rope, shape.head_size, shape.num_queries, context) if shape.rope else None
+    return Network(
+        shape,
+        blocks,
+        prepared.require("embedding"),
+        prepared.get("positions"),
+        turns,
+        prepared.read("head", levels),
+        prepared.read("unfolded", levels),
+    )
+
+
+def _block(prepared: Prepared, prefix: str, levels: int) -> Block:
+    return Block(
+        prepared.read(f"{prefix}qkv", levels),
+        prepared.write(f"{prefix}output", levels),
+        prepared.read(f"{prefix}up", levels),
+        prepared.write(f"{prefix}down", levels),
+    )

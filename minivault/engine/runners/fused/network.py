@@ -1,0 +1,165 @@
+"""The forward pass of both families: one block, written once, over folded weights.
+
+    z = norm(x);  x = x + output(attend(heads(qkv(z))));  z = norm(x);  x = x + down(rotate(act(up(z))))
+
+`Decode` runs one new token of each of several sequences; `Prefill` runs consecutive tokens of one sequence. They
+differ only in where keys and values go and in how queries are laid out for attention. Both are made to be traced: no
+size is read from Python, no branch depends on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import gelu, layer_norm, relu, silu
+
+from minivault.engine.runners.fused.attention import attend
+from minivault.engine.runners.fused.rotation import block_size, hadamard
+from minivault.engine.runners.fused.shape import Shape
+
+Attend = Callable[[int, torch.Tensor], torch.Tensor]
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": silu,
+    "swish": silu,
+    "gelu": gelu,
+    "gelu_new": lambda x: gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: gelu(x, approximate="tanh"),
+    "relu": relu,
+}
+
+
+class Block(torch.nn.Module):
+    """The four linear maps of one layer."""
+
+    def __init__(
+        self, qkv: torch.nn.Module, output: torch.nn.Module, up: torch.nn.Module, down: torch.nn.Module
+    ) -> None:
+        super().__init__()
+        self.qkv, self.output, self.up, self.down = qkv, output, up, down
+
+
+class Network(torch.nn.Module):
+    """Folded weights of a whole model. `turns` [context, queries + 2, head_size / 2] are the rotary factors, or None;
+    `places` [positions, width] are learned positions, or None."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        blocks: list[Block],
+        embedding: torch.Tensor,
+        places: torch.Tensor | None,
+        turns: torch.Tensor | None,
+        head: torch.nn.Module,
+        unfolded: torch.nn.Module,
+    ) -> None:
+        super().__init__()
+        self.shape, self.blocks, self.head, self.unfolded = shape, torch.nn.ModuleList(blocks), head, unfolded
+        self.embedding, self.places, self.turns = embedding, places, turns
+        self.eps = shape.norm_eps * shape.hidden / shape.width
+        self.activation = ACTIVATIONS[shape.activation]
+        self.turn = hadamard(block_size(shape.mlp)).float()
+
+    def norm(self, x: torch.Tensor) -> torch.Tensor:
+        return layer_norm(x, (self.shape.width,), None, None, self.eps)
+
+    def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        x = self.embedding[ids].float()
+        return x if self.places is None else x.add_(self.places[positions])
+
+    def run(self, x: torch.Tensor, attend: Attend) -> torch.Tensor:
+        """The rotated stream [rows, width] through every block and the last norm."""
+        for index, block in enumerate(self.blocks):
+            x = block.output(x, attend(index, block.qkv(self.norm(x))))
+            x = block.down(x, self.inner(block.up(self.norm(x))))
+        return self.norm(x)
+
+    def inner(self, up: torch.Tensor) -> torch.Tensor:
+        """The MLP's activation, rotated in blocks. A product per row: its bits do not depend on the number of rows."""
+        if self.shape.is_gated:
+            gate, up = up.chunk(2, -1)
+            up = self.activation(gate).mul_(up)
+        else:
+            up = self.activation(up)
+        size = self.turn.size(0)
+        rows = up.view(-1, self.shape.mlp // size, size)
+        return torch.bmm(rows, self.turn.expand(rows.size(0), size, size)).view(-1, self.shape.mlp)
+
+    def heads(self, qkv: torch.Tensor, turns: torch.Tensor | None) -> torch.Tensor:
+        """[rows, groups, queries + 2, head_size], queries and key turned to their positions."""
+        groups, size = self.shape.num_groups, self.shape.head_size
+        if turns is None:
+            return qkv.view(-1, groups, self.shape.num_queries + 2, size)
+        pairs = torch.view_as_complex(qkv.view(-1, groups, self.shape.num_queries + 2, size // 2, 2))
+        return torch.view_as_real(pairs * turns).flatten(-2)
+
+    def turns_at(self, positions: torch.Tensor) -> torch.Tensor | None:
+        return None if self.turns is None else self.turns[positions][:, None]
+
+
+class Decode(torch.nn.Module):
+    """One token of each row: logits [rows, vocabulary]. The rows' caches are the first of `keys` and `values`."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        key_index: torch.Tensor,
+        value_index: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        network, batch = self.network, mask.size(0)
+        queries, size = network.shape.num_queries, network.shape.head_size
+        turns = network.turns_at(positions)
+        all_keys, all_values = keys.unbind(0), values.unbind(0)
+        near_keys, near_values = keys[:, :, :batch].unbind(0), values[:, :, :batch].unbind(0)
+
+        def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
+            heads = network.heads(qkv, turns).view(-1, queries + 2, size)
+            all_keys[index].put_(key_index, heads[:, queries])
+            all_values[index].view(-1, size).index_copy_(0, value_index, heads[:, queries + 1])
+            attended = attend(heads[:, :queries], near_keys[index], near_values[index], mask)
+            return attended.view(-1, network.shape.attention)
+
+        logits: torch.Tensor = network.head(network.run(network.embed(ids, positions), attend_))
+        return logits
+
+
+class Prefill(torch.nn.Module):
+    """Consecutive tokens of one sequence: last norm's output [rows, width]. `keys` and `values` are that sequence's;
+    `new_keys` and `new_values` the places of these tokens in them."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        new_keys: torch.Tensor,
+        new_values: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        network = self.network
+        groups, queries, size = network.shape.num_groups, network.shape.num_queries, network.shape.head_size
+        turns = network.turns_at(positions)
+
+        def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
+            heads = network.heads(qkv, turns)
+            new_keys[index].copy_(heads[:, :, queries].permute(1, 2, 0))
+            new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
+            query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
+            attended = attend(query, keys[index], values[index], mask.expand(groups, -1, -1))
+            return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, network.shape.attention)
+
+        return network.run(network.embed(ids, positions), attend_)

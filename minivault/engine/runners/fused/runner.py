@@ -1,0 +1,124 @@
+"""`FusedRunner`: the Runner protocol over a traced network and a KV cache.
+
+Logits of a row depend only on that row's own tokens: not on the other rows, its slot, the padding, or how many
+threads run. Prefill works on a fixed grid of CHUNK_TOKENS, decode one position at a time; the two round differently,
+so cached positions of one kind are never used as the other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from minivault.engine.runners.fused.attention import mask
+from minivault.engine.runners.fused.cache import KVCache, Stretch
+from minivault.engine.runners.fused.loading import Prepared, load_network
+from minivault.engine.runners.fused.machine import Machine
+from minivault.engine.runners.fused.network import Decode, Network, Prefill
+from minivault.engine.runners.fused.script import trace
+from minivault.errors import ModelError
+
+VERSION = "1"
+CHUNK_TOKENS = 64
+LEVELS_VNNI, LEVELS_PLAIN = 127, 63
+
+
+class FusedRunner:
+    """Runs a prepared Llama or GPT-2 model on the CPU for up to `num_slots` sequences of `context` positions."""
+
+    name = "fused"
+    chunk_tokens = CHUNK_TOKENS
+
+    def __init__(self, network: Network, *, num_slots: int, context: int, signature: dict[str, str]) -> None:
+        self.network, self.signature = network, signature
+        self.num_slots, self.context = num_slots, context
+        self.vocabulary_size = network.shape.vocabulary
+        self.cache = KVCache(network.shape, num_slots + 1, context)  # one more than offered: `embed` works there
+        self.bytes_per_slot = self.cache.bytes_per_slot
+        with torch.inference_mode():
+            self._prefill = trace(Prefill(network), self._prefill_inputs(0, [0, 0], 0))
+            self._decode = trace(Decode(network), self._decode_inputs([0], [0], [0]))
+        self.release(0)
+
+    @classmethod
+    def load(
+        cls, prepared: Path, *, num_slots: int, context: int, threads: int | None = None, machine: Machine | None = None
+    ) -> FusedRunner:
+        """See `fused.load`. `machine` decides the number of activation levels."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        machine, file = machine or Machine.here(), Prepared(prepared)
+        if not file.shape.rope and context > file.shape.positions:
+            raise ModelError(f"context {context} exceeds the model's {file.shape.positions} learned positions")
+        levels = LEVELS_VNNI if machine.has_vnni else LEVELS_PLAIN
+        network = load_network(file, context=context, levels=levels)
+        signature = {"quantization": f"{file.quantization}-{levels}"}
+        return cls(network, num_slots=num_slots, context=context, signature=signature)
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
+        return self.network.head(self._hidden(slot, tokens, start)[-1:])[0]
+
+    @torch.inference_mode()
+    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
+        """As the protocol says; `slots` are distinct. The rows of the batch follow the caches' rows inside."""
+        self.cache.gather(slots)
+        order = sorted(range(len(slots)), key=lambda row: self.cache.row_of[slots[row]])
+        inputs = self._decode_inputs(*([given[row] for row in order] for given in (slots, tokens, positions)))
+        logits = self._decode(*inputs)
+        if order == list(range(len(order))):
+            return logits
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return logits[back]
+
+    def release(self, slot: int) -> None:
+        self.cache.release(slot)
+
+    @torch.inference_mode()
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        scratch, total = self.num_slots, torch.zeros(self.network.shape.hidden)
+        for start in range(0, len(tokens), CHUNK_TOKENS):
+            hidden = self._hidden(scratch, tokens[start : start + CHUNK_TOKENS], start)
+            total += self.network.unfolded(hidden).sum(0)
+        self.release(scratch)
+        return torch.nn.functional.normalize(total, dim=0)
+
+    @torch.inference_mode()
+    def copy_out(self, slot: int, start: int, stop: int) -> list[Stretch]:
+        return self.cache.copy_out(slot, start, stop)
+
+    @torch.inference_mode()
+    def copy_in(self, slot: int, start: int, block: Sequence[Stretch]) -> None:
+        self.cache.copy_in(slot, start, block)
+
+    def close(self) -> None:
+        del self.cache, self._prefill, self._decode, self.network
+
+    def _hidden(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
+        """Process `tokens` chunk by chunk; the last norm's output for the last chunk [rows, width]."""
+        for first in range(0, len(tokens), CHUNK_TOKENS):
+            chunk = tokens[first : first + CHUNK_TOKENS]
+            hidden = self._prefill(*self._prefill_inputs(slot, chunk, start + first))
+        return hidden
+
+    def _prefill_inputs(self, slot: int, tokens: Sequence[int], start: int) -> tuple[torch.Tensor, ...]:
+        stop = start + len(tokens)
+        self.cache.wrote(slot, stop)
+        keys, values = self.cache.of(slot)
+        new = self.cache.stretch(slot, start, stop)
+        positions = torch.arange(start, stop)
+        rows = mask(positions, 1, self.network.shape.num_queries).flatten(0, 1)[None]
+        return torch.tensor(tokens), positions, keys, values, new.keys, new.values, rows
+
+    def _decode_inputs(
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
+    ) -> tuple[torch.Tensor, ...]:
+        """Inputs of a decode step in the caches' row order, which is that of `slots` already."""
+        for slot, position in zip(slots, positions, strict=True):
+            self.cache.wrote(slot, position + 1)
+        shape, where = self.network.shape, torch.tensor(positions)
+        key_index, value_index = self.cache.indices(slots, where)
+        hidden = mask(where, shape.num_groups, shape.num_queries)
+        return torch.tensor(tokens), where, self.cache.keys, self.cache.values, key_index, value_index, hidden
