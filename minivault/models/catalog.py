@@ -65,7 +65,7 @@ def identify(name: str, catalog: Mapping[str, Entry] = CATALOG) -> Source:
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         return GgufSource(path.absolute())
-    if name.startswith(("/", "./", "../", "~")) or name in (".", "..") or path.is_dir():
+    if name.startswith(("/", "./", "../", "~")) or name in (".", "..") or (name and path.is_dir()):
         return DirectorySource(path.absolute())
     match = _HUB_ID.fullmatch(name)
     if match is None or ".." in name:

@@ -2,7 +2,7 @@
 
 The library reads its own settings (HF_ENDPOINT, HF_TOKEN, proxies). Only safetensors weights and the settings files
 that we use are asked for; configuration comes first, so that an unusable model is refused before its weights are
-fetched. An interrupted download goes on where it stopped.
+fetched. A dropped connection is resumed; after a killed pull the next one keeps every file that was finished.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def fetch(source: HubSource, folder: Path, progress: Progress) -> Fetched:
     Raises ModelError with one line when the hub refuses, cannot be reached, or has nothing that may be loaded.
     """
     folder.mkdir(exist_ok=True)
+    for unfinished in folder.rglob("*.incomplete"):  # of a killed pull; the library starts such a file again
+        unfinished.unlink()
     with _hub_errors(source), quiet_hub():
         from huggingface_hub import HfApi
 

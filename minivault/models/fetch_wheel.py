@@ -7,6 +7,8 @@ digested in our catalog, is read from it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -86,11 +88,11 @@ def _reason(errors: list[str]) -> str:
 
 def _largest(folder: Path) -> int:
     sizes = [0]
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:  # moved away between listing and asking
-            continue
+    # Files and folders come and go meanwhile: os.walk passes over vanished folders.
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                sizes.append(Path(place, name).stat().st_size)
     return max(sizes)
 
 

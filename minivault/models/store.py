@@ -107,7 +107,7 @@ class ModelStore:
         if folder.exists():
             shutil.rmtree(folder)
         whole.rename(folder)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
 
     def _resolve_directory(
         self, name: str, source: DirectorySource, folder: Path, *, verify: bool, progress: Progress

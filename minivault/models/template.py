@@ -61,7 +61,7 @@ class ChatTemplate:
                 tools=[dict(tool) for tool in tools] or None,
                 documents=None,
                 add_generation_prompt=True,
-                strftime_now=lambda form: now.strftime(form),
+                strftime_now=functools.partial(_strftime, now),
                 **special_tokens,
             )
         except jinja2.TemplateError as error:
@@ -115,6 +115,10 @@ def _generation_tag() -> type[jinja2.ext.Extension]:
             return nodes.Scope(body).set_lineno(line)
 
     return Generation
+
+
+def _strftime(now: datetime, form: str) -> str:
+    return now.strftime(form)
 
 
 def _tojson(

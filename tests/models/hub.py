@@ -18,13 +18,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @dataclass
 class Hub:
     """Serves `files` as repository `repository`. `stall_after` holds a body back after so many bytes of weights until
-    `release` is set; `corrupt` changes the weights on the way; `seen` lists (method, path, Range header)."""
+    `release` is set; `drop_after` closes the first connection for weights after so many bytes;
+    `corrupt` changes the weights on the way; `seen` lists (method, path, Range header)."""
 
     repository: str
     files: Path
     url: str = ""
     license: str = "apache-2.0"
     stall_after: int | None = None
+    drop_after: int | None = None
     corrupt: bool = False
     stalled: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
@@ -112,6 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
                 hub.stalled.set()
                 hub.release.wait(60)
                 body = body[hub.stall_after :]
+            if is_weights and hub.drop_after is not None:
+                self.close_connection = True
+                body, hub.drop_after = body[: hub.drop_after], None
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -45,7 +45,9 @@ def test_both_routes_give_a_model_with_the_same_logits(fast: Path, slow: Path) -
     from transformers import AutoModelForCausalLM
 
     tokens = torch.arange(40).reshape(1, -1)
-    ours, theirs = (AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)(tokens).logits for where in (fast, slow))
+    ours, theirs = (
+        AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)(tokens).logits for where in (fast, slow)
+    )
     assert torch.equal(ours, theirs)
 
 

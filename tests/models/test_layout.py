@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from minivault.errors import ModelError
 from minivault.models import layout, safetensors_check
 
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def edit_config(**changes: object) -> Damage:
@@ -26,11 +26,15 @@ def edit_config(**changes: object) -> Damage:
 
 
 def write(name: str, data: bytes) -> Damage:
-    return lambda directory: (directory / name).write_bytes(data) and None
+    return lambda directory: (directory / name).write_bytes(data)
 
 
 def remove(*names: str) -> Damage:
-    return lambda directory: [(directory / name).unlink() for name in names] and None
+    def damage(directory: Path) -> None:
+        for name in names:
+            (directory / name).unlink()
+
+    return damage
 
 
 def only_pickle(directory: Path) -> None:
@@ -74,7 +78,10 @@ REFUSALS: dict[str, tuple[Damage, str]] = {
     "empty weights": (write("model.safetensors", b""), "its header is broken"),
     "link out of the directory": (link_out, "is a link; copy the model with `cp -rL`"),
     "not a regular file": (fifo, "merges.txt is not a regular file"),
-    "index names a missing shard": (index("model-00001-of-00002.safetensors"), "lacks model-00001-of-00002.safetensors"),
+    "index names a missing shard": (
+        index("model-00001-of-00002.safetensors"),
+        "lacks model-00001-of-00002.safetensors",
+    ),
     "index names a path": (index("../../etc/x.safetensors"), "is not a file of the model; do not use this model"),
     "index names a pickle": (index("model.bin"), "is not a file of the model"),
     "index is empty": (write(layout.INDEX, b'{"weight_map": {}}'), "has no weight_map"),

@@ -148,7 +148,9 @@ def test_the_end_ids_are_those_of_every_file_and_of_the_template(chat_files: Pat
     assert found == frozenset({0, 7, 2, load_tokenizer(checkpoint).encode("!", add_special=False)[0]})
 
 
-def test_a_bos_token_is_added_to_plain_prompts_only_when_the_settings_say_so(distilgpt2: Path, store: ModelStore) -> None:
+def test_a_bos_token_is_added_to_plain_prompts_only_when_the_settings_say_so(
+    distilgpt2: Path, store: ModelStore
+) -> None:
     settings_file = distilgpt2 / "tokenizer_config.json"
     settings_file.write_text(json.dumps({"add_bos_token": True, "bos_token": "<|endoftext|>"}))
     tokenizer = load_tokenizer(store.resolve(str(distilgpt2)))

@@ -1,0 +1,179 @@
+"""Models from a hub: only what may be loaded is fetched, whole and as the hub describes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minivault.errors import ModelError
+from minivault.models import ModelStore
+from minivault.models.catalog import Entry
+from minivault.models.source import HubSource
+from tests.models import hub as hubs
+
+NAME = "distilbert/distilgpt2"
+PULL = f"""
+import sys
+from pathlib import Path
+from minivault.models import ModelStore
+
+ModelStore(Path(sys.argv[1])).pull("{NAME}")
+"""
+
+
+@pytest.fixture
+def hub(distilgpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubs.Hub]:
+    """A hub that the client library of this process is pointed to."""
+    import huggingface_hub.constants as library
+
+    with hubs.serving(NAME, distilgpt2) as hub:
+        monkeypatch.setattr(library, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            library, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield hub
+
+
+def start_pull(hub: hubs.Hub, store: ModelStore) -> subprocess.Popen[bytes]:
+    """A pull in another process, which finds the hub by HF_ENDPOINT as the library documents."""
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(store.models_dir.parent / "hf")}
+    command = [sys.executable, "-c", PULL, str(store.models_dir)]
+    return subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+
+
+def test_distilgpt2_is_pulled_from_the_hub_by_its_short_name(hub: hubs.Hub, store: ModelStore) -> None:
+    seen: list[tuple[int, int]] = []
+    checkpoint = store.pull("distilgpt2", lambda stage, done, total: seen.append((done, total)))
+    assert checkpoint == store.resolve("distilgpt2", verify=True)
+    assert checkpoint.source == f"hub {NAME}@main"
+    assert checkpoint.license == "apache-2.0"
+    assert checkpoint.weights_digest == "sha256:" + hubs.digest(hub.files / "model.safetensors")
+    assert all(done <= total for done, total in seen)
+
+
+def test_only_safetensors_and_settings_are_fetched(hub: hubs.Hub, store: ModelStore) -> None:
+    for name in ("pytorch_model.bin", "tf_model.h5", "README.md", "modeling.py", "x.pkl", "fp16.safetensors"):
+        (hub.files / name).write_bytes(b"x" * 10)
+    checkpoint = store.pull(NAME)
+    expected = {"config.json", "generation_config.json", "merges.txt", "model.safetensors", "tokenizer.json"}
+    expected |= {"tokenizer_config.json", "vocab.json"}
+    assert hub.fetched == expected
+    assert {path.name for path in checkpoint.directory.iterdir()} == expected | {"minivault.json"}
+
+
+def test_the_license_is_the_one_the_hub_states(hub: hubs.Hub, store: ModelStore) -> None:
+    hub.license = "openrail"
+    assert store.pull(NAME).license == "openrail"
+
+
+@pytest.mark.parametrize(
+    ("make_unusable", "told"),
+    [
+        (lambda files: (files / "model.safetensors").rename(files / "pytorch_model.bin"), "only in pytorch_model.bin"),
+        (lambda files: (files / "config.json").write_text('{"model_type": "x1"}'), "'x1' is not a known causal LM"),
+        (lambda files: (files / "config.json").unlink(), "has no config.json"),
+    ],
+    ids=["pickle only", "unknown architecture", "no config"],
+)
+def test_a_model_that_cannot_be_used_is_refused_before_its_weights_are_fetched(
+    hub: hubs.Hub, store: ModelStore, make_unusable: Callable[[Path], object], told: str
+) -> None:
+    make_unusable(hub.files)
+    with pytest.raises(ModelError, match=told):
+        store.pull(NAME)
+    assert not hub.fetched & {"pytorch_model.bin", "model.safetensors"}
+    assert store.list() == []
+
+
+def test_weights_that_are_not_what_the_hub_says_are_not_used(hub: hubs.Hub, store: ModelStore) -> None:
+    hub.corrupt = True
+    with pytest.raises(ModelError, match=r"model.safetensors of .* is not what the hub says"):
+        store.pull(NAME)
+    assert store.list() == []
+    hub.corrupt = False
+    store.pull(NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("org/unknown", "the hub has no model org/unknown"), (f"{NAME}@nope", "has no revision 'nope'")],
+)
+def test_what_the_hub_does_not_have_is_refused_with_one_line(
+    hub: hubs.Hub, store: ModelStore, name: str, told: str
+) -> None:
+    with pytest.raises(ModelError, match=told) as caught:
+        store.pull(name)
+    assert "\n" not in caught.value.message
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(
+    hub: hubs.Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants as library
+
+    monkeypatch.setattr(library, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=r"pulling .* from the hub failed: .*; pull again to go on") as caught:
+        store.pull(NAME)
+    assert "\n" not in caught.value.message
+
+
+def test_a_dropped_connection_is_resumed(hub: hubs.Hub, store: ModelStore) -> None:
+    hub.drop_after = 12_000_000
+    checkpoint = store.pull(NAME)
+    assert checkpoint == store.resolve(NAME, verify=True)
+    ranges = [asked for method, path, asked in hub.seen if method == "GET" and path.endswith("model.safetensors")]
+    assert len(ranges) == 2 and ranges[1].startswith("bytes=1")
+
+
+def test_a_killed_download_keeps_the_finished_files_and_no_others(hub: hubs.Hub, store: ModelStore) -> None:
+    hub.stall_after = 12_000_000  # the library writes in steps of ten million
+    with start_pull(hub, store) as process:
+        try:
+            assert hub.stalled.wait(60)
+            _wait_for_bytes(store, 10_000_000)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            hub.release.set()
+    assert store.list() == []
+    with pytest.raises(ModelError, match="models pull"):
+        store.resolve(NAME)
+    hub.stall_after = None
+    hub.seen.clear()
+    checkpoint = store.pull(NAME)
+    assert checkpoint == store.resolve(NAME, verify=True)
+    assert hub.fetched == {"model.safetensors"}
+    assert not list(store.models_dir.rglob("*.incomplete"))
+    assert not list((store.models_dir / ".partial").iterdir())
+
+
+def _wait_for_bytes(store: ModelStore, num_bytes: int) -> None:
+    """Until that much of the weights is on disk."""
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit:
+        partial = store.models_dir.rglob("*.incomplete")
+        if any(path.stat().st_size >= num_bytes for path in partial):
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing was written")
+
+
+def test_the_endpoint_is_taken_from_the_environment_as_the_library_does(hub: hubs.Hub, store: ModelStore) -> None:
+    with start_pull(hub, store) as process:
+        _, errors = process.communicate(timeout=90)
+    assert process.returncode == 0, errors.decode()
+    assert errors == b""
+    assert store.resolve(NAME, verify=True).name == NAME
+
+
+def test_a_catalog_entry_may_pin_a_revision(hub: hubs.Hub, tmp_path: Path) -> None:
+    entry = Entry("mine", "", "mit", HubSource(NAME, hubs.COMMIT), 1)
+    checkpoint = ModelStore(tmp_path / "store", catalog={"mine": entry}).pull("mine")
+    assert checkpoint.name == "mine"
+    assert checkpoint.license == "mit"

