@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from minivault.api.embedding import embed
 from minivault.api.object_stream import ObjectStream
 from minivault.api.streaming import Watched, collect, interactions, json_reply, origin, start, stream
 from minivault.api.tokens import ensure_tokens_exist, token_text
-from minivault.errors import ModelNotFound, Unsupported
+from minivault.errors import BadRequest, ModelNotFound, Unsupported
 from minivault.interaction import Origin
 from minivault.service import ServedModel
 from minivault.wire import sse
@@ -39,9 +41,8 @@ def chat_completions() -> Response:
     body.ensure_possible()
     _ensure_tools(served, has_tools=body.has_tools)
     ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
-    wanted = body.generations(served.info.context)
-    interactions().service.constraint(wanted[0].params.grammar, "response_format")
-    choices = start_choices(wanted, _origin("v1/chat/completions", raw))
+    with _format_called("response_format"):
+        choices = start_choices(body.generations(served.info.context), _origin("v1/chat/completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body, served.tokenizer.token_bytes)
     return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
 
@@ -69,9 +70,8 @@ def responses() -> Response:
     body = decode_response(loads(raw))
     served = _served(body.model)
     _ensure_tools(served, has_tools=body.has_tools)
-    wanted = body.generation(served.info.context)
-    interactions().service.constraint(wanted.params.grammar, "text.format")
-    watched = start(wanted, _origin("v1/responses", raw))
+    with _format_called("text.format"):
+        watched = start(body.generation(served.info.context), _origin("v1/responses", raw))
     reply = ResponseReply(_envelope(watched, body.model), body)
     if body.stream:
         return stream(watched, ObjectStream(reply.encode, _named_event, sse.CONTENT_TYPE))
@@ -113,6 +113,17 @@ def _ensure_tools(served: ServedModel, *, has_tools: bool) -> None:
     if has_tools and not served.tokenizer.has_tool_template:
         message = f"{served.info.name} does not support tools: its chat template has no place for them"
         raise Unsupported(message, field="tools")
+
+
+@contextmanager
+def _format_called(name: str) -> Iterator[None]:
+    """A schema that cannot be used is refused under the name its field has here."""
+    try:
+        yield
+    except BadRequest as error:
+        if error.field != "format":
+            raise
+        raise BadRequest(error.message.replace("format", name, 1), field=name) from None
 
 
 def _origin(api: str, raw: bytes) -> Origin:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+MODEL = "scripted"
+
+
+def respond(client: FlaskClient, said: Any = "say Hi", **fields: Any) -> TestResponse:
+    return client.post("/v1/responses", json={"model": MODEL, "input": said, **fields})
+
+
+def events(response: TestResponse) -> list[dict[str, Any]]:
+    assert response.content_type == "text/event-stream"
+    found = []
+    for event in response.text.removesuffix("\n\n").split("\n\n"):
+        name, data = event.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    return found
+
+
+def test_a_whole_response_has_the_documented_shape(client: FlaskClient) -> None:
+    http = respond(client, instructions="Be kind.", metadata={"a": "b"})
+    reply = http.get_json()
+    assert reply["id"] == "resp_" + http.headers["X-Request-Id"]
+    assert (reply["object"], reply["status"], reply["error"]) == ("response", "completed", None)
+    (item,) = reply["output"]
+    assert (item["type"], item["role"], item["status"]) == ("message", "assistant", "completed")
+    assert item["content"] == [{"type": "output_text", "text": "Hi", "annotations": [], "logprobs": []}]
+    assert reply["usage"]["total_tokens"] == reply["usage"]["input_tokens"] + reply["usage"]["output_tokens"]
+    assert reply["instructions"] == "Be kind."
+    assert reply["metadata"] == {"a": "b"}
+
+
+def test_events_come_in_the_documented_order(client: FlaskClient) -> None:
+    found = events(respond(client, stream=True))
+    assert [event["type"].removeprefix("response.") for event in found] == [
+        "created", "in_progress", "output_item.added", "content_part.added", "output_text.delta", "output_text.delta",
+        "output_text.done", "content_part.done", "output_item.done", "completed",
+    ]  # fmt: skip
+    assert found[6]["text"] == "Hi"
+    assert found[-1]["response"]["output"][0]["content"][0]["text"] == "Hi"
+    assert found[0]["response"]["status"] == "in_progress"
+
+
+def test_an_empty_answer_still_has_a_message(client: FlaskClient) -> None:
+    kinds = [event["type"] for event in events(respond(client, "say ", stream=True))]
+    assert "response.output_item.added" in kinds
+    assert "response.output_text.delta" not in kinds
+    assert kinds[-1] == "response.completed"
+
+
+def test_a_cut_answer_is_incomplete(client: FlaskClient) -> None:
+    reply = respond(client, "say Hello", max_output_tokens=2).get_json()
+    assert reply["status"] == "incomplete"
+    assert reply["incomplete_details"] == {"reason": "max_output_tokens"}
+    last = events(respond(client, "say Hello", max_output_tokens=2, stream=True))[-1]
+    assert last["type"] == "response.incomplete"
+
+
+def test_a_failure_in_the_stream_is_an_error_event(client: FlaskClient) -> None:
+    last = events(respond(client, "raise=1 say Hello", stream=True))[-1]
+    assert last["type"] == "error"
+    assert set(last) == {"type", "sequence_number", "code", "message", "param"}
+
+
+def test_input_may_be_items(client: FlaskClient) -> None:
+    items = [
+        {"role": "user", "content": "first"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "second"}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "say third"}]},
+    ]
+    assert respond(client, items).get_json()["output"][0]["content"][0]["text"] == "third"
+
+
+def test_a_text_format_is_kept(client: FlaskClient) -> None:
+    schema = {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 2}
+    text = {"format": {"type": "json_schema", "name": "letters", "schema": schema}}
+    reply = respond(client, text=text).get_json()
+    assert reply.get("status") == "completed", reply
+    jsonschema.validate(json.loads(reply["output"][0]["content"][0]["text"]), schema)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"include": ["x"]}, "include"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tools": [{"type": "function", "name": "f"}]}, "tools"),
+        ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "input"),
+        ({"input": [{"type": "reasoning"}]}, "input.0.type"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
+    ],
+)
+def test_what_is_not_offered_is_refused_by_name(client: FlaskClient, fields: dict[str, Any], param: str) -> None:
+    response = client.post("/v1/responses", json={"model": MODEL, "input": "say Hi", **fields})
+    assert response.status_code == 400
+    assert response.get_json()["error"]["param"] == param
