@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("minivault.service")
 
+PREPARED = "fused.safetensors"
+
 def store(settings: Settings) -> ModelStore:
     return ModelStore(settings.models_dir)
 
@@ -38,7 +41,7 @@ def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Ch
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
     checkpoint = store(settings).pull(name, progress)
     if _chooses_fused(settings, checkpoint):
-        _prepared_weights(settings, checkpoint, progress)
+        _prepare(settings, checkpoint, progress)
     return checkpoint
 
 
@@ -81,13 +84,19 @@ def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
     return False
 
 
-def _prepared_weights(settings: Settings, checkpoint: Checkpoint, progress: Progress) -> Path:
+def _prepare(settings: Settings, checkpoint: Checkpoint, progress: Progress = silent) -> Path:
+    """The file that the fused runner loads, made now if it is not there."""
     from minivault.engine.runners import fused
 
-    path = store(settings).prepared_dir(checkpoint) / fused.FILE_NAME
+    path = store(settings).prepared_dir(checkpoint) / PREPARED
     if not path.is_file():
-        fused.prepare(checkpoint.directory, path, progress)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fused.prepare(checkpoint.directory, path, partial(_in_bytes, progress, checkpoint.size_bytes))
     return path
+
+
+def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> None:
+    progress("preparing", size_bytes * done // total, size_bytes)
 
 
 def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner | None:
@@ -95,8 +104,14 @@ def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner |
         return None
     from minivault.engine.runners import fused
 
-    path = _prepared_weights(settings, checkpoint, silent)
-    return fused.load(path, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
+    load = partial(fused.load, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
+    path = _prepare(settings, checkpoint)
+    try:
+        return load(path)
+    except ModelError as error:  # made by an earlier version, or damaged
+        log.info("preparing %s again: %s", checkpoint.name, error.message)
+        path.unlink()
+        return load(_prepare(settings, checkpoint))
 
 
 def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner:
