@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import current_app, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from minivault.config import Settings
@@ -55,6 +56,6 @@ def _read(size: int) -> bytes:
         data: bytes = request.environ["wsgi.input"].read(size)
     except (BlockingIOError, TimeoutError):
         raise BodyTimeout("the body did not arrive in time") from None
-    except (OSError, ValueError, ClientDisconnected):
+    except (OSError, ValueError, ParseException, ClientDisconnected):
         raise BadRequest("the body could not be read: its framing is broken or the connection was lost") from None
     return data

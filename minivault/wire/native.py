@@ -43,7 +43,7 @@ class GenerateBody(BaseModel):
     system: str | None = Field(None, description="instructions before the conversation")
     raw: bool | None = Field(None, description="continue the prompt as it is, without the chat template")
     model: str | None = Field(None, min_length=1, description="the served model's name")
-    max_tokens: int = Field(256, ge=1, description="most tokens to generate")
+    max_tokens: int = Field(256, ge=1, le=131072, description="most tokens to generate")
     temperature: float = Field(0.7, ge=0, le=2)
     top_k: int = Field(40, ge=0, description="0 = off")
     top_p: float = Field(0.95, ge=0, le=1)
