@@ -8,6 +8,7 @@ Nothing needs to be known of HTTP for that but its blank line; parsing stays gun
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import resource
@@ -103,8 +104,17 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
             self.poller.unregister(conn.sock)
             self.pending_conns.remove(conn)
             self._dispatch(conn)
-        elif not data or len(conn.head) > MAX_HEADER_BYTES:
+        elif not data:
             self._drop(conn)
+        elif not _may_be_http(conn.head):
+            self._refuse(conn, b"400 Bad Request")
+        elif len(conn.head) > MAX_HEADER_BYTES:
+            self._refuse(conn, b"431 Request Header Fields Too Large")
+
+    def _refuse(self, conn: Any, status: bytes) -> None:
+        with contextlib.suppress(OSError):
+            conn.sock.send(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self._drop(conn)
 
     def _drop_oldest(self) -> None:
         if self.pending_conns:
@@ -124,9 +134,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
 
 
 def _is_whole(head: bytes) -> bool:
-    """True when a thread need not wait for more: the header ends, or is no HTTP and will be refused."""
-    is_http_so_far = head[:1].isupper() or head[:1] in (b"", b"\r", b"\n")
-    return b"\r\n\r\n" in head or b"\n\n" in head or not is_http_so_far
+    """True when the header ends, also where it ends wrongly (bare line feeds): a thread will not wait for more."""
+    return b"\r\n\r\n" in head or b"\n\n" in head
+
+
+def _may_be_http(head: bytes) -> bool:
+    """False for TLS and other protocols, whose header would never end."""
+    return head.lstrip(b"\r\n")[:1].isupper() or not head.strip(b"\r\n")
 
 
 def _shorten_stall(record: logging.LogRecord) -> bool:

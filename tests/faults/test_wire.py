@@ -63,7 +63,7 @@ def test_a_malformed_chunk_is_a_400(target: Target, chunk: bytes) -> None:
         pytest.param(HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400, id="two lengths"),
         pytest.param(HEAD + b"Content-Length: -1\r\n\r\n", 400, id="negative length"),
         pytest.param(HEAD + b"Content-Length: 5, 5\r\n\r\nhello", 400, id="list of lengths"),
-        pytest.param(HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 501, id="unknown coding"),
+        pytest.param(HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, id="unknown coding"),
         pytest.param(b"GET /health HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n", 400, id="two hosts"),
         pytest.param(b"GET /health HTTP/1.1\nHost: localhost\n\n", 400, id="bare line feeds"),
         pytest.param(b"GET /he\x00alth HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, id="NUL in the path"),
@@ -72,7 +72,7 @@ def test_a_malformed_chunk_is_a_400(target: Target, chunk: bytes) -> None:
         pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 9000 + b"\r\n\r\n", 431, id="9 kB field"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\nX y: z\r\n\r\n", 400, id="space in a field name"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: z\r\n\r\n", 400, id="folded field"),
-        pytest.param(b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505, id="HTTP/9.9"),
+        pytest.param(b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400, id="HTTP/9.9"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, id="HTTP/2"),
         pytest.param(b"garbage\r\n\r\n", 400, id="garbage"),
@@ -83,14 +83,14 @@ def test_what_is_no_clean_http_is_refused_and_the_connection_closed(
 ) -> None:
     """Row 11. These replies are gunicorn's own."""
     reply = target.exchange(request_)
-    assert (reply.status // 100, reply.is_closed) == (status // 100, True)
-    assert reply.status in {status, 400}
+    assert (reply.status, reply.is_closed) == (status, True)
 
 
 def test_a_header_without_end_is_dropped(target: Target) -> None:
     """Row 11."""
     reply = target.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 300_000)
-    assert (reply.data, reply.is_closed) == (b"", True)
+    assert reply.is_closed
+    assert reply.status in (0, 431)  # the rest of what was sent may reset the connection before the reply is read
 
 
 @pytest.mark.parametrize(
