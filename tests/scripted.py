@@ -1,8 +1,9 @@
 """A model that does what its prompt says, for tests over a real server: `MINIVAULT_BACKEND=tests.scripted:backend`.
 
 A prompt is words of `key=value`, then `say` and the answer: `delay=0.05 raise=3 say Hello`. Keys: `delay` (seconds
-before each token), `prefill` (seconds in prefill), `raise` (token at which the runner raises), `hang` (token at which it
-sleeps for 60 s). A prompt without `say` is echoed. The real engine drives it, one byte a token.
+before each token), `prefill` (seconds in prefill), `raise` (token at which the runner raises), `oom` (the same, out of
+memory), `hang` (token at which it sleeps for 60 s). A prompt without `say` is echoed. The real engine drives it, one
+byte a token.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+
 from minivault.config import Settings
 from minivault.service import ServedModel
 from minivault.service.fingerprint import fingerprint
@@ -57,6 +59,8 @@ class Script:
         time.sleep(self.number("delay") or 0)
         if self.number("raise") == index:
             raise RuntimeError("the script says so, in /some/secret/path")
+        if self.number("oom") == index:
+            raise MemoryError
         if self.number("hang") == index:
             time.sleep(60)
         return self.answer[index] if index < len(self.answer) else EOS
