@@ -2,26 +2,27 @@
 
 `step` schedules, runs, samples and finishes. It guarantees that every submitted job ends in exactly one `Finished` or
 `Failed`, that its slot is free by then, and that an exception ends only the sequences it concerns. Single-threaded:
-one thread submits, cancels and steps. It knows neither text encodings of the wire nor who is asking.
+one thread submits, cancels and steps. It knows neither the encodings of the wire nor who is asking.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
-from functools import partial
 
 import torch
 
 from minivault.engine.detokenizer import Detokenizer
+from minivault.engine.execution import Execution
 from minivault.engine.kv_cache import KVCache
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.runners import Runner
 from minivault.engine.sampler import Choice, SamplingState, sample
-from minivault.engine.scheduler import Plan, Scheduler
+from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
+from minivault.engine.speculation import Drafter
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer
 
@@ -29,7 +30,8 @@ log = logging.getLogger("minivault.engine")
 
 
 class Engine:
-    """Drives a runner. `stats` counts steps, tokens, cached prompt tokens and failures since the start."""
+    """Drives a runner. `stats` counts since the start: steps, prompt tokens and those of them that were cached, sampled
+    tokens, tokens guessed and guessed rightly, and failures."""
 
     def __init__(
         self,
@@ -47,9 +49,15 @@ class Engine:
         self._kv_cache = KVCache(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
         self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens)
+        self._execution = Execution(runner, self._prefix_cache)
+        self._speculates = speculation and self._execution.can_verify
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
-        self.stats = dict.fromkeys(("steps", "prompt_tokens", "cached_tokens", "completion_tokens", "failures"), 0)
+        self._counts = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "failures": 0}
+
+    @property
+    def stats(self) -> dict[str, int]:
+        return self._execution.stats | self._counts
 
     @property
     def has_work(self) -> bool:
@@ -74,6 +82,7 @@ class Engine:
             max_new_tokens=min(job.params.max_tokens, self._kv_cache.context - len(job.prompt_tokens)),
             submitted_ns=now,
             prefix_keys=self._prefix_cache.keys(job.prompt_tokens),
+            drafter=Drafter(job.prompt_tokens) if self._speculates else None,
         )
         self._scheduler.add(sequence)
 
@@ -87,8 +96,9 @@ class Engine:
         """Give every decoding sequence its next token and process one chunk of prompt; return (job id, event) pairs."""
         self._end_overdue()
         self._finish()
-        for sequences, logits in self._run(self._scheduler.plan(self._clock())):
+        for sequences, logits in self._execution.run(self._scheduler.plan(self._clock())):
             self._append(sequences, self._sample(sequences, logits))
+        self._scheduler.promote()
         self._finish()
         events, self._events = self._events, []
         return events
@@ -100,68 +110,7 @@ class Engine:
         if sorted(map(id, self._scheduler)) != sorted(map(id, self._sequences.values())):
             raise RuntimeError("the scheduler and the engine disagree on which sequences exist")
 
-    # -- run ------------------------------------------------------------------------------------------------------
-
-    def _run(self, plan: Plan) -> Iterator[tuple[Rows[Sequence], torch.Tensor]]:
-        """Logits [rows, vocabulary] for groups of sequences that can be sampled now."""
-        self.stats["steps"] += bool(plan.prefill or plan.decode)
-        for sequence in plan.prefill:
-            logits = self._attempt([sequence], partial(self._prefill, sequence))
-            if logits is not None and sequence.is_prefilled:
-                self._start(sequence)
-                if sequence.ending is None:
-                    yield [sequence], logits[None]
-        yield from self._decode(plan.decode)
-        self._scheduler.sort()
-
-    def _prefill(self, sequence: Sequence) -> torch.Tensor:
-        """Process the next chunk that is not cached; return its logits [vocabulary]."""
-        assert sequence.slot is not None
-        start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled)
-        sequence.num_cached += start - sequence.num_prefilled
-        sequence.num_prefilled = start
-        stop = min(start + self._runner.chunk_tokens, len(sequence.prompt))
-        logits = self._runner.prefill(sequence.slot, sequence.prompt[start:stop], start)
-        self._prefix_cache.store(sequence.slot, sequence.prefix_keys, start)
-        sequence.num_prefilled = stop
-        return logits
-
-    def _start(self, sequence: Sequence) -> None:
-        sequence.prefilled_ns = self._clock()
-        self.stats["prompt_tokens"] += len(sequence.prompt)
-        self.stats["cached_tokens"] += sequence.num_cached
-        self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached))
-        if sequence.max_new_tokens == 0:
-            sequence.end("length")
-
-    def _decode(self, sequences: Rows[Sequence]) -> Iterator[tuple[Rows[Sequence], torch.Tensor]]:
-        """One token each, all together; if that raises, each alone, so that only those at fault fail."""
-        if not sequences:
-            return
-        logits = self._attempt(sequences, partial(self._decode_rows, sequences))
-        if logits is not None:
-            yield sequences, logits
-        elif len(sequences) > 1:
-            for sequence in sequences:
-                yield from self._decode([sequence])
-
-    def _decode_rows(self, sequences: Rows[Sequence]) -> torch.Tensor:
-        return self._runner.decode(
-            [sequence.slot for sequence in sequences if sequence.slot is not None],
-            [sequence.token_ids[-1] for sequence in sequences],
-            [sequence.position for sequence in sequences],
-        )
-
-    def _attempt(self, sequences: Rows[Sequence], call: Callable[[], torch.Tensor]) -> torch.Tensor | None:
-        """The runner's answer, or None after an exception. A single sequence fails by it."""
-        try:
-            return call()
-        except Exception as error:
-            if len(sequences) == 1:
-                self._fail(sequences[0], error)
-            return None
-
-    # -- sample ---------------------------------------------------------------------------------------------------
+    # -- sample ----------------------------------------------------------------------------------------------------
 
     def _sample(self, sequences: Rows[Sequence], logits: torch.Tensor) -> list[Choice | Exception]:
         """A choice for each sequence. What an accelerator does late can raise here: then all of them fail."""
@@ -171,22 +120,31 @@ class Engine:
             return [error] * len(sequences)
 
     def _append(self, sequences: Rows[Sequence], choices: Rows[Choice | Exception]) -> None:
-        """Give each sequence its token, or its failure."""
+        """Give each sequence its token, or its failure, and tell what it says."""
         for sequence, choice in zip(sequences, choices, strict=True):
+            self._start(sequence)
             if isinstance(choice, Exception):
-                self._fail(sequence, choice)
+                sequence.end(choice)
                 continue
             try:
                 text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
             except Exception as error:  # the job's own constraint or its decoder
-                self._fail(sequence, error)
+                sequence.end(error)
             else:
                 self._tell(sequence, choice, text)
+
+    def _start(self, sequence: Sequence) -> None:
+        """The first time that there are logits to sample from, the prompt is processed."""
+        if sequence.prefilled_ns is None:
+            sequence.prefilled_ns = self._clock()
+            self._counts["prompt_tokens"] += len(sequence.prompt)
+            self._counts["cached_tokens"] += sequence.num_cached
+            self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached))
 
     def _tell(self, sequence: Sequence, choice: Choice, text: str) -> None:
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
-        self.stats["completion_tokens"] += 1
+        self._counts["completion_tokens"] += 1
         self._emit(sequence, Delta(text, (choice.token_id,), () if choice.logprob is None else (choice.logprob,)))
 
     # -- finish ---------------------------------------------------------------------------------------------------
@@ -220,17 +178,17 @@ class Engine:
     def _terminal(self, sequence: Sequence) -> Finished | Failed:
         usage, timings = sequence.usage(), sequence.timings(self._clock())
         if isinstance(sequence.ending, Exception):
-            return Failed(sequence.ending, usage, timings)
+            return Failed(self._shown(sequence, sequence.ending), usage, timings)
         assert sequence.ending is not None
         return Finished(sequence.ending, usage, timings)
 
-    def _fail(self, sequence: Sequence, error: Exception) -> None:
-        """End a sequence by an exception; what is not ours to show stays in the log."""
-        self.stats["failures"] += 1
-        if not isinstance(error, MiniVaultError):
-            log.error("generation %s failed", sequence.job.id, exc_info=error)
-            error = GenerationFailed(f"the model failed with {type(error).__name__}; the server's log says more")
-        sequence.end(error)
+    def _shown(self, sequence: Sequence, error: Exception) -> MiniVaultError:
+        """The error as the client may see it; what is not ours to show goes to the log."""
+        self._counts["failures"] += 1
+        if isinstance(error, MiniVaultError):
+            return error
+        log.error("generation %s failed", sequence.job.id, exc_info=error)
+        return GenerationFailed(f"the model failed with {type(error).__name__}; the server's log says more")
 
     def _emit(self, sequence: Sequence, event: Event) -> None:
         self._events.append((sequence.job.id, event))
@@ -241,6 +199,8 @@ class Engine:
         num_tokens, context, vocabulary = len(job.prompt_tokens), self._kv_cache.context, self._runner.vocabulary_size
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
+        if job.params.max_tokens < 1:
+            raise BadRequest("max_tokens must be at least 1", field="max_tokens")
         if not num_tokens:
             raise BadRequest("the prompt is empty; give at least one token", field="prompt")
         if num_tokens >= context:

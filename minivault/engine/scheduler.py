@@ -59,7 +59,7 @@ class Scheduler:
         sequence.slot = None
 
     def plan(self, now_ns: int) -> Plan:
-        """Admit who fits, then choose the step's work. Call `sort` when the step is done."""
+        """Admit who fits, then choose the step's work. Call `promote` when it is done."""
         while self._waiting and self._kv_cache.can_admit(self._waiting[0].num_positions):
             sequence = self._waiting.popleft()
             sequence.slot = self._kv_cache.admit(sequence.num_positions)
@@ -67,7 +67,7 @@ class Scheduler:
             self._prefilling.append(sequence)
         return Plan(tuple(self._take_turns()), tuple(self._decoding))
 
-    def sort(self) -> None:
+    def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""
         self._decoding += [sequence for sequence in self._prefilling if sequence.is_prefilled]
         self._prefilling = deque(sequence for sequence in self._prefilling if not sequence.is_prefilled)

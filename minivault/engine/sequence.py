@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.sampler import SamplingState
+from minivault.engine.speculation import Drafter
 from minivault.types import FinishReason, Job, Timings, Usage
 
 
@@ -19,6 +20,8 @@ class Sequence:
     max_new_tokens: int
     submitted_ns: int
     prefix_keys: tuple[bytes, ...] = ()
+    drafter: Drafter | None = None
+    """Guesses its next tokens; None: nobody does."""
     slot: int | None = None
     num_prefilled: int = 0
     num_cached: int = 0
@@ -55,17 +58,22 @@ class Sequence:
 
     def append(self, token_id: int, *, is_eos: bool) -> str:
         """Take a sampled token; return the text that is now certain. An end-of-sequence token has none."""
-        self.token_ids.append(token_id)
         if is_eos:
+            self.token_ids.append(token_id)
             self.end("stop")
             return ""
         self.sampling.accept(token_id)
         text = self.detokenizer.feed(token_id)
+        self.token_ids.append(token_id)
         if self.detokenizer.is_stopped:
             self.end("stop")
         elif len(self.token_ids) >= self.max_new_tokens:
             self.end("length")
         return text
+
+    def draft(self) -> tuple[int, ...]:
+        """A guess at the tokens after the newest, no more than are still wanted after the next one."""
+        return self.drafter.draft(self.token_ids, self.max_new_tokens - len(self.token_ids) - 1) if self.drafter else ()
 
     def usage(self) -> Usage:
         return Usage(len(self.prompt), len(self.token_ids), self.num_cached)

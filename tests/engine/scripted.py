@@ -166,6 +166,18 @@ class ScriptedRunner:
         return logits
 
 
+class VerifyingRunner(ScriptedRunner):
+    """A scripted runner that can verify guesses."""
+
+    def verify(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
+        self.before("verify", [slot])
+        before, self.before = self.before, lambda kind, slots: None
+        try:
+            return torch.cat([self.decode([slot], [token], [start + i]) for i, token in enumerate(tokens)])
+        finally:
+            self.before = before
+
+
 def require(is_so: bool, otherwise: str) -> None:
     """Raises AssertionError: the engine broke the runner's contract."""
     if not is_so:

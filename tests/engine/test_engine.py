@@ -37,11 +37,6 @@ def test_an_answer_that_is_done_with_its_last_token_ends_with_stop(drive: Make) 
     assert drive(ScriptedRunner(say("abc"))).run("?", max_tokens=4, **GREEDY).reason == "stop"
 
 
-def test_no_tokens_asked_for_are_no_tokens_sampled(drive: Make) -> None:
-    transcript = drive(ScriptedRunner(say("abc"))).run("?", max_tokens=0, **GREEDY)
-    assert (transcript.tokens, transcript.reason) == ([], "length")
-
-
 def test_a_full_context_ends_with_length(drive: Make) -> None:
     transcript = drive(ScriptedRunner(context=16)).run("x" * 12, max_tokens=100)
     assert (len(transcript.tokens), transcript.reason) == (4, "length")
@@ -54,7 +49,8 @@ def test_a_prompt_that_leaves_no_room_is_refused(drive: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "params"), [("", {}), ([999], {}), ([-1], {}), ("x", {"logit_bias": ((260, 1.0),)})]
+    ("prompt", "params"),
+    [("", {}), ([999], {}), ([-1], {}), ("x", {"logit_bias": ((260, 1.0),)}), ("x", {"max_tokens": 0})],
 )
 def test_a_job_that_makes_no_sense_is_refused(drive: Make, prompt: object, params: dict) -> None:
     with pytest.raises(BadRequest):

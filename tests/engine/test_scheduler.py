@@ -26,7 +26,7 @@ def work(scheduler: Scheduler) -> Plan:
     plan = scheduler.plan(0)
     for one in plan.prefill:
         one.num_prefilled = min(one.num_prefilled + CHUNK, len(one.prompt))
-    scheduler.sort()
+    scheduler.promote()
     scheduler.check_integrity()
     return plan
 

@@ -1,0 +1,96 @@
+"""Execution: a plan becomes logits. The one place that calls the runner for tokens, and that survives its exceptions.
+
+A runner that raises ends the sequences at fault, and no others: a batch that fails is repeated row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Rows
+from functools import partial
+
+import torch
+
+from minivault.engine.prefix_cache import PrefixCache
+from minivault.engine.runners import Runner
+from minivault.engine.scheduler import Plan
+from minivault.engine.sequence import Sequence
+
+Group = tuple[Rows[Sequence], torch.Tensor]
+"""Sequences, and the logits [rows, vocabulary] to sample their next tokens from."""
+
+
+class Execution:
+    """Runs plans on `runner`, with the help of a prefix cache. Counts steps and guesses in `stats`."""
+
+    def __init__(self, runner: Runner, prefix_cache: PrefixCache) -> None:
+        self._runner = runner
+        self._prefix_cache = prefix_cache
+        self._verify: Callable[[int, Rows[int], int], torch.Tensor] | None = getattr(runner, "verify", None)
+        self.stats = {"steps": 0, "drafted_tokens": 0, "accepted_tokens": 0}
+
+    @property
+    def can_verify(self) -> bool:
+        return self._verify is not None
+
+    def run(self, plan: Plan) -> Iterator[Group]:
+        """Yield each group as soon as it can be sampled; sample and append before asking for the next."""
+        self.stats["steps"] += bool(plan.prefill or plan.decode)
+        for sequence in plan.prefill:
+            logits = self._attempt([sequence], partial(self._prefill, sequence))
+            if logits is not None and sequence.is_prefilled:
+                yield [sequence], logits[None]
+        if plan.decode:
+            yield from self._decode(plan.decode)
+
+    def _prefill(self, sequence: Sequence) -> torch.Tensor:
+        """Process the next chunk that is not cached; return its last logits [vocabulary]."""
+        assert sequence.slot is not None
+        start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled)
+        sequence.num_cached += start - sequence.num_prefilled
+        sequence.num_prefilled = start
+        stop = min(start + self._runner.chunk_tokens, len(sequence.prompt))
+        logits = self._runner.prefill(sequence.slot, sequence.prompt[start:stop], start)
+        self._prefix_cache.store(sequence.slot, sequence.prefix_keys, start)
+        sequence.num_prefilled = stop
+        return logits
+
+    def _decode(self, sequences: Rows[Sequence]) -> Iterator[Group]:
+        """One token for each, all together; if that raises, each alone."""
+        if len(sequences) == 1 and (draft := sequences[0].draft()):
+            yield from self._speculate(sequences[0], draft)
+            return
+        logits = self._attempt(sequences, partial(self._decode_rows, sequences))
+        if logits is not None:
+            yield sequences, logits
+        elif len(sequences) > 1:
+            for sequence in sequences:
+                yield from self._decode([sequence])
+
+    def _decode_rows(self, sequences: Rows[Sequence]) -> torch.Tensor:
+        slots = [sequence.slot for sequence in sequences if sequence.slot is not None]
+        tokens = [sequence.token_ids[-1] for sequence in sequences]
+        return self._runner.decode(slots, tokens, [sequence.position for sequence in sequences])
+
+    def _speculate(self, sequence: Sequence, draft: Rows[int]) -> Iterator[Group]:
+        """As many tokens as the draft foresees, and one more. Only for a sequence that decodes alone."""
+        assert self._verify is not None and sequence.slot is not None
+        tokens = [sequence.token_ids[-1], *draft]
+        logits = self._attempt([sequence], partial(self._verify, sequence.slot, tokens, sequence.position))
+        if logits is None:
+            return
+        self.stats["drafted_tokens"] += len(draft)
+        for row, foreseen in zip(logits, [*draft, None], strict=True):
+            yield [sequence], row[None]
+            if sequence.ending is not None or sequence.token_ids[-1] != foreseen:
+                return
+            self.stats["accepted_tokens"] += 1
+
+    def _attempt(self, sequences: Rows[Sequence], call: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+        """The runner's answer, or None after an exception. A sequence that was alone in it ends by it."""
+        try:
+            return call()
+        except Exception as error:
+            if len(sequences) == 1:
+                sequences[0].end(error)
+            return None
