@@ -15,7 +15,8 @@ NOW = datetime(2024, 2, 29, 12, 0)
 MESSAGES = [{"role": "system", "content": "S"}, {"role": "user", "content": "ä <b> & 'q'\n"}]
 TOOL = {"type": "function", "function": {"name": "f", "description": "dé", "parameters": {"b": [1, None], "a": True}}}
 TEMPLATES = {
-    "whitespace": "{% for m in messages %}\n    {% if m.role == 'user' %}\n U: {{ m.content }}\n {% endif %}\n{% endfor %}\n",
+    "whitespace": "{% for m in messages %}\n    {% if m.role == 'user' %}\n  U: {{ m.content }}\n"
+    "    {% endif %}\n{% endfor %}\n",
     "loop controls": "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.content }}{% break %}"
     "{% endfor %}",
     "json": "{% for tool in tools %}{{ tool | tojson }}\n{{ tool | tojson(indent=2) }}{% endfor %}",
