@@ -48,8 +48,9 @@ bench: $(VENV)/.installed-dev ## the measurements behind the figures in the docu
 	$(BIN)/python -m benchmarks.vault
 	$(BIN)/python -m benchmarks.access
 
-docs: $(VENV)/.installed ## regenerate docs/cli.md from the commands' own help
+docs: $(VENV)/.installed ## regenerate what the documentation takes from the source
 	$(BIN)/python -m minivault.cli.reference > docs/cli.md
+	$(BIN)/python docs/build.py
 
 clean: ## remove the virtual environment and caches; models and the vault stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,7 +20,7 @@ class Metrics:
     """The instruments and their sum."""
 
     def __init__(self) -> None:
-        registry = self._own = CollectorRegistry()
+        registry = self.own = CollectorRegistry()
         self.interactions = Counter(
             "minivault_interactions", "Recorded interactions", ["api", "status", "finish_reason"], registry=registry
         )
@@ -67,7 +67,7 @@ class Metrics:
     def _registry(self) -> CollectorRegistry:
         directory = metrics_dir()
         if directory is None:
-            return self._own
+            return self.own
         summed = CollectorRegistry()
         MultiProcessCollector(summed, path=directory)  # type: ignore[no-untyped-call]
         return summed
