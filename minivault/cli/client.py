@@ -16,11 +16,11 @@ import httpx
 
 from minivault import __version__
 from minivault.cli.address import Address
-from minivault.cli.replies import LineParser, error_from_reply, parse_object
+from minivault.cli.replies import LineParser, error_from_reply, is_ours, parse_object
 from minivault.errors import (
     ConfigError,
+    DeadlineExceeded,
     LoadFailed,
-    MiniVaultError,
     ServerError,
     Unavailable,
     Unreachable,
@@ -28,7 +28,7 @@ from minivault.errors import (
 )
 
 CONNECT_TIMEOUT_S = 5.0
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 5.0
 GENERATE = "/generate"
 
 Result = TypeVar("Result")
@@ -62,6 +62,17 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+
+    def probe(self) -> bool:
+        """True when a MiniVault answers here. Raises Unreachable when something listens and stays silent."""
+        try:
+            response = self._http.get("/health", timeout=timeouts(PROBE_TIMEOUT_S))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError):
+            return False
+        except httpx.TransportError as error:
+            message = f"{self.address} takes connections but does not answer /health: {_reason(error)}"
+            raise Unreachable(message) from None
+        return is_ours(response.status_code, response.content)
 
     def health(self) -> dict[str, Any]:
         """The server's /health object."""
@@ -145,17 +156,15 @@ def timeouts(read_timeout_s: float) -> httpx.Timeout:
 
 @contextmanager
 def connecting(address: Address) -> Iterator[None]:
-    """Turn httpx's errors before the first byte into ours."""
+    """Turn httpx's errors before the first byte into ours. Only an Unreachable server has not seen the request."""
     try:
         yield
-    except httpx.ReadTimeout:
-        raise Unreachable(f"{address} took the request but sent nothing back in time") from None
-    except httpx.TimeoutException:
-        raise Unreachable(f"{address} does not answer: timed out") from None
-    except httpx.RemoteProtocolError as error:
-        raise ServerError(f"{address} broke off its reply: {error}") from None
-    except httpx.TransportError as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise Unreachable(f"no server answers at {address}: {_reason(error)}") from None
+    except httpx.ReadTimeout:
+        raise DeadlineExceeded(f"{address} took the request but sent nothing back in time") from None
+    except httpx.TransportError as error:
+        raise ServerError(f"{address} broke off before its reply: {_reason(error)}") from None
     except httpx.InvalidURL as error:
         raise ConfigError(f"{address} is no server address: {error}", field="url") from None
 
@@ -169,14 +178,6 @@ def reading() -> Iterator[None]:
         raise ServerError(f"the answer was cut: {_reason(error)}") from None
     except httpx.DecodingError as error:
         raise ServerError(f"the server's reply cannot be decoded: {error}") from None
-
-
-def is_minivault(client: Client) -> bool:
-    """True when a MiniVault server answers there."""
-    try:
-        return "status" in client.health()
-    except MiniVaultError:
-        return False
 
 
 def _reason(error: Exception) -> str:

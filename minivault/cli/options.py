@@ -40,7 +40,7 @@ _wait = click.option(
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Keep trying for so long while the server is loading or overloaded.",
+    help="Keep trying for so long while the server is starting, loading or overloaded.",
 )
 
 

@@ -23,6 +23,15 @@ def error_from_reply(status: int, headers: Mapping[str, str], body: bytes) -> Mi
     return _build(code, status, message, field, _seconds(headers.get("retry-after", "")))
 
 
+def is_ours(status: int, body: bytes) -> bool:
+    """True when this reply to /health is a MiniVault's: its report, or an error in our shape."""
+    try:
+        value = json.loads(body)
+        return "status" in value if status == 200 else {"code", "message"} <= set(value["error"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def error_from_line(line: Mapping[str, Any]) -> MiniVaultError | None:
     """The error that a line of a stream carries, or None."""
     if "error" not in line:

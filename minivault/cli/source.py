@@ -80,13 +80,11 @@ def find_server(settings: Settings, target: Target) -> Client | None:
     asked = target.url or settings.url
     if asked:
         return _client(settings, _parse(asked, "--url" if target.url else "MINIVAULT_URL"), target.wait_s)
-    from minivault.cli.client import is_minivault
-
     address = bound_address(settings.bind)
     if address is None:
         return None
     with _client(settings, address, 0.0) as probe:
-        return _client(settings, address, target.wait_s) if is_minivault(probe) else None
+        return _client(settings, address, target.wait_s) if probe.probe() else None
 
 
 def _client(settings: Settings, address: Address, wait_s: float) -> Client:

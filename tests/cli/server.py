@@ -189,6 +189,11 @@ def endless(handler: Handler, _: dict[str, Any]) -> None:
         pause.wait(0.005)
 
 
+def hang_up(handler: Handler, _: dict[str, Any]) -> None:
+    """Close the connection without a reply."""
+    handler.close_connection = True
+
+
 @contextmanager
 def serving(socket_path: Path | None = None) -> Iterator[ScriptedServer]:
     """A running server on a free loopback port, or on a unix socket."""

@@ -9,7 +9,7 @@ import pytest
 
 from minivault.cli import exits
 from tests.cli.conftest import Cli
-from tests.cli.server import ScriptedServer, answer, error, pieces, raw, serving
+from tests.cli.server import ScriptedServer, answer, error, hang_up, pieces, raw, serving
 
 TOKEN = b'{"token": "Half", "index": 0}\n'
 
@@ -90,6 +90,25 @@ def test_a_server_at_the_bind_address_is_found_without_a_url(server: ScriptedSer
     result = offline_cli("ask", "Hi", MINIVAULT_BIND=f"0.0.0.0:{server.server_address[1]}")
     assert (result.stdout, result.stderr) == ("Hello world\n", "")
     assert server.seen.paths == ["/health", "/generate"]
+
+
+def test_a_server_at_the_bind_address_that_wants_a_key_is_no_reason_to_load_a_model(
+    server: ScriptedServer, offline_cli: Cli
+) -> None:
+    server.health = error(401, "unauthorized", "no key")
+    server.will(error(401, "unauthorized", "no key"))
+    result = offline_cli("ask", "Hi", MINIVAULT_BIND=f"127.0.0.1:{server.server_address[1]}")
+    assert (result.exit_code, result.stderr) == (exits.REFUSED, "Error: no key\n")
+
+
+def test_a_connection_that_breaks_before_the_reply_is_no_answer_and_is_not_tried_again(
+    cli: Cli, server: ScriptedServer
+) -> None:
+    server.will(hang_up)
+    result = cli("ask", "Hi", "--wait", "30")
+    assert (result.exit_code, result.stdout) == (exits.FAILED, "")
+    assert "broke off before its reply" in result.stderr
+    assert len(server.seen.bodies) == 1
 
 
 def test_the_url_option_goes_before_the_url_setting(server: ScriptedServer, offline_cli: Cli) -> None:
