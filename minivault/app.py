@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, g
 
 from minivault import access
-from minivault.api import errors, generate, ollama, openai, status
+from minivault.api import errors, generate, ollama, openai, pages, status
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
@@ -28,6 +28,7 @@ def create_app(settings: Settings | None = None, interactions: Interactions | No
     app.register_blueprint(status.bp)
     app.register_blueprint(ollama.bp)
     app.register_blueprint(openai.bp)
+    app.register_blueprint(pages.bp)
     app.cli.add_command(commands)
     errors.init_app(app)
     return app

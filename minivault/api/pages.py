@@ -1,0 +1,45 @@
+"""What a browser gets: the page at `/`, the reference at `/docs`, and their files. Nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template, request
+
+from minivault import __version__
+from minivault.api.streaming import json_reply
+from minivault.wire.ollama.models import RUNNING
+from minivault.wire.schema import build_document
+
+bp = Blueprint("pages", __name__, static_folder="../static", static_url_path="/static")
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Only our own scripts and styles run, and pages talk to this server alone."""
+
+
+@bp.get("/")
+def home() -> Response:
+    """The page for browsers; for everyone else the line by which Ollama's clients recognise a server."""
+    if "text/html" in request.accept_mimetypes.values():
+        return _page("home.html")
+    return Response(RUNNING, content_type="text/plain; charset=utf-8")
+
+
+@bp.get("/docs")
+def docs() -> Response:
+    """The reference of every route, drawn from `/openapi.json`."""
+    return _page("docs.html")
+
+
+@bp.get("/openapi.json")
+def openapi() -> Response:
+    """The API document, made from the models that validate requests."""
+    return json_reply(build_document(__version__))
+
+
+def _page(template: str) -> Response:
+    response = Response(render_template(template), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

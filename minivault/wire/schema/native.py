@@ -1,0 +1,95 @@
+"""Replies of the native dialect."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from minivault.wire.schema.reply import Count, Logprob, Nanoseconds, Reply, Time
+
+Reason = Literal["stop", "length", "cancelled", "deadline", "shutdown"]
+
+
+class Usage(Reply):
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count
+    cached_tokens: Count
+
+
+class Timings(Reply):
+    queued_ns: Nanoseconds
+    prefill_ns: Nanoseconds
+    first_token_ns: Nanoseconds
+    total_ns: Nanoseconds
+
+
+class Alternative(Reply):
+    token: str
+    logprob: Logprob
+
+
+class ChosenToken(Alternative):
+    top: list[Alternative]
+
+
+class Summary(Reply):
+    """What a whole reply and a stream's last line have in common."""
+
+    id: str
+    finish_reason: Reason
+    usage: Usage
+    model: str
+    seed: int
+    fingerprint: str
+    generated_at: Time
+    timings: Timings
+
+
+class Generated(Summary):
+    """A whole reply."""
+
+    response: str
+    logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
+
+
+class Token(Reply):
+    """A piece of a stream: text that is valid UTF-8 on its own."""
+
+    token: str
+    index: Count
+    logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
+
+
+class StreamEnd(Summary):
+    """The last line of a stream."""
+
+    done: Literal[True]
+
+
+class Ready(Reply):
+    """The model is loaded and the vault can be written."""
+
+    status: Literal["ready"]
+    model: str
+    fingerprint: str
+
+
+class ErrorDetail(Reply):
+    code: str
+    message: str
+    field: str | None
+    request_id: str
+    limit: int | str = 0
+    remaining: int | str = 0
+    reset: int | str = 0
+
+
+class Error(Reply):
+    error: ErrorDetail
+
+
+class StreamError(Error):
+    """The last line of a stream that broke."""
+
+    done: Literal[True]
+    finish_reason: Literal["error"]
