@@ -16,6 +16,7 @@ from minivault.errors import ModelError
 from minivault.models import safetensors_check
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -66,6 +67,8 @@ def check_directory(directory: Path) -> list[str]:
     names = {path.name for path in directory.iterdir()}
     if CONFIG not in names:
         raise ModelError(f"{directory} has no config.json, so it is not a model in the hub's layout; check the path")
+    if ADAPTER in names:
+        raise ModelError(f"{directory} holds an adapter ({ADAPTER}); merge it into its base model and save that")
     check_architecture(read_json(directory / CONFIG), directory)
     weights = weight_files(directory, names)
     for name in weights:
@@ -87,10 +90,10 @@ def _check_regular_files(directory: Path) -> None:
 
 def weight_files(directory: Path, names: set[str]) -> list[str]:
     """The names of the weights files, given all file names of the model. Raises ModelError when none is usable."""
+    if "model.safetensors" in names:  # the library looks for the single file first, and so must we
+        return ["model.safetensors"]
     if INDEX in names:
         return _shards(directory, names)
-    if "model.safetensors" in names:
-        return ["model.safetensors"]
     if any(name.endswith(".safetensors") for name in names):
         raise ModelError(f"{directory} has safetensors files but neither model.safetensors nor {INDEX}; get it again")
     if pickles := sorted(name for name in names if name.endswith(_PICKLES)):

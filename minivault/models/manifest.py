@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def record_files(directory: Path, names: list[str], progress: Progress = silent)
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest into `folder`, whole or not at all."""
     text = json.dumps({"format": FORMAT} | asdict(manifest), indent=2) + "\n"
-    partial = folder / (FILE_NAME + ".partial")
+    partial = folder / f"{FILE_NAME}.{os.getpid()}"
     partial.write_text(text, encoding="utf-8")
     partial.replace(folder / FILE_NAME)
 

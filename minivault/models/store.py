@@ -22,7 +22,7 @@ from minivault.models.checkpoint import Checkpoint
 from minivault.models.digest import digest_of_set
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
 from minivault.models.progress import Progress, silent
-from minivault.models.source import DirectorySource, GgufSource, Source
+from minivault.models.source import DirectorySource, GgufSource, HubSource, Source
 from minivault.models.template import chat_template
 
 
@@ -67,7 +67,7 @@ class ModelStore:
         if isinstance(source, DirectorySource):
             return self.resolve(name, verify=True, progress=progress)
         key = store_key(name, source, self.catalog)
-        with self._lock(key):
+        with self._writing(), self._lock(key):
             with contextlib.suppress(ModelError):
                 return self.resolve(name, verify=True, progress=progress)
             self._build(name, source, key, progress)
@@ -79,7 +79,7 @@ class ModelStore:
         folder = self.models_dir / key
         if not folder.is_dir():
             raise ModelError(f"model {name} is not on this machine; `flask minivault models list` shows what is")
-        with self._lock(key):
+        with self._writing(), self._lock(key):
             prepared = None
             with contextlib.suppress(ModelError):
                 if (manifest := read_manifest(folder)) is not None:
@@ -102,7 +102,12 @@ class ModelStore:
         work = self.models_dir / ".partial" / key
         work.mkdir(parents=True, exist_ok=True)
         known_license = self.catalog[name].license if name in self.catalog else ""
-        whole = build.build(name, source, work, now_ns=self.clock(), known_license=known_license, progress=progress)
+        try:
+            whole = build.build(name, source, work, now_ns=self.clock(), known_license=known_license, progress=progress)
+        except BaseException:
+            if not isinstance(source, HubSource):  # whose finished files the next pull goes on with
+                shutil.rmtree(work, ignore_errors=True)
+            raise
         folder = self.models_dir / key
         if folder.exists():
             shutil.rmtree(folder)
@@ -117,9 +122,18 @@ class ModelStore:
             if manifest is not None and not find_change(manifest, source.path, verify=verify, progress=progress):
                 return _checkpoint(manifest, folder)
         manifest = build.describe_directory(name, source, self.clock(), progress)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_manifest(folder, manifest)
+        with contextlib.suppress(OSError):  # only remembered; where that cannot be, it is computed again next time
+            folder.mkdir(parents=True, exist_ok=True)
+            write_manifest(folder, manifest)
         return _checkpoint(manifest, folder)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ModelError(f"cannot write models to {self.models_dir}: {reason}; see MINIVAULT_HOME") from error
 
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:

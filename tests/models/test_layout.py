@@ -58,8 +58,12 @@ def fifo(directory: Path) -> None:
 
 
 def index(*shards: str) -> Damage:
-    content = json.dumps({"weight_map": {f"t{i}": shard for i, shard in enumerate(shards)}}).encode()
-    return write(layout.INDEX, content)
+    def damage(directory: Path) -> None:
+        (directory / "model.safetensors").unlink(missing_ok=True)
+        content = {"weight_map": {f"t{i}": shard for i, shard in enumerate(shards)}}
+        (directory / layout.INDEX).write_text(json.dumps(content))
+
+    return damage
 
 
 REFUSALS: dict[str, tuple[Damage, str]] = {
@@ -70,6 +74,7 @@ REFUSALS: dict[str, tuple[Damage, str]] = {
     "unknown architecture": (edit_config(model_type="mystery"), "'mystery' is not a known causal LM; choose"),
     "not a causal LM": (edit_config(model_type="vit"), "'vit' is not a known causal LM"),
     "own code": (edit_config(model_type="mine", auto_map={"AutoModel": "x.Y"}), "needs code from its repository"),
+    "an adapter": (write("adapter_config.json", b"{}"), "holds an adapter .* merge it into its base model"),
     "no weights": (remove("model.safetensors"), "has no model.safetensors; get the model again"),
     "pickle only": (only_pickle, "only in pytorch_model.bin, a format that can run code"),
     "cut short": (truncate, "cut short or damaged: .* bytes instead of"),
@@ -84,7 +89,7 @@ REFUSALS: dict[str, tuple[Damage, str]] = {
     ),
     "index names a path": (index("../../etc/x.safetensors"), "is not a file of the model; do not use this model"),
     "index names a pickle": (index("model.bin"), "is not a file of the model"),
-    "index is empty": (write(layout.INDEX, b'{"weight_map": {}}'), "has no weight_map"),
+    "index is empty": (index(), "has no weight_map"),
     "no tokenizer": (remove("tokenizer.json", "merges.txt"), "save the model's fast tokenizer"),
 }
 

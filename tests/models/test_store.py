@@ -82,7 +82,7 @@ def test_anything_but_the_catalogs_bytes_is_not_used(
     with pytest.raises(ModelError, match=told) as caught:
         store.pull("tiny")
     assert "\n" not in caught.value.message
-    assert store.list() == []
+    assert store.list() == [] and leftovers(store) == []
     with pytest.raises(ModelError, match="models pull tiny"):
         store.resolve("tiny")
 
@@ -257,6 +257,14 @@ def test_a_directory_that_is_not_a_model_is_refused_every_time(store: ModelStore
         with pytest.raises(ModelError, match=r"no config\.json"):
             store.resolve(str(distilgpt2))
     assert store.list() == []
+
+
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, gguf_file: Path, distilgpt2: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store = ModelStore(tmp_path / "file" / "models")
+    with pytest.raises(ModelError, match=r"cannot write models to .*: Not a directory; see MINIVAULT_HOME"):
+        store.pull(str(gguf_file))
+    assert store.resolve(str(distilgpt2)).directory == distilgpt2, "a directory in place needs no store"
 
 
 def test_names_are_understood(tmp_path: Path) -> None:
