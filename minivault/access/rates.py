@@ -104,7 +104,7 @@ class Rates:
         return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, stats.remaining < 1)
 
     def _with_storage(self, action: Callable[[FixedWindowRateLimiter], Window]) -> Window:
-        if time.monotonic() >= self._retry_at:
+        if self.is_shared or self._may_probe():
             try:
                 window = action(self._open())
                 self._retry_at = -math.inf
@@ -112,6 +112,14 @@ class Rates:
             except self._errors() as error:
                 self._note(error)
         return action(self._own)
+
+    def _may_probe(self) -> bool:
+        """True for one caller in each interval: only that one waits for a storage that may still not work."""
+        with self._lock:
+            is_due = time.monotonic() >= self._retry_at
+            if is_due:
+                self._retry_at = time.monotonic() + _RETRY_STORAGE_AFTER_S
+            return is_due
 
     def _open(self) -> FixedWindowRateLimiter:
         if self._shared is None:

@@ -21,8 +21,10 @@ from urllib.parse import unquote, urlsplit
 from limits.storage import Storage
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, count INTEGER, expires_at REAL) WITHOUT ROWID"
-# A window that ends further away than its own length was begun before the clock stepped back: begin it again.
-_IS_STALE = "expires_at <= :now OR expires_at > :now + :expiry"
+_MAX_SKEW_S = 5
+# A window that ends further away than its own length was begun before the clock stepped back: begin it again. Callers
+# read the clock before they wait for the file, so one may come a little after another that read it later.
+_IS_STALE = f"expires_at <= :now OR expires_at > :now + :expiry + {_MAX_SKEW_S}"
 _INCREMENT = f"""
 INSERT INTO counters (key, count, expires_at) VALUES (:key, :amount, :now + :expiry)
 ON CONFLICT (key) DO UPDATE SET
@@ -49,7 +51,7 @@ class SqliteStorage(Storage):
 
     STORAGE_SCHEME = ["minivault"]  # noqa: RUF012
 
-    def __init__(self, uri: str, *, clock: Callable[[], float] = time.time, timeout_s: float = 0.25) -> None:
+    def __init__(self, uri: str, *, clock: Callable[[], float] = time.time, timeout_s: float = 1.0) -> None:
         super().__init__(uri)
         self._path = ":memory:" if uri == MEMORY else unquote(urlsplit(uri).path)
         self._clock = clock
@@ -104,7 +106,7 @@ class SqliteStorage(Storage):
 
     def _execute(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> list[tuple[Any, ...]]:
         # fetchall, not fetchone: a statement holds its lock until it has been run to its end.
-        with self._lock:
+        with self._in_turn():
             try:
                 return self._connected().execute(statement, values).fetchall()
             except sqlite3.DatabaseError as error:
@@ -114,6 +116,16 @@ class SqliteStorage(Storage):
                 with self._exclusive():
                     _set_aside(self._path)
                 return self._connected().execute(statement, values).fetchall()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One thread at a time; those that wait behind a thread that waits in vain give up with it."""
+        if not self._lock.acquire(timeout=self._timeout_s):
+            raise sqlite3.OperationalError("database is locked")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _connected(self) -> sqlite3.Connection:
         """This process's connection to the file that has the path now: not a parent's, not a removed file's."""

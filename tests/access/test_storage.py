@@ -58,6 +58,14 @@ def test_a_clock_that_steps_back_does_not_lengthen_a_window(storage: SqliteStora
     assert storage.get_expiry("a") == clock.now + 60
 
 
+def test_a_caller_that_read_the_clock_a_moment_earlier_does_not_begin_the_window_again(
+    storage: SqliteStorage, clock: Clock
+) -> None:
+    storage.incr("a", 60)
+    clock.now -= 0.5
+    assert storage.incr("a", 60) == 2
+
+
 def test_expired_counts_are_removed(storage: SqliteStorage, clock: Clock, tmp_path: Path) -> None:
     for number in range(50):
         storage.incr(f"client {number}", 10)
