@@ -11,6 +11,7 @@ from minivault.app import create_app
 from minivault.config import Settings, load_settings
 from minivault.interaction import Interactions
 from minivault.service import ModelService
+from tests.api.schema_client import SchemaClient
 from tests.scripted import backend
 
 
@@ -32,7 +33,9 @@ def app(settings: Settings) -> Iterator[Flask]:
     service = ModelService(settings, backend)
     interactions = Interactions(settings, service)
     service.wait_loaded(30)
-    yield create_app(settings, interactions)
+    app = create_app(settings, interactions)
+    app.test_client_class = SchemaClient
+    yield app
     service.close()
     interactions.close()
 

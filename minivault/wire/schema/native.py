@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from minivault.wire.schema.reply import Count, Logprob, Nanoseconds, Reply, Time
 
 Reason = Literal["stop", "length", "cancelled", "deadline", "shutdown"]
@@ -79,9 +81,11 @@ class ErrorDetail(Reply):
     message: str
     field: str | None
     request_id: str
-    limit: int | str = 0
-    remaining: int | str = 0
-    reset: int | str = 0
+    policy: str = Field("", description="with 429: what is counted")
+    limit: int = 0
+    remaining: int = 0
+    window_s: int = 0
+    retry_after_s: int = 0
 
 
 class Error(Reply):
