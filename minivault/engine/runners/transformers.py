@@ -7,7 +7,6 @@ on the batch. Logits are those of the model in the precision it was loaded in, r
 from __future__ import annotations
 
 import inspect
-import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,10 @@ import torch
 import transformers
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from minivault.engine.runners.host import host_signature
+
+VERSION = "1"
+"""To be raised with any change here that can change a logit."""
 CHUNK_TOKENS = 512
 
 Block = list[tuple[torch.Tensor, torch.Tensor]]
@@ -24,8 +27,7 @@ Block = list[tuple[torch.Tensor, torch.Tensor]]
 class TransformersRunner:
     """Runs `model` (a causal LM in eval mode, on its device, in its dtype) over `num_slots` caches.
 
-    `context` is lowered to the positions that the model has. `mkl_mode` is the value of MKL_CBWR, if it is set: it can
-    change the logits, so it belongs in the signature.
+    `context` is lowered to the positions that the model has.
     """
 
     name = "transformers"
@@ -37,7 +39,6 @@ class TransformersRunner:
         num_slots: int,
         context: int,
         chunk_tokens: int = CHUNK_TOKENS,
-        mkl_mode: str = "",
     ) -> None:
         self._model = model
         self._forward_takes = inspect.signature(model.forward).parameters
@@ -51,7 +52,7 @@ class TransformersRunner:
         # A cache that is no plain range of positions may not survive being filled in pieces: the prompt goes in whole.
         self.chunk_tokens = min(chunk_tokens, self.context) if self.can_copy else self.context
         self.bytes_per_slot = _num_bytes(probe) * self.context
-        self.signature = _signature(model, mkl_mode)
+        self.signature = _signature(model)
 
     @torch.inference_mode()
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
@@ -139,17 +140,13 @@ def _layers(cache: DynamicCache) -> list[Any]:
     return list(cache.layers)
 
 
-def _signature(model: Any, mkl_mode: str) -> dict[str, str]:
+def _signature(model: Any) -> dict[str, str]:
     device = model.device
-    is_cuda = device.type == "cuda"
-    return {
-        "runner": "transformers",
-        "version": "1",
-        "torch": torch.__version__,
+    return host_signature() | {
+        "runner": TransformersRunner.name,
+        "version": VERSION,
         "transformers": transformers.__version__,
         "quantization": str(model.dtype).removeprefix("torch."),
         "attention": str(getattr(model.config, "_attn_implementation", "")),
-        "device": torch.cuda.get_device_name(device) if is_cuda else "cpu",
-        "capability": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "mkl": mkl_mode,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
