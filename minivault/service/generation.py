@@ -16,9 +16,12 @@ HANG_GRACE_S = 10.0
 class Generation:
     """The caller's half of a job. Events are read once, in order; the last is `Finished` or `Failed`."""
 
-    def __init__(self, job: Job, cancel: Callable[[str, FinishReason], None]) -> None:
+    def __init__(
+        self, job: Job, cancel: Callable[[str, FinishReason], None], on_silence: Callable[[], None] = lambda: None
+    ) -> None:
         self.job = job
         self._cancel = cancel
+        self._on_silence = on_silence
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def deliver(self, event: Event) -> None:
@@ -42,6 +45,7 @@ class Generation:
             return self._events.get(timeout=self._patience_s())
         except queue.Empty:
             self.cancel()
+            self._on_silence()
             return Failed(GenerationFailed("the model stopped responding; the server needs a restart"))
 
     def _patience_s(self) -> float | None:

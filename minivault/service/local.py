@@ -28,6 +28,7 @@ log = logging.getLogger("minivault.service")
 
 PREPARED = "fused.safetensors"
 
+
 def store(settings: Settings) -> ModelStore:
     return ModelStore(settings.models_dir)
 

@@ -132,7 +132,7 @@ class ModelService:
         """Queue a job. Raises Loading, LoadFailed, Draining or Overloaded at once, never after waiting, and
         BadRequest for a grammar that cannot be compiled."""
         job = self._constrained(job, self.model)
-        generation = Generation(job, self._request_cancel)
+        generation = Generation(job, self._request_cancel, self._give_up_engine)
         with self._lock:
             if self._state == "draining":
                 raise Draining("the server is stopping", retry_after_s=5)
@@ -231,6 +231,14 @@ class ModelService:
             generation = self._live.pop(job_id, None) if terminal else self._live.get(job_id)
         if generation is not None:
             generation.deliver(event)
+
+    def _give_up_engine(self) -> None:
+        """The engine thread hangs and cannot be stopped: this worker is of no use until it is replaced."""
+        with self._lock:
+            if self._state == "ready":
+                self._state, self._reason = "failed", "the model stopped responding; restart the server"
+                self._served = None
+                log.error("the model stopped responding; this worker refuses requests until it is restarted")
 
     def _fail_all(self) -> None:
         """The engine broke outside any one sequence: nobody is left waiting, and readiness says why."""

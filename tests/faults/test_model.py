@@ -70,13 +70,14 @@ def test_the_queue_keeps_its_order(target: Target) -> None:
 
 def test_a_deadline_ends_a_slow_answer_before_or_after_its_first_token(tmp_path: Path) -> None:
     """Row 21, for a model that is slow but answers."""
-    with live_server(tmp_path, deadline_s=1) as server:
+    with live_server(tmp_path, deadline_s=1, max_running=1) as server, ThreadPoolExecutor(1) as pool:
         server.wait_ready()
         target = Target(server)
-        late = target.post({"prompt": "prefill=1.5 say abc"})
-        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
-        reply = target.post({"prompt": "delay=0.3 say abcdefgh"}, "/stream-generate")
-        last = json.loads(reply.text.splitlines()[-1])
+        first = pool.submit(target.post, {"prompt": "delay=0.9 say abcdefgh"}, "/stream-generate")
+        server.wait_for(lambda: target.health()["running"] == 1)
+        waited = target.post({"prompt": "say abc"}, "/stream-generate")
+        assert (waited.status_code, waited.json()["error"]["code"]) == (504, "deadline_exceeded")
+        last = json.loads(first.result().text.splitlines()[-1])
         assert (last["done"], last["finish_reason"]) == (True, "deadline")
         assert target.answer("say fine") == "fine"
 
