@@ -2,8 +2,8 @@
 
     python -m benchmarks.server [--clients 1,4,16] [--transformers] [--json]
 
-Everything runs on this machine, one after the other, with the same prompts (30 tokens) and answer lengths; look at the
-ratios. The vault is on (`synced`).
+Everything runs on this machine, one after the other, with the same prompts (about 33 tokens, template
+included) and answer lengths; look at the ratios. The vault is on (`synced`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ TOPICS = ("rivers", "bridges", "bread", "clocks", "foxes", "glass", "islands", "
 
 
 def prompt(index: int) -> str:
-    return f"In plain words, tell me something about {TOPICS[index % 16]} that I may not know, please."
+    return f"Tell me about {TOPICS[index % 16]}."
 
 
 def body(index: int, num_tokens: int = NUM_TOKENS) -> dict[str, Any]:
-    # A bias keeps answers from ending early, so that every run does the same work.
     return {"prompt": prompt(index), "seed": index, "max_tokens": num_tokens, "temperature": 0.7}
 
 

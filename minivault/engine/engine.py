@@ -29,6 +29,10 @@ from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, S
 log = logging.getLogger("minivault.engine")
 
 
+STEP_TOKENS = 256
+"""Prompt tokens a step may process: what a crowd's first tokens gain, a running answer waits."""
+
+
 class Engine:
     """Drives a runner. `stats` counts since the start: steps, prompt tokens and those of them that were cached, sampled
     tokens, tokens guessed and guessed rightly, and failures."""
@@ -48,7 +52,7 @@ class Engine:
         self._clock = clock
         self._kv_cache = KVCache(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
-        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens)
+        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, STEP_TOKENS)
         self._execution = Execution(runner, self._prefix_cache)
         self._speculates = speculation and self._execution.can_verify
         self._sequences: dict[str, Sequence] = {}

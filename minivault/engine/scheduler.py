@@ -1,8 +1,8 @@
 """Scheduler: who runs next. Policy only; it touches no tensor and reads no clock.
 
 Waiting sequences are admitted in order of arrival, by worst case. A step decodes every sequence whose prompt is
-processed, and processes at most one chunk's worth of prompt tokens, so that no gap between two tokens grows by more
-than a chunk. Sequences in prefill take turns, so that a long prompt does not hold up short ones.
+processed, and processes at most `step_tokens` of prompt, a chunk of each sequence, so that the gap between two tokens
+stays bounded. Sequences in prefill take turns, so that a long prompt does not hold up short ones.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class Plan:
 class Scheduler:
     """The queue, and the sequences that hold a slot."""
 
-    def __init__(self, kv_cache: KVCache, chunk_tokens: int) -> None:
+    def __init__(self, kv_cache: KVCache, chunk_tokens: int, step_tokens: int) -> None:
         self._kv_cache = kv_cache
         self._chunk_tokens = chunk_tokens
+        self._step_tokens = max(chunk_tokens, step_tokens)
         self._waiting: deque[Sequence] = deque()
         self._prefilling: deque[Sequence] = deque()
         self._decoding: list[Sequence] = []
@@ -73,8 +74,8 @@ class Scheduler:
         self._prefilling = deque(sequence for sequence in self._prefilling if not sequence.is_prefilled)
 
     def _take_turns(self) -> Iterator[Sequence]:
-        """The sequences whose next chunk fits this step's budget, at least one; they go to the back of the row."""
-        budget = self._chunk_tokens
+        """The sequences whose next chunk fits this step's budget; they go to the back of the row."""
+        budget = self._step_tokens
         for sequence in tuple(self._prefilling):
             num_tokens = min(self._chunk_tokens, len(sequence.prompt) - sequence.num_prefilled)
             if num_tokens > budget:

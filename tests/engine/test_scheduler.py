@@ -31,8 +31,8 @@ def work(scheduler: Scheduler) -> Plan:
     return plan
 
 
-def scheduler(num_slots: int, *sequences: Sequence) -> Scheduler:
-    made = Scheduler(KVCache(num_slots, 256), CHUNK)
+def scheduler(num_slots: int, *sequences: Sequence, step_tokens: int = CHUNK) -> Scheduler:
+    made = Scheduler(KVCache(num_slots, 256), CHUNK, step_tokens)
     for one in sequences:
         made.add(one)
     return made
@@ -66,6 +66,14 @@ def test_short_prompts_share_a_step() -> None:
     sequences = [sequence(3, str(i)) for i in range(5)]
     made = scheduler(5, *sequences)
     assert [len(work(made).prefill) for _ in range(3)] == [2, 2, 1]
+
+
+def test_a_larger_budget_lets_more_prompts_share_a_step_but_none_take_two_chunks() -> None:
+    long, *short = sequence(80), *(sequence(6, str(i)) for i in range(4))
+    made = scheduler(5, long, *short, step_tokens=4 * CHUNK)
+    assert work(made).prefill == (long, *short)
+    assert work(made).prefill == (long,)
+    assert long.num_prefilled == 2 * CHUNK
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 4))
