@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from minivault.errors import NotFound, VaultError, VaultUnavailable
 from minivault.vault.checkpoint import write_checkpoint
 from minivault.vault.directory import LOCK
+from minivault.vault.disk import Disk
 from minivault.vault.export import Excerpt, export_csv, export_jsonl
 from minivault.vault.index import Index
 from minivault.vault.prune import Pruned, prune
@@ -42,13 +43,19 @@ class Archive:
     """A vault's log, for reading and maintenance. `by` is who does it. Raises VaultError where there is no vault."""
 
     def __init__(
-        self, directory: Path, *, by: str, segment_bytes: int = 64 << 20, clock: Callable[[], int] = time.time_ns
+        self,
+        directory: Path,
+        *,
+        by: str,
+        segment_bytes: int = 64 << 20,
+        clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
     ) -> None:
         if not (directory / LOCK).exists():
             raise VaultError(f"{directory} holds no vault; it is made when the server first starts")
         self.directory = directory
         self.by = by
-        self._log = open_log(directory, segment_bytes=segment_bytes, clock=clock)
+        self._log = open_log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
 
     def __enter__(self) -> Archive:
         return self

@@ -93,6 +93,8 @@ class Log:
         head = self.refresh()
         if self._is_due(head):
             head = self._rotate(head)
+        if head.torn and not head.seq:
+            head = self._restart(head)
         opening = self._opening(head)
         prefix = b"\n" if head.is_unterminated else b""
         lines, receipts = _chain(head, [*opening, *drafts])
@@ -223,6 +225,14 @@ class Log:
         self.disk.fsync_directory(self.directory)
         self.num_rotations += 1
         self.head = replace(head, size=0, first_seq=0, born_ns=0)
+        return self.head
+
+    def _restart(self, head: Head) -> Head:
+        """Clear what a crash left of the very first write, which nothing was ever built on."""
+        if head.torn.strip(b"\0") and not head.torn.startswith(b'{"type":"genesis"'):
+            raise VaultError(f"{ACTIVE} holds something else than a log; move it away")
+        self.disk.ftruncate(self._require_fd(), 0)
+        self.head = Head()
         return self.head
 
     def _opening(self, head: Head) -> list[Draft]:

@@ -143,7 +143,7 @@ def unwrap(text: object) -> bytes:
 
 
 def check_form(fields: Fields, line: bytes) -> None:
-    """Its own spelling and types: a re-ordered, re-spaced or doubled key is a change too."""
+    """Its spelling and types: a space or a doubled key is a change too, though the values hash the same."""
     try:
         spelled = _compact(fields).encode("ascii")
     except (ValueError, RecursionError):
@@ -178,10 +178,10 @@ def check_content(fields: Fields, is_excerpt: bool) -> None:
 
 
 def _salt(fields: Fields) -> bytes:
-    try:
-        return bytes.fromhex(fields["salt"])
-    except (KeyError, TypeError, ValueError):
-        raise Bad("its salt is missing or no salt") from None
+    salt = fields.get("salt")
+    if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{32}", salt):
+        raise Bad("its salt is missing or no salt")
+    return bytes.fromhex(salt)
 
 
 # --- the whole log ---------------------------------------------------------------------------------------------------
@@ -612,6 +612,8 @@ def check_excerpt(verifier: Verifier, path: Path) -> None:
     if last is None or type(last.get("seq")) is not int or not _can_spell(last):
         verifier.found(TAMPERED, verifier.report.seq + 1, "the excerpt does not end in a checkpoint")
         return
+    if header.get("from_seq") != verifier.report.first_seq:
+        verifier.found(TAMPERED, verifier.report.first_seq, "the excerpt does not start where its header says")
     if last["seq"] != verifier.report.seq:
         verifier.found(TAMPERED, verifier.report.seq + 1, f"its checkpoint is of seq {last['seq']}")
     verifier.check_checkpoint(last)
