@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from minivault.engine.runners.fused import numerics
 from minivault.engine.runners.fused.attention import mask
 from minivault.engine.runners.fused.cache import KVCache, Stretch
 from minivault.engine.runners.fused.loading import Prepared, load_network
@@ -54,7 +55,8 @@ class FusedRunner:
             raise ModelError(f"context {context} exceeds the model's {file.shape.positions} learned positions")
         levels = LEVELS_VNNI if machine.has_vnni else LEVELS_PLAIN
         network = load_network(file, context=context, levels=levels)
-        signature = {"quantization": f"{file.quantization}-{levels}"}
+        numerics.ensure_rows_independent()
+        signature = _signature(machine, f"{file.quantization}-{2 * levels + 1}")
         return cls(network, num_slots=num_slots, context=context, signature=signature)
 
     @torch.inference_mode()
@@ -122,3 +124,17 @@ class FusedRunner:
         key_index, value_index = self.cache.indices(slots, where)
         hidden = mask(where, shape.num_groups, shape.num_queries)
         return torch.tensor(tokens), where, self.cache.keys, self.cache.values, key_index, value_index, hidden
+
+
+def _signature(machine: Machine, quantization: str) -> dict[str, str]:
+    """Everything besides the weights that can change a logit. `numerics` covers MKL's mode and all kernel choices."""
+    return {
+        "runner": FusedRunner.name,
+        "version": VERSION,
+        "torch": torch.__version__,
+        "quantization": quantization,
+        "device": "cpu",
+        "cpu_vendor": machine.vendor,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "numerics": numerics.digest(),
+    }

@@ -1,0 +1,58 @@
+"""The fused forward pass computes what transformers computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.engine.fused.checkpoints import SMALL, VARIANTS, VOCABULARY
+
+
+def tokens(count: int, seed: int = 1) -> list[int]:
+    return torch.randint(0, VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+@torch.inference_mode()
+def reference_logits(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
+    return model(torch.tensor([ids])).logits[0]
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fp32_logits_match_transformers(variant, load, reference):
+    runner, ids = load(variant, "fp32"), tokens(150)
+    expected = reference_logits(reference(variant)[0], ids)
+    assert relative_error(runner.prefill(0, ids[:130], 0), expected[129]) < 1e-4
+    for position in range(130, 150):
+        found = runner.decode([0], [ids[position]], [position])[0]
+        assert relative_error(found, expected[position]) < 1e-4
+    runner.release(0)
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_fp32_logits_match_past_the_first_cache_blocks(variant, load, reference):
+    runner, ids = load(variant, "fp32"), tokens(600)
+    expected = reference_logits(reference(variant)[0], ids)
+    assert relative_error(runner.prefill(2, ids[:576], 0), expected[575]) < 1e-4
+    assert relative_error(runner.decode([2], [ids[576]], [576])[0], expected[576]) < 1e-4
+    runner.release(2)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_int8_logits_stay_close(variant, load, reference):
+    runner, ids = load(variant), tokens(100)
+    expected = reference_logits(reference(variant)[0], ids)[-1]
+    assert torch.cosine_similarity(runner.prefill(0, ids, 0), expected, dim=0) > 0.97
+    runner.release(0)
+
+
+@pytest.mark.parametrize("variant", SMALL)
+@torch.inference_mode()
+def test_embedding_is_the_mean_of_the_final_hidden_states(variant, load, reference):
+    model, ids = reference(variant)[0], tokens(100)
+    hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0]
+    expected = torch.nn.functional.normalize(hidden.mean(0), dim=0)
+    assert torch.allclose(load(variant, "fp32").embed(ids), expected, atol=1e-5)

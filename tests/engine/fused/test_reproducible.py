@@ -1,0 +1,146 @@
+"""A row's logits are the same bits whoever shares the batch, wherever its slot, whatever came before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minivault.engine.runners.fused.runner import CHUNK_TOKENS, FusedRunner
+from tests.engine.fused.checkpoints import SMALL, VOCABULARY
+from tests.engine.fused.test_correctness import tokens
+
+RELAXED = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+@dataclass
+class Conversation:
+    """A prompt, when it arrives (in steps) and how many tokens it decodes greedily, with the logits it saw."""
+
+    prompt: list[int]
+    arrives: int
+    steps: int
+    slot: int = -1
+    position: int = 0
+    seen: list[torch.Tensor] = field(default_factory=list)
+
+    def start(self, runner: FusedRunner, slot: int) -> None:
+        self.slot, self.position, self.seen = slot, len(self.prompt), []
+        for first in range(0, len(self.prompt), CHUNK_TOKENS):
+            logits = runner.prefill(slot, self.prompt[first : first + CHUNK_TOKENS], first)
+        self.seen.append(logits.clone())
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.seen) > self.steps
+
+
+def run(runner: FusedRunner, conversations: list[Conversation], slots: list[int]) -> None:
+    """Serve the conversations as they arrive, in slots taken in the order of `slots`, releasing each at its end."""
+    waiting, running, free, clock = list(conversations), [], list(slots), 0
+    while waiting or running:
+        for conversation in [one for one in waiting if one.arrives <= clock][: len(free)]:
+            waiting.remove(conversation)
+            conversation.start(runner, free.pop(0))
+            running.append(conversation)
+        for one in [one for one in running if one.is_done]:
+            running.remove(one)
+            runner.release(one.slot)
+            free.append(one.slot)
+        step(runner, running)
+        clock += 1
+
+
+def step(runner: FusedRunner, running: list[Conversation]) -> None:
+    if not running:
+        return
+    chosen = [int(one.seen[-1].argmax()) for one in running]
+    logits = runner.decode([one.slot for one in running], chosen, [one.position for one in running])
+    for one, row in zip(running, logits, strict=True):
+        one.seen.append(row.clone())
+        one.position += 1
+
+
+conversation = st.builds(
+    Conversation,
+    prompt=st.integers(0, 10**6).flatmap(lambda seed: st.integers(1, 300).map(lambda count: tokens(count, seed))),
+    arrives=st.integers(0, 6),
+    steps=st.integers(0, 10),
+)
+
+
+@pytest.mark.parametrize("variant", SMALL)
+@RELAXED
+@given(st.lists(conversation, min_size=2, max_size=8), st.permutations(range(6)))
+def test_logits_are_bitwise_those_of_running_alone(load, variant, conversations, slots):
+    runner = load(variant)
+    run(runner, conversations, list(slots))
+    together = [one.seen for one in conversations]
+    for one, seen in zip(conversations, together, strict=True):
+        run(runner, [one], [3])
+        assert len(one.seen) == len(seen)
+        assert all(torch.equal(here, there) for here, there in zip(one.seen, seen, strict=True))
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_long_company_changes_no_bit(load, variant):
+    runner = load(variant)
+    short, long = Conversation(tokens(20, 5), 0, 6), Conversation(tokens(600, 6), 0, 6)
+    middle = Conversation(tokens(400, 7), 2, 3)
+    run(runner, [short, long, middle], [4, 0, 2])
+    for one, seen in [(one, one.seen) for one in (short, long, middle)]:
+        run(runner, [one], [1])
+        assert all(torch.equal(here, there) for here, there in zip(one.seen, seen, strict=True))
+
+
+@pytest.mark.parametrize("variant", SMALL)
+@RELAXED
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 60), st.permutations(range(6)))
+def test_a_copied_prefix_is_bitwise_a_computed_one(load, variant, seed, chunks, rest, slots):
+    runner, prompt = load(variant), tokens(chunks * CHUNK_TOKENS + rest, seed)
+    cut = chunks * CHUNK_TOKENS
+    computed = Conversation(prompt, 0, 3)
+    computed.start(runner, slots[0])
+    block = runner.copy_out(slots[0], 0, cut)
+    runner.release(slots[0])
+    runner.copy_in(slots[1], 0, block)
+    copied = runner.prefill(slots[1], prompt[cut:], cut)
+    assert torch.equal(copied, computed.seen[0])
+    again = Conversation(prompt, 0, 3, slots[1], len(prompt), [copied])
+    step(runner, [again])
+    runner.release(slots[1])
+    run(runner, [computed], [slots[2]])
+    assert torch.equal(again.seen[1], computed.seen[1])
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_threads_change_no_bit(load, variant):
+    runner, before = load(variant), torch.get_num_threads()
+    conversation, seen = Conversation(tokens(400, 9), 0, 5), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            run(runner, [conversation], [0])
+            seen.append(torch.stack(conversation.seen))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_a_released_slot_holds_nothing_of_its_past(load, variant):
+    runner = load(variant)
+    runner.prefill(0, tokens(300), 0)
+    runner.release(0)
+    assert not runner.cache.keys.any()
+    assert not runner.cache.values.any()
+
+
+def test_the_vocabulary_is_the_models(load):
+    assert load("llama").prefill(0, [1], 0).shape == (VOCABULARY,)
+    load("llama").release(0)
