@@ -46,7 +46,7 @@ class ToolCallReader:
         held, self._held = self._held, ""
         before, _, inside = held.partition(OPEN)
         calls = _parse(inside or before)
-        return ("" if not inside else self._show(before), calls) if calls else (self._show(held), [])
+        return ("" if not inside else self._show(before), calls) if calls else (held, [])
 
     def _release(self) -> str:
         """Take from the held text what cannot be the beginning of a call."""
