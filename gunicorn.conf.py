@@ -12,6 +12,7 @@ from gunicorn.workers.base import Worker
 
 from minivault.config import load_settings
 from minivault.errors import MiniVaultError
+from minivault.service.load_backoff import LoadBackoff
 
 try:
     settings = load_settings()
@@ -33,6 +34,7 @@ preload_app = False  # torch must not run before the fork
 control_socket_disable = True  # one fixed path a user: a second server would take it over
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the heartbeat must not wait for a disk
 loglevel = settings.log_level
+backoff = LoadBackoff(settings.run_dir)  # no fork loop where memory does not suffice for the model
 accesslog = None  # the vault is the record; a second log of requests would hold half of it
 
 
@@ -66,7 +68,7 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
 
     install_offline_guard(settings)
     harden_sockets(worker.sockets, receive_s=settings.receive_timeout_s, send_s=settings.send_timeout_s)
-    start_worker(settings, is_stopping=lambda: not worker.alive)
+    start_worker(settings, backoff, is_stopping=lambda: not worker.alive)
 
 
 def post_worker_init(worker: Worker) -> None:
@@ -91,10 +93,11 @@ def worker_exit(_server: Arbiter, worker: Worker) -> None:
 
 
 def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Drop a dead worker's gauges."""
+    """Drop a dead worker's gauges, and remember if it never got to serve."""
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)
+    backoff.note_exit(worker.pid)
 
 
 def on_exit(_server: Arbiter) -> None:

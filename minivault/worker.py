@@ -14,6 +14,7 @@ from minivault.errors import MiniVaultError
 from minivault.interaction import Interactions
 from minivault.replay import regenerate
 from minivault.service import ModelService, resolve_backend
+from minivault.service.load_backoff import LoadBackoff
 
 log = logging.getLogger("minivault.worker")
 
@@ -40,9 +41,16 @@ def check_startable(settings: Settings) -> None:
         resolve_backend(settings)
 
 
-def start_worker(settings: Settings, is_stopping: Callable[[], bool]) -> None:
+def start_worker(settings: Settings, backoff: LoadBackoff, is_stopping: Callable[[], bool]) -> None:
     """Begin loading the model in the background; the server answers `loading` meanwhile."""
-    worker_service(settings).start(is_stopping)
+    backoff.begin()
+    if backoff.delay_s:
+        log.warning(
+            "%d workers in a row died while loading the model, most likely for lack of memory; trying again in %.0f s",
+            backoff.num_deaths,
+            backoff.delay_s,
+        )
+    worker_service(settings).start(is_stopping, delay_s=backoff.delay_s, on_loaded=backoff.end)
 
 
 def open_worker(app: Flask) -> None:

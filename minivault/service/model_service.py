@@ -59,19 +59,29 @@ class ModelService:
         self._watchdog: threading.Timer | None = None
         self._state: State = "unloaded"
         self._reason = "the model is not loaded yet"
+        self._delay_s = 0.0
+        self._on_loaded: Callable[[], None] = lambda: None
         self._is_stopping: Callable[[], bool] = lambda: False
         self._drain_deadline: float | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
-    def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
-        """Begin loading in the background; idempotent. `is_stopping` tells when the worker was asked to stop."""
+    def start(
+        self,
+        is_stopping: Callable[[], bool] = lambda: False,
+        *,
+        delay_s: float = 0.0,
+        on_loaded: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin loading in the background, after `delay_s`; idempotent. `is_stopping` tells when the worker was asked
+        to stop; `on_loaded` is called once loading has ended, well or not."""
         with self._lock:
             if self._thread is not None or self._state == "draining":
                 return
             self._is_stopping = is_stopping
             self._state, self._reason = "loading", "the model is loading"
-            self._watchdog = threading.Timer(self._settings.load_timeout_s, self._give_up_loading)
+            self._delay_s, self._on_loaded = delay_s, on_loaded
+            self._watchdog = threading.Timer(delay_s + self._settings.load_timeout_s, self._give_up_loading)
             self._watchdog.daemon = True
             self._watchdog.start()
             self._thread = threading.Thread(target=self._run, name="minivault-engine", daemon=True)
@@ -182,6 +192,7 @@ class ModelService:
             self._fail_all()
 
     def _load(self) -> tuple[ServedModel, Engine] | None:
+        time.sleep(self._delay_s)
         started = time.monotonic()
         try:
             served, engine = self._build()
@@ -212,6 +223,7 @@ class ModelService:
 
     def _end_loading(self) -> None:
         self._loaded.set()
+        self._on_loaded()
         if self._watchdog is not None:
             self._watchdog.cancel()
 
