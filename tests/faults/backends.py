@@ -1,0 +1,40 @@
+"""Models that are hard to load, for `MINIVAULT_BACKEND=tests.faults.backends:...`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from minivault.config import Settings
+from minivault.service import ServedModel
+from tests.scripted import backend
+
+
+def _count_load(settings: Settings) -> int:
+    """How many times a model was loaded under this home, this time included."""
+    marks = Path(settings.home) / "loads"
+    marks.mkdir(parents=True, exist_ok=True)
+    (marks / str(os.getpid())).touch()
+    return len(list(marks.iterdir()))
+
+
+def killed(settings: Settings) -> ServedModel:
+    """The kernel kills the process for lack of memory while it loads."""
+    _count_load(settings)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("not reached")
+
+
+def works_twice(settings: Settings) -> ServedModel:
+    """Loads in the first two workers and fails in their replacements."""
+    if _count_load(settings) > 2:
+        raise MemoryError("no room for the weights")
+    return backend(settings)
+
+
+def calls_home(settings: Settings) -> ServedModel:
+    """Opens a connection to an address that is reserved for documentation, where nobody is."""
+    socket.create_connection(("192.0.2.1", 80), timeout=1)
+    return backend(settings)
