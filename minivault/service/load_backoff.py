@@ -13,7 +13,7 @@ MAX_DELAY_S = 60.0
 
 
 class LoadBackoff:
-    """Lives in gunicorn's main process and, copied by the fork, in its workers, whose marks are files in `directory`."""
+    """Lives in gunicorn's main process and, copied by the fork, in its workers; marks are files in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
