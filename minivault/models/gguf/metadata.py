@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@contextlib.contextmanager
+def refuses_damage(path: Path) -> Iterator[None]:
+    """Whatever reading a file with nonsense in it runs into becomes one ModelError."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ModelError(f"{path} is cut short or damaged ({reason}); download it again") from error
+
+
 @dataclass(frozen=True, slots=True)
 class GgufFile:
     path: Path
@@ -21,7 +32,7 @@ class GgufFile:
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
-        """Map the file. Raises ModelError when it is missing, not GGUF or cut short."""
+        """Map the file, inside `refuses_damage`. Raises ModelError when it is missing or not GGUF."""
         import gguf
 
         if not path.is_file():
@@ -29,10 +40,7 @@ class GgufFile:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise ModelError(f"{path} is not a GGUF file; download it again")
-        try:
-            return cls(path, gguf.GGUFReader(path))
-        except (ValueError, KeyError, IndexError, OverflowError, MemoryError, OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} is cut short or damaged ({error}); download it again") from None
+        return cls(path, gguf.GGUFReader(path))
 
     def value(self, key: str, default: Any = None) -> Any:
         field = self.reader.get_field(key)
