@@ -30,6 +30,8 @@ from minivault.errors import (
 CONNECT_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 5.0
 GENERATE = "/generate"
+ONE_REQUEST_EACH = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+"""A connection for each request: one kept open could be closed by the server just as the next request is sent."""
 
 Result = TypeVar("Result")
 
@@ -51,7 +53,8 @@ class Client:
         self._wait_s, self._clock, self._sleep = wait_s, clock, sleep
         self._http = httpx.Client(
             base_url=address.base_url,
-            transport=httpx.HTTPTransport(uds=address.socket) if address.socket else None,
+            transport=httpx.HTTPTransport(uds=address.socket, limits=ONE_REQUEST_EACH) if address.socket else None,
+            limits=ONE_REQUEST_EACH,
             trust_env=not address.is_loopback,
             headers=request_headers(api_key),
             timeout=timeouts(read_timeout_s),
@@ -95,8 +98,10 @@ class Client:
             response.close()
 
     def _get(self, path: str) -> dict[str, Any]:
-        with connecting(self.address):
+        try:
             response = self._http.get(path, timeout=timeouts(PROBE_TIMEOUT_S))
+        except httpx.TransportError as error:
+            raise Unreachable(f"no server answers at {self.address}: {_reason(error)}") from None
         return self._object(response)
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:

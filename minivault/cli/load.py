@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from minivault.cli.address import Address
-from minivault.cli.client import GENERATE, connecting, reading, request_headers, timeouts
+from minivault.cli.client import GENERATE, ONE_REQUEST_EACH, connecting, reading, request_headers, timeouts
 from minivault.cli.replies import LineParser, error_from_reply
 from minivault.errors import LoadFailed, MiniVaultError, Overloaded, Unavailable, VaultUnavailable
 
@@ -79,7 +79,7 @@ class Load:
         todo = iter(self._bodies)
         async with httpx.AsyncClient(
             base_url=self._address.base_url,
-            transport=httpx.AsyncHTTPTransport(uds=self._address.socket, limits=_UNLIMITED),
+            transport=httpx.AsyncHTTPTransport(uds=self._address.socket, limits=ONE_REQUEST_EACH),
             headers=self._headers,
             timeout=self._timeouts,
         ) as http:
@@ -157,6 +157,3 @@ async def _ensure_ok(response: httpx.Response) -> None:
     if response.status_code != httpx.codes.OK:
         with reading():
             raise error_from_reply(response.status_code, response.headers, await response.aread())
-
-
-_UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
