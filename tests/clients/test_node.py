@@ -1,0 +1,52 @@
+"""The npm packages `ollama` and `openai`: skipped until `npm install` was run in `tests/clients/node`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import LiveServer
+
+HERE = Path(__file__).parent / "node"
+
+pytestmark = pytest.mark.clients
+
+
+def run(script: str, server: LiveServer) -> dict[str, Any]:
+    node = shutil.which("node")
+    if node is None or not (HERE / "node_modules" / script).is_dir():
+        pytest.skip(f"node with the npm package {script} is not installed")
+    command = [node, str(HERE / f"{script}.cjs"), server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_ollama(server: LiveServer) -> None:
+    found = run("ollama", server)
+    assert found["chat"] == found["generate"] == found["streamed"] == "Hello"
+    assert (found["embeddings"], found["models"], found["running"]) == (2, ["scripted:latest"], 1)
+    assert (found["architecture"], found["structured"]) == ("script", "boolean")
+    assert found["version"]
+    assert found["missing"] == [404, "model 'other' not found"]
+    assert found["refused"][0] == 403
+    assert "model" in found["broken"]
+    assert found["aborted"] == "AbortError"
+
+
+def test_openai(server: LiveServer) -> None:
+    found = run("openai", server)
+    assert found["chat"] == found["streamed"] == found["helper"] == found["completion"] == found["response"] == "Hello"
+    assert found["tokens"] == 6
+    assert found["requestId"]
+    assert found["events"][0] == "response.created"
+    assert found["events"][-1] == "response.completed"
+    assert (found["embedding"], found["models"]) == (257, ["scripted"])
+    assert found["missing"] == ["NotFoundError", 404, "model_not_found"]
+    assert "model" in found["broken"]
