@@ -65,7 +65,8 @@ def identify(name: str, catalog: Mapping[str, Entry] = CATALOG) -> Source:
     path = _path(name)
     if name.endswith(".gguf"):
         return GgufSource(path)
-    if name.startswith(("/", "./", "../", "~")) or name in (".", "..") or (name and path.is_dir()):
+    is_path = name in (".", "..") or name.startswith(("/", "./", "../", "~"))
+    if is_path or (name and ".." not in name and path.is_dir()):
         return DirectorySource(path)
     match = _HUB_ID.fullmatch(name)
     if match is None or ".." in name:
