@@ -1,0 +1,27 @@
+"""The scripted model with a chat template that knows tools: it shows the model their names, then the last message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from minivault.config import Settings
+from minivault.service import ServedModel
+from minivault.types import Message
+from tests.scripted import ByteTokenizer
+from tests.scripted import backend as plain_backend
+
+
+class ToolTokenizer(ByteTokenizer):
+    has_tool_template = True
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        names = ",".join(tool["function"]["name"] for tool in tools)
+        last = messages[-1]
+        said = f"say got {last.content}" if last.role == "tool" else last.content
+        return f"tools={names} {said}"
+
+
+def backend(settings: Settings) -> ServedModel:
+    return replace(plain_backend(settings), tokenizer=ToolTokenizer())
