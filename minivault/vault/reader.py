@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from minivault.vault.directory import is_same_file
 from minivault.vault.record import parse
@@ -67,30 +68,33 @@ def follow(
     directory: Path, *, after_seq: int, wait: Callable[[float], object] = time.sleep, poll_s: float = 0.2
 ) -> Iterator[Record]:
     """Every record after `after_seq` as it is written, for ever, across rotations."""
-    seq, path, file = after_seq, directory / ACTIVE, None
+    seq, path = after_seq, directory / ACTIVE
     while True:
-        if file is None or not is_same_file(path, file.fileno()):
+        with _active(path) as file:
             for fields in read_records(directory, from_seq=seq + 1):
                 seq = _seq(fields)
                 yield fields
-            if file is not None:
-                file.close()
-            file = _open_at_end(path, seq)
-        for fields in _new_records(file) if file is not None else ():
-            if _seq(fields) > seq:
-                seq = _seq(fields)
-                yield fields
+            while file is not None and is_same_file(path, file.fileno()):
+                for fields in _new_records(file):
+                    if _seq(fields) > seq:
+                        seq = _seq(fields)
+                        yield fields
+                wait(poll_s)
         wait(poll_s)
 
 
-def _open_at_end(path: Path, _seq_read: int) -> Any:
+@contextmanager
+def _active(path: Path) -> Iterator[IO[bytes] | None]:
     try:
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
-    except FileNotFoundError:
-        return None
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:  # between two segments
+        yield None
+        return
+    with os.fdopen(fd, "rb") as file:
+        yield file
 
 
-def _new_records(file: Any) -> Iterator[Record]:
+def _new_records(file: IO[bytes]) -> Iterator[Record]:
     """What has been added to an open segment since the last call; an unfinished line waits."""
     while True:
         start = file.tell()
