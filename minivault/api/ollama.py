@@ -14,6 +14,7 @@ from minivault.api.embedding import embed
 from minivault.api.object_stream import ObjectStream
 from minivault.api.streaming import collect, interactions, json_reply, origin, start, stream
 from minivault.api.tokens import ensure_tokens_exist
+from minivault.api.truncation import truncated
 from minivault.errors import BadRequest, Forbidden, Unsupported
 from minivault.service import ServedModel
 from minivault.types import GenerationRequest, Message
@@ -43,7 +44,7 @@ def generate() -> Response:
     wanted = body.generation(served.info.context)
     if body.context:
         wanted = _after_context(wanted, body.context, served)
-    watched = start(wanted, origin("api/generate", raw))
+    watched = start(_fitting(wanted, body, served), origin("api/generate", raw))
     prompt_tokens = None if body.raw else watched.interaction.opening.prompt_tokens
     reply = GenerateReply(body.model, time.time_ns, served.tokenizer.token_bytes, prompt_tokens)
     return stream(watched, _stream(reply)) if body.stream else json_reply(reply.whole(collect(watched)))
@@ -63,7 +64,8 @@ def chat() -> Response:
     if body.is_load:
         return json_reply(reply.loaded(is_unload=body.is_unload))
     _log_unknown(body)
-    watched = start(body.generation(served.info.context), origin("api/chat", raw))
+    wanted = body.generation(served.info.context)
+    watched = start(_fitting(wanted, body, served), origin("api/chat", raw))
     return stream(watched, _stream(reply)) if body.stream else json_reply(reply.whole(collect(watched)))
 
 
@@ -153,6 +155,13 @@ def _served(name: str) -> ServedModel:
 def _log_unknown(body: requests.Addressed) -> None:
     if body.options.unknown:
         log.warning("ignored unknown options: %s", ", ".join(body.options.unknown)[:200])
+
+
+def _fitting(wanted: GenerationRequest, body: requests.Generating, served: ServedModel) -> GenerationRequest:
+    """The request as it fits the context, unless the client wants an error instead."""
+    if not body.truncate:
+        return wanted
+    return truncated(wanted, served.tokenizer, served.info.context, body.options.num_keep)
 
 
 def _stream(reply: GenerateReply | ChatReply) -> ObjectStream:

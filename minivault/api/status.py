@@ -57,9 +57,8 @@ def metrics() -> Response:
     """Prometheus' text format."""
     here = interactions()
     status = here.service.status()
-    here.metrics.running.set(status.running)
-    here.metrics.waiting.set(status.waiting)
-    return Response(here.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+    text = here.metrics.render(status.running, status.waiting)
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
 def _vault() -> dict[str, Any]:

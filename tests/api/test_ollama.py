@@ -226,6 +226,21 @@ def test_the_body_is_recorded_as_it_came(client: FlaskClient, settings: Settings
     assert record["id"] == response.headers["X-Request-Id"]
 
 
+def test_a_prompt_that_is_too_long_is_cut_unless_the_client_says_no(client: FlaskClient, settings: Settings) -> None:
+    assert generate(client, "x" * 600, stream=False, options={"num_keep": 2}).status_code == 200
+    assert len(records(settings)[-1]["prompt_tokens"]) == 512 - 512 // 4
+    response = generate(client, "x" * 600, truncate=False)
+    assert response.status_code == 400
+    assert "shorten" in response.get_json()["error"]
+
+
+def test_a_conversation_that_is_too_long_loses_its_oldest_turns(client: FlaskClient, settings: Settings) -> None:
+    turns = [{"role": "user", "content": f"turn {number}" + "." * 90} for number in range(20)]
+    response = client.post("/api/chat", json={"model": MODEL, "messages": turns, "stream": False})
+    assert response.status_code == 200
+    assert records(settings)[-1]["prompt"].startswith("turn 19")
+
+
 def test_tools_need_a_template_that_knows_them(client: FlaskClient) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     response = chat(client, tools=[tool])

@@ -73,7 +73,7 @@ class Options(BaseModel):
     repeat_last_n: Integer = Field(64, description="0 = no penalties; else they look at the whole answer")
     stop: Annotated[Array, Field(max_length=MAX_STOPS)] = []
     num_ctx: Integer = Field(0, description="no effect: the server's context is fixed")
-    num_keep: Integer = Field(4, description="no effect")
+    num_keep: Integer = Field(4, description="tokens at the front that a prompt cut for length keeps")
     num_batch: Integer = Field(512, description="no effect")
     num_gpu: Integer = Field(-1, description="no effect")
     main_gpu: Integer = Field(0, description="no effect")

@@ -48,7 +48,7 @@ class Generating(Addressed):
     format: Format = Field("", description='`"json"` or a JSON schema')
     stream: bool = True
     think: bool | str = False
-    truncate: bool = True
+    truncate: bool = Field(True, description="shorten a prompt that is too long instead of refusing it")
     shift: bool = Field(True, description="no effect: a full context ends the answer with `length`")
     logprobs: bool = False
     top_logprobs: int = 0

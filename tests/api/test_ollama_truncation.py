@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minivault.api.truncation import truncated
+from minivault.interaction.prompt import prepare_prompt
+from minivault.types import GenerationRequest, Message, SamplingParams
+from tests.scripted import ByteTokenizer
+
+
+class Transcript(ByteTokenizer):
+    """A template that shows every turn."""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return "".join(f"{message.role[0]}:{message.content};" for message in messages)
+
+
+TOKENIZER = Transcript()
+TURNS = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), st.text("abc", max_size=40))
+
+
+def size(request: GenerationRequest) -> int:
+    return len(prepare_prompt(request, TOKENIZER).tokens)
+
+
+@given(st.lists(TURNS, min_size=1, max_size=12), st.integers(1, 300), st.integers(-1, 50))
+def test_whatever_is_asked_fits_with_room_for_an_answer(turns: list[Message], max_tokens: int, num_keep: int) -> None:
+    wanted = GenerationRequest(messages=tuple(turns), params=SamplingParams(max_tokens=max_tokens))
+    assert size(truncated(wanted, TOKENIZER, 100, num_keep)) <= 100 - min(max_tokens, 25)
+
+
+@given(st.lists(TURNS, min_size=1, max_size=12))
+def test_what_fits_is_left_alone_and_turns_go_oldest_first(turns: list[Message]) -> None:
+    wanted = GenerationRequest(messages=tuple(turns), params=SamplingParams(max_tokens=25))
+    kept = truncated(wanted, TOKENIZER, 100, 4)
+    if size(wanted) <= 75:
+        assert kept is wanted
+    elif kept.messages is not None:
+        dropped = len(turns) - len(kept.messages)
+        assert dropped > 0
+        assert kept.messages[-1] is turns[-1]
+        others = [message for message in kept.messages if message.role != "system"]
+        spoken = [message for message in turns if message.role != "system"]
+        assert others == spoken[len(spoken) - len(others) :]
+        assert [m for m in kept.messages if m.role == "system"] == [m for m in turns if m.role == "system"]
+
+
+def test_a_plain_prompt_loses_its_middle() -> None:
+    wanted = GenerationRequest(prompt="0123456789" * 20, raw=True, params=SamplingParams(max_tokens=25))
+    tokens = truncated(wanted, TOKENIZER, 100, 3).prompt_tokens
+    assert bytes(tokens or ()) == b"012" + (b"0123456789" * 20)[-72:]
