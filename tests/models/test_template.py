@@ -19,7 +19,7 @@ TEMPLATES = {
     "    {% endif %}\n{% endfor %}\n",
     "loop controls": "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.content }}{% break %}"
     "{% endfor %}",
-    "json": "{% for tool in tools %}{{ tool | tojson }}\n{{ tool | tojson(indent=2) }}{% endfor %}",
+    "json": "{% for tool in tools or [] %}{{ tool | tojson }}\n{{ tool | tojson(indent=2) }}{% endfor %}",
     "namespace": "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
     "special tokens": "{{ bos_token }}{{ messages[-1].content | trim }}{{ eos_token }}{{ undefined_thing }}",
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
@@ -39,8 +39,6 @@ def render(text: str, tools: Any = ()) -> str:
 def test_renders_as_transformers_does(name: str, tools: list[dict[str, Any]]) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    if name == "json" and not tools:
-        pytest.skip("iterates over the tools")
     special = {"bos_token": "<s>", "eos_token": "</s>"}
     options: dict[str, Any] = {"tools": tools or None, "add_generation_prompt": True, **special}
     expected: Any = render_jinja_template([MESSAGES], chat_template=TEMPLATES[name], **options)
