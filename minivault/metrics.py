@@ -6,6 +6,7 @@ Under gunicorn each worker keeps its numbers in files (prometheus_client's multi
 
 from __future__ import annotations
 
+import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -32,8 +33,15 @@ class Metrics:
         self.first_token = Histogram(
             "minivault_first_token_seconds", "Submission to first token", buckets=LATENCY_BUCKETS_S, registry=registry
         )
-        self.running = Gauge(
-            "minivault_running", "Sequences decoding", multiprocess_mode="livesum", registry=registry
+        self.running = Gauge("minivault_running", "Sequences decoding", multiprocess_mode="livesum", registry=registry)
+        self.hit_ratio = Gauge(
+            "minivault_prefix_cache_hit_ratio",
+            "Share of prompt tokens that were cached",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self.resident = Gauge(
+            "minivault_resident_bytes", "Memory of each worker", multiprocess_mode="liveall", registry=registry
         )
         self.waiting = Gauge("minivault_waiting", "Requests queued", multiprocess_mode="livesum", registry=registry)
 
@@ -46,23 +54,35 @@ class Metrics:
         self.latency.observe(timings.total_ns * NS)
         if timings.first_token_ns:
             self.first_token.observe(timings.first_token_ns * NS)
+        self.resident.set(psutil.Process().memory_info().rss)
 
-    def render(self) -> bytes:
-        """The Prometheus text format."""
+    def render(self, num_running: int, num_waiting: int) -> bytes:
+        """The Prometheus text format, with this worker's queue as it is now."""
+        self.running.set(num_running)
+        self.waiting.set(num_waiting)
+        self.resident.set(psutil.Process().memory_info().rss)
+        samples = self._samples()
+        prompt = samples.get("minivault_tokens_total:prompt", 0.0)
+        self.hit_ratio.set(samples.get("minivault_tokens_total:cached", 0.0) / prompt if prompt else 0.0)
         return generate_latest(self._registry())
 
     def totals(self) -> tuple[int, float, int]:
         """Recorded interactions, their mean latency in ms, and generated tokens, over all workers."""
+        samples = self._samples()
+        count = samples.get("minivault_request_seconds_count:", 0.0)
+        seconds = samples.get("minivault_request_seconds_sum:", 0.0)
+        tokens = samples.get("minivault_tokens_total:completion", 0.0)
+        return int(count), (seconds / count * 1e3 if count else 0.0), int(tokens)
+
+    def _samples(self) -> dict[str, float]:
+        """Every sample over all workers, by name and token kind."""
         samples: dict[str, float] = {}
         for family in self._registry().collect():
             for sample in family.samples:
                 kind = sample.labels.get("kind", "")
                 key = f"{sample.name}:{kind}"
                 samples[key] = samples.get(key, 0.0) + sample.value
-        count = samples.get("minivault_request_seconds_count:", 0.0)
-        seconds = samples.get("minivault_request_seconds_sum:", 0.0)
-        tokens = samples.get("minivault_tokens_total:completion", 0.0)
-        return int(count), (seconds / count * 1e3 if count else 0.0), int(tokens)
+        return samples
 
     def _registry(self) -> CollectorRegistry:
         directory = metrics_dir()

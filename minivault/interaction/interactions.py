@@ -71,6 +71,7 @@ class Interactions:
     def start(self, request: GenerationRequest, origin: Origin) -> Interaction:
         """Accept a request. Raises, before anything is generated, whatever makes it refusable: BadRequest,
         ModelNotFound, Overloaded, Loading, Draining, VaultUnavailable."""
+        self.service.start()
         served = self.service.model
         _check_model(request, served)
         prompt = prepare_prompt(request, served.tokenizer)

@@ -220,3 +220,5 @@ def test_metrics_are_prometheus_text(client: FlaskClient) -> None:
     text = client.get("/metrics").text
     assert 'minivault_interactions_total{api="generate",finish_reason="stop",status="completed"} 1.0' in text
     assert 'minivault_tokens_total{kind="completion"} 6.0' in text
+    assert "minivault_prefix_cache_hit_ratio 0.0" in text
+    assert float(re.findall(r"(?m)^minivault_resident_bytes (\S+)", text)[0]) > 1e6
