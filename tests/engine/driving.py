@@ -114,3 +114,4 @@ class Drive:
         for transcript in self.transcripts.values():
             assert transcript.end
         assert not getattr(self.runner, "slots", {}), "the runner still holds slots"
+        assert not getattr(self.runner, "violations", [])

@@ -106,24 +106,28 @@ class ScriptedRunner:
         self.signature = {"runner": "scripted", "version": "1"}
         self.slots: dict[int, Slot] = {}
         self.num_prefilled_tokens = 0
+        self.violations: list[str] = []
+        """What the caller did against the contract."""
 
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         self.before("prefill", [slot])
         state = self._filled(slot, start)
-        require(start % self.chunk_tokens == 0 and 0 < len(tokens) <= self.chunk_tokens, "prefill is off the grid")
-        require(start + len(tokens) <= self.context, "prefill goes beyond the context")
+        self._require(
+            start % self.chunk_tokens == 0 and 0 < len(tokens) <= self.chunk_tokens, "prefill is off the grid"
+        )
+        self._require(start + len(tokens) <= self.context, "prefill goes beyond the context")
         state.prompt += tokens
         self.num_prefilled_tokens += len(tokens)
         return self._logits(state)
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
         self.before("decode", list(slots))
-        require(len(slots) == len(tokens) == len(positions), "rows differ in number")
+        self._require(len(slots) == len(tokens) == len(positions), "rows differ in number")
         rows = []
         for slot, token, position in zip(slots, tokens, positions, strict=True):
             state = self.slots[slot]
-            require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
-            require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
+            self._require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
+            self._require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
             state.answer[position - len(state.prompt) :] = [token]
             rows.append(self._logits(state))
         return torch.stack(rows)
@@ -135,7 +139,7 @@ class ScriptedRunner:
     def copy_out(self, slot: int, start: int, stop: int) -> object:
         self.before("copy_out", [slot])
         block = tuple(self.slots[slot].prompt[start:stop])
-        require(len(block) == stop - start, "copied out more than is there")
+        self._require(len(block) == stop - start, "copied out more than is there")
         return block
 
     def copy_in(self, slot: int, start: int, block: object) -> None:
@@ -150,11 +154,17 @@ class ScriptedRunner:
     def close(self) -> None:
         self.slots.clear()
 
+    def _require(self, is_so: bool, otherwise: str) -> None:
+        """Raises AssertionError where the engine breaks the contract, and remembers it: the engine survives errors."""
+        if not is_so:
+            self.violations.append(otherwise)
+            raise AssertionError(otherwise)
+
     def _filled(self, slot: int, start: int) -> Slot:
         """The slot's state, which must hold exactly `start` prompt tokens."""
-        require(0 <= slot < self.num_slots, "no such slot")
+        self._require(0 <= slot < self.num_slots, "no such slot")
         state = self.slots.setdefault(slot, Slot())
-        require(len(state.prompt) == start and not state.answer, "prefill does not continue the slot")
+        self._require(len(state.prompt) == start and not state.answer, "prefill does not continue the slot")
         return state
 
     def _logits(self, state: Slot) -> torch.Tensor:
@@ -176,9 +186,3 @@ class VerifyingRunner(ScriptedRunner):
             return torch.cat([self.decode([slot], [token], [start + i]) for i, token in enumerate(tokens)])
         finally:
             self.before = before
-
-
-def require(is_so: bool, otherwise: str) -> None:
-    """Raises AssertionError: the engine broke the runner's contract."""
-    if not is_so:
-        raise AssertionError(otherwise)

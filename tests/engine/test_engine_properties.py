@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,6 +137,7 @@ def test_sequences_beside_one_that_fails_are_told_the_same(bad: set[int], index:
     drive = Drive.of(runner, max_running=5)
     jobs = [drive.submit([number, 7, 8], seed=seed, max_tokens=6) for number, seed in enumerate(seeds)]
     drive.finish()
+    drive.ensure_nothing_left()
     for number, job in enumerate(jobs):
         whole = Drive.of(ScriptedRunner()).run([number, 7, 8], seed=seeds[number], max_tokens=6).tokens
         assert drive.transcripts[job].tokens == (whole[:index] if number in bad else whole)
@@ -147,7 +149,9 @@ def test_sequences_beside_one_that_fails_are_told_the_same(bad: set[int], index:
 def test_the_text_is_what_the_tokens_say_up_to_a_stop_string(answer: bytes, stop: list[str]) -> None:
     tokens = [*answer, EOS]
     runner = ScriptedRunner(lambda prompt, said: tokens[len(said)])
-    transcript = Drive.of(runner).run("?", temperature=0.0, max_tokens=100, stop=tuple(stop))
+    drive = Drive.of(runner)
+    transcript = drive.run("?", temperature=0.0, max_tokens=100, stop=tuple(stop))
+    drive.ensure_nothing_left()
     said = bytes(token for token in transcript.tokens if token < EOS)
     if transcript.tokens[-1] == EOS:
         assert said == answer
@@ -169,22 +173,18 @@ def test_a_seed_is_the_whole_difference_between_two_answers(seed: int) -> None:
     assert all(token < VOCABULARY_SIZE for token in answer(seed))
 
 
-def test_a_long_prompt_adds_one_chunk_to_anybodys_gap_and_no_more() -> None:
+def test_long_prompts_add_one_chunk_each_to_anybodys_gap_and_no_more() -> None:
     runner = ScriptedRunner()
     drive = Drive.of(runner)
-    prefilled = 0
-
-    def before(kind: str, slots: list[int]) -> None:
-        nonlocal prefilled
-        prefilled += kind == "prefill"
-        if kind == "decode":
-            assert prefilled <= 1
-            prefilled = 0
-
     drive.submit("short", max_tokens=60)
     drive.step(2)
-    runner.before = before
+    calls: list[tuple[str, int]] = []
+    runner.before = lambda kind, slots: calls.append((kind, slots[0]))
     for letter in "abc":
         drive.submit(letter * 100, max_tokens=5)
     drive.finish()
     drive.ensure_nothing_left()
+    gaps = [list(gap) for is_decode, gap in groupby(calls, key=lambda call: call[0] == "decode") if not is_decode]
+    prefilled = [[slot for kind, slot in gap if kind == "prefill"] for gap in gaps]
+    assert max(map(len, prefilled)) == 3
+    assert all(len(set(slots)) == len(slots) for slots in prefilled)

@@ -44,10 +44,10 @@ def nearly_echo(prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tenso
     stop=st.sampled_from([(), ("aab",)]),
 )
 def test_the_tokens_are_those_of_plain_decoding(prompt: str, **params: object) -> None:
-    transcripts = [
-        Drive.of(VerifyingRunner(nearly_echo), speculation=speculation).run(prompt, top_p=0.9, **params)
-        for speculation in (False, True)
-    ]
+    drives = [Drive.of(VerifyingRunner(nearly_echo), speculation=speculation) for speculation in (False, True)]
+    transcripts = [drive.run(prompt, top_p=0.9, **params) for drive in drives]
+    for drive in drives:
+        drive.ensure_nothing_left()
     assert transcripts[0].tokens == transcripts[1].tokens
     assert transcripts[0].text == transcripts[1].text
     assert transcripts[0].reason == transcripts[1].reason
