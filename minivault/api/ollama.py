@@ -44,7 +44,7 @@ def generate() -> Response:
     wanted = body.generation(served.info.context)
     if body.context:
         wanted = _after_context(wanted, body.context, served)
-    watched = start(_fitting(wanted, body, served), origin("api/generate", raw))
+    watched = start(_fitting(wanted, body, served), origin("ollama.generate", raw))
     prompt_tokens = None if body.raw else watched.interaction.opening.prompt_tokens
     reply = GenerateReply(body.model, time.time_ns, served.tokenizer.token_bytes, prompt_tokens)
     return stream(watched, _stream(reply)) if body.stream else json_reply(reply.whole(collect(watched)))
@@ -65,7 +65,7 @@ def chat() -> Response:
         return json_reply(reply.loaded(is_unload=body.is_unload))
     _log_unknown(body)
     wanted = body.generation(served.info.context)
-    watched = start(_fitting(wanted, body, served), origin("api/chat", raw))
+    watched = start(_fitting(wanted, body, served), origin("ollama.chat", raw))
     return stream(watched, _stream(reply)) if body.stream else json_reply(reply.whole(collect(watched)))
 
 
@@ -73,9 +73,11 @@ def chat() -> Response:
 def embed_texts() -> Response:
     """Unit vectors for one or several texts."""
     began_ns = time.monotonic_ns()
-    body = requests.decode_embed(_read()[1])
+    raw, data = _read()
+    body = requests.decode_embed(data)
     _served(body.model)
-    done = embed(body.texts, "api/embed", dimensions=body.dimensions or None, truncate=body.truncate)
+    source = origin("ollama.embed", raw)
+    done = embed(body.texts, source, dimensions=body.dimensions or None, truncate=body.truncate)
     total_ns = time.monotonic_ns() - began_ns
     return json_reply(encode_embeddings(body.model, done.vectors, done.num_tokens, total_ns))
 
@@ -83,10 +85,10 @@ def embed_texts() -> Response:
 @bp.post("/embeddings")
 def embed_prompt() -> Response:
     """A unit vector for one text; superseded by `/api/embed`."""
-    body = requests.decode_old_embed(_read()[1])
+    raw, data = _read()
+    body = requests.decode_old_embed(data)
     _served(body.model)
-    texts = [body.prompt] if body.prompt else []
-    done = embed(texts, "api/embeddings", dimensions=None, truncate=True)
+    done = embed([body.prompt] if body.prompt else [], origin("ollama.embeddings", raw))
     return json_reply({"embedding": done.vectors[0] if done.vectors else []})
 
 

@@ -42,7 +42,7 @@ def chat_completions() -> Response:
     _ensure_tools(served, has_tools=body.has_tools)
     ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
     with _format_called("response_format"):
-        choices = start_choices(body.generations(served.info.context), _origin("v1/chat/completions", raw))
+        choices = start_choices(body.generations(served.info.context), _origin("openai.chat.completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body, served.tokenizer.token_bytes)
     return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
 
@@ -56,7 +56,7 @@ def completions() -> Response:
     body.ensure_possible()
     ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
     echoes = _echoes(body, served)
-    choices = start_choices(body.generations(served.info.context), _origin("v1/completions", raw))
+    choices = start_choices(body.generations(served.info.context), _origin("openai.completions", raw))
     reply = CompletionReply(
         _envelope(choices[0], body.model), echoes, served.tokenizer.token_bytes, has_usage=body.has_usage_chunk
     )
@@ -71,7 +71,7 @@ def responses() -> Response:
     served = _served(body.model)
     _ensure_tools(served, has_tools=body.has_tools)
     with _format_called("text.format"):
-        watched = start(body.generation(served.info.context), _origin("v1/responses", raw))
+        watched = start(body.generation(served.info.context), _origin("openai.responses", raw))
     reply = ResponseReply(_envelope(watched, body.model), body)
     if body.stream:
         return stream(watched, ObjectStream(reply.encode, _named_event, sse.CONTENT_TYPE))
@@ -81,9 +81,10 @@ def responses() -> Response:
 @bp.post("/embeddings")
 def embeddings() -> Response:
     """Unit vectors for one or several inputs."""
-    body = decode_embedding(loads(read_json_body()))
+    raw = read_json_body()
+    body = decode_embedding(loads(raw))
     _served(body.model)
-    done = embed(body.inputs, "v1/embeddings", dimensions=body.dimensions, truncate=False)
+    done = embed(body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
 
 

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from minivault.config import Settings
+from minivault.interaction.embedding import digest
 from tests.api.records import records
 
 MODEL = "scripted"
@@ -221,7 +222,7 @@ def test_the_body_is_recorded_as_it_came(client: FlaskClient, settings: Settings
     assert response.data
     record = records(settings)[-1]
     assert record["request"] == body.decode()
-    assert record["api"] == "api/generate"
+    assert record["api"] == "ollama.generate"
     assert record["response"] == "Hi"
     assert record["id"] == response.headers["X-Request-Id"]
 
@@ -273,7 +274,9 @@ def test_embed_gives_unit_vectors(client: FlaskClient, settings: Settings) -> No
     assert [round(math.hypot(*vector), 5) for vector in reply["embeddings"]] == [1, 1]
     assert reply["prompt_eval_count"] == 7
     assert reply["total_duration"] > 0
-    assert records(settings, "embed")[-1]["num_inputs"] == 2
+    record = records(settings)[-1]
+    assert (record["api"], record["source"], record["prompt"]) == ("ollama.embed", "embedding", "one\ntwo!")
+    assert record["response"] == digest(reply["embeddings"])
     short = client.post("/api/embed", json={"model": MODEL, "input": "zz}", "dimensions": 124}).get_json()
     assert len(short["embeddings"][0]) == 124
     assert math.isclose(math.hypot(*short["embeddings"][0]), 1, rel_tol=1e-5)
