@@ -25,6 +25,7 @@ from minivault.errors import Forbidden, Unauthorized
 
 _log = logging.getLogger(__name__)
 _BROWSER_FIELDS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+_PROXY_FIELDS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
 _EXPOSED_FIELDS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
 _PREFLIGHT_SECONDS = "600"
 
@@ -84,8 +85,12 @@ class Guard:
         return self.meter.caller(key, client)
 
     def _is_near(self, client: str) -> bool:
-        """True for a caller on this machine. Without a key nobody else is let in, whatever the server is bound to."""
-        return self._is_loopback_bind and (not client or is_loopback(client))
+        """True for a caller on this machine. Without a key nobody else is let in, whatever the server is bound to.
+
+        A proxy on this machine is near, but those it speaks for need not be.
+        """
+        is_forwarded = any(name in request.headers for name in _PROXY_FIELDS)
+        return self._is_loopback_bind and not is_forwarded and (not client or is_loopback(client))
 
     def _refuse_key(self, client: str, reason: str) -> NoReturn:
         # Counted only for failures: whoever shares an address (a proxy, a class room) with a guesser keeps access.

@@ -92,6 +92,14 @@ def test_without_a_key_nobody_else_is_let_in_whatever_the_bind_says(app: Flask) 
     assert client.get("/health", environ_overrides={"REMOTE_ADDR": ""}).status_code == 200, "a unix socket"
 
 
+@pytest.mark.parametrize("field", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via"])
+def test_what_a_proxy_on_this_machine_passes_on_needs_a_key(app: Flask, settings: Settings, field: str) -> None:
+    client = app.test_client()
+    assert client.get("/health", headers={field: "192.0.2.1"}).status_code == 401
+    token = key_of(settings)
+    assert client.get("/health", headers={field: "192.0.2.1", **bearer(token)}).status_code == 200
+
+
 def test_an_exposed_server_without_a_key_lets_nobody_in(make_app: Any, settings: Settings) -> None:
     client = make_app(settings, bind="0.0.0.0:8000").test_client()
     assert client.get("/health").status_code == 401
