@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import jsonschema
@@ -105,16 +106,26 @@ def test_embeddings(client: ollama.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "prompt", "status", "message"),
-    [("other", "x", 404, "not found"), (MODEL, "raise=0 say x", 500, "model"), (MODEL, "x" * 2000, 400, "shorten")],
+    ("model", "fields", "status", "message"),
+    [
+        ("other", {"prompt": "x"}, 404, "not found"),
+        (MODEL, {"prompt": "raise=0 say x"}, 500, "model"),
+        (MODEL, {"prompt": "x", "suffix": "y"}, 400, "does not support insert"),
+        (MODEL, {"prompt": "x", "think": True}, 400, "does not support thinking"),
+    ],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_errors_before_the_first_byte(
-    client: ollama.Client, model: str, prompt: str, status: int, message: str, stream: bool
+    client: ollama.Client, model: str, fields: dict[str, Any], status: int, message: str, stream: bool
 ) -> None:
     with pytest.raises(ollama.ResponseError, match=message) as failed:
-        list(client.generate(model, prompt, stream=stream))
+        list(client.generate(model, stream=stream, **fields))
     assert failed.value.status_code == status
+
+
+def test_a_prompt_that_is_too_long_is_shortened(client: ollama.Client) -> None:
+    reply = client.generate(MODEL, "x" * 3000, options={"num_predict": 5})
+    assert reply.prompt_eval_count == 1024 - 5
 
 
 def test_an_error_in_the_stream_is_raised(client: ollama.Client) -> None:
