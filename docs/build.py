@@ -53,6 +53,7 @@ def metrics() -> str:
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "docs/architecture.md": [files],
     "README.md": [settings],
+    "docs/operations.md": [metrics],
 }
 
 
