@@ -57,6 +57,8 @@ def chat() -> Response:
     body = requests.decode_chat(data)
     served = _served(body.model)
     body.ensure_possible()
+    if not served.tokenizer.has_chat_template:
+        raise Unsupported(f'"{body.model}" does not support chat', field="messages")
     if body.tools and not served.tokenizer.has_tool_template:
         raise Unsupported(f'"{body.model}" does not support tools', field="tools")
     has_tools = bool(body.tools)
