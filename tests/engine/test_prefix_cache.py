@@ -76,6 +76,13 @@ def test_the_least_recently_used_prompt_goes_first(drive: Make) -> None:
     assert made.run("b" * 17, max_tokens=1).started.cached_tokens == 0
 
 
+def test_the_end_of_a_prompt_goes_before_its_beginning(drive: Make) -> None:
+    made = drive(prefix_cache_bytes=3 * CHUNK)
+    for prompt in ("a" * 25, "b" * 9):
+        made.run(prompt, max_tokens=1)
+    assert made.run("a" * 25, max_tokens=1).started.cached_tokens == 16
+
+
 @pytest.mark.parametrize("kind", ["copy_in", "copy_out"])
 def test_a_copy_that_fails_ends_only_the_job_it_concerns(drive: Make, kind: str) -> None:
     broken = []

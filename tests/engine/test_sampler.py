@@ -177,6 +177,15 @@ def test_each_index_draws_its_own_number() -> None:
     assert drawn == [int(uniform(5, index) * SMALL) for index in range(12)]
 
 
+@pytest.mark.parametrize(("logit", "other"), [(-1.0, -1.2), (1.0, 0.8)])
+def test_a_repeated_token_loses_whatever_its_sign(logit: float, other: float) -> None:
+    row = torch.full((SMALL,), -9.0)
+    row[3], row[4] = logit, other
+    params = SamplingParams(temperature=0.0, repetition_penalty=1.3)
+    assert chosen(row, params) == 3
+    assert chosen(row, params, prompt=(3,)) == chosen(row, params, answer=(3,)) == 4
+
+
 @pytest.mark.parametrize("temperature", [1e-300, 1e300])
 def test_extreme_temperatures_stay_defined(temperature: float) -> None:
     row = logits_of(1, LARGE, "peaked")
