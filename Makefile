@@ -15,7 +15,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt -e .
+	@echo "installing what MiniVault needs (torch is large: this can take minutes, once)"
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -28,7 +29,7 @@ serve: $(VENV)/.installed ## fetch the default model if needed and serve on 127.
 
 test: $(VENV)/.installed-dev ## everything that must pass, in minutes
 	$(BIN)/flask minivault models pull $(MODEL)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not clients'
 
 lint: $(VENV)/.installed-dev ## ruff and mypy, strict
 	$(BIN)/ruff check .
@@ -37,7 +38,14 @@ lint: $(VENV)/.installed-dev ## ruff and mypy, strict
 
 faults: $(VENV)/.installed-dev ## the long fault loops: kills, crashes, full disks
 	$(BIN)/flask minivault models pull $(MODEL)
-	$(BIN)/python -m pytest -m slow --timeout 1200
+	$(BIN)/python -m pytest -m slow --timeout 1200 --durations 10
+
+$(VENV)/.installed-clients: $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[clients]'
+	@touch $@
+
+clients: $(VENV)/.installed-clients ## other people's clients against a live server
+	$(BIN)/python -m pytest -m clients tests/clients
 
 soak: $(VENV)/.installed-dev ## mixed clients and faults for SOAK_MINUTES (default 20)
 	$(BIN)/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-20}
