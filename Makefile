@@ -42,6 +42,7 @@ faults: $(VENV)/.installed-dev ## the long fault loops: kills, crashes, full dis
 
 $(VENV)/.installed-clients: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[clients]'
+	@if command -v npm >/dev/null; then npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent; fi
 	@touch $@
 
 clients: $(VENV)/.installed-clients ## other people's clients against a live server
