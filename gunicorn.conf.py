@@ -47,11 +47,11 @@ def on_starting(server: Arbiter) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)  # before anything imports prometheus_client
-    from minivault.access import check_exposure
+    from minivault.access import check_access
     from minivault.worker import check_startable
 
     try:
-        check_exposure(settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
+        check_access(settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
         check_startable(settings)
     except MiniVaultError as error:
         print(f"minivault: {error.message}", file=sys.stderr)

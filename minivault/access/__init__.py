@@ -5,7 +5,7 @@ Nothing here is opened before the fork; nothing here needs a server besides Mini
 """
 
 from minivault.access.caller import Caller, charge_tokens, generation_slot
-from minivault.access.exposure import check_exposure
+from minivault.access.exposure import check_access
 from minivault.access.guard import init_app
 from minivault.access.offline import install_offline_guard
 from minivault.access.slots import Slot
@@ -15,7 +15,7 @@ __all__ = [
     "Caller",
     "Slot",
     "charge_tokens",
-    "check_exposure",
+    "check_access",
     "generation_slot",
     "harden_sockets",
     "init_app",

@@ -19,7 +19,8 @@ from minivault.access.quota import refusal
 from minivault.access.rates import Rates, Unit, Window, parse_limit
 from minivault.access.roles import Role
 from minivault.access.slots import Slot, Slots
-from minivault.config import Settings
+from minivault.config import Settings, variable
+from minivault.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ class Meter:
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.rates = Rates(settings.rate_storage, settings.run_dir, clock=clock)
         self._slots = Slots(settings.run_dir / "slots", settings.concurrency_limit)
-        self._request_limit = parse_limit(settings.rate_limit)
-        self._token_limit = parse_limit(settings.token_limit)
-        self._failure_limit = parse_limit(settings.auth_failure_limit)
+        self._request_limit = _limit_of(settings, "rate_limit")
+        self._token_limit = _limit_of(settings, "token_limit")
+        self._failure_limit = _limit_of(settings, "auth_failure_limit")
         self._clock = clock
 
     def caller(self, key: Key | None, client: str) -> Caller:
@@ -113,6 +114,13 @@ def generation_slot(caller: Caller) -> Slot:
 def charge_tokens(caller: Caller, num_tokens: int) -> None:
     """Count the prompt and answer tokens of a generation that ended, however it ended."""
     caller.meter.charge(caller, num_tokens)
+
+
+def _limit_of(settings: Settings, name: str) -> RateLimitItem | None:
+    try:
+        return parse_limit(getattr(settings, name))
+    except ConfigError as error:
+        raise ConfigError(f"{variable(name)}: {error.message}", field=variable(name)) from None
 
 
 def _network(client: str) -> str:

@@ -1,20 +1,25 @@
-"""The rule for being reachable from other machines: not without a key."""
+"""What must hold before a server starts: settings that can be used, and a key where other machines can reach it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from minivault.access.caller import Meter
+from minivault.access.hosts import OriginPolicy
 from minivault.access.keyring import Keyring
 from minivault.access.offline import is_loopback
 from minivault.config import Settings
 from minivault.errors import ConfigError
 
 
-def check_exposure(settings: Settings, addresses: Iterable[tuple[str, int] | str] = ()) -> None:
-    """Raise ConfigError when other machines could call the server and no valid key exists.
+def check_access(settings: Settings, addresses: Iterable[tuple[str, int] | str] = ()) -> None:
+    """Raise ConfigError for a limit, origin or storage that is none, and when other machines could call the server
+    while no valid key exists. Opens no file but the keys.
 
     `addresses` are those really bound, `(host, port)` or the path of a socket, where they may differ from the setting.
     """
+    OriginPolicy.of(settings)
+    Meter(settings)
     hosts = [address[0] for address in addresses if isinstance(address, tuple)]
     is_exposed = not settings.is_loopback or not all(is_loopback(host) for host in hosts)
     if not is_exposed or Keyring(settings.keys_file).has_valid_key:

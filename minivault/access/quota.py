@@ -48,7 +48,7 @@ def refusal(window: Window, now: float) -> QuotaExceeded:
 
 def _describe(window: Window) -> str:
     if window.unit == "generations":
-        return f"{window.limit} generations at once"
+        return f"{window.limit} generation{'s' * (window.limit != 1)} at once"
     return f"{window.limit} {window.unit.replace('-', ' ')} in {window.window_s} s"
 
 
