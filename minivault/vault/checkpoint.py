@@ -28,10 +28,10 @@ def write_checkpoint(log: Log) -> dict[str, Any]:
 
 def write_checkpoint_locked(log: Log) -> dict[str, Any]:
     """`write_checkpoint` for a caller that holds the lock."""
-    head = log.refresh()
-    key = SigningKey.load(log.directory)
-    if not head.seq or key is None:
-        raise VaultError(f"{log.directory} holds no vault with a signing key")
+    if not log.refresh().seq:
+        raise VaultError(f"{log.directory} holds no record to sign")
+    key = SigningKey.load(log.directory) or _replace_key(log)
+    head = log.head
     last = last_checkpoint(log.directory)
     if last is not None and (last.get("seq"), last.get("hash")) == (head.seq, head.hash):
         return last
@@ -39,6 +39,13 @@ def write_checkpoint_locked(log: Log) -> dict[str, Any]:
     fields = _sign(log, key)
     _append(log, compact(fields) + b"\n")
     return fields
+
+
+def _replace_key(log: Log) -> SigningKey:
+    """Make a new key where the old one is gone, and say in the log that it signs from here on."""
+    key = SigningKey.create(log.directory, log.disk)
+    log.append_locked([log.draft("key", {"public_key": key.public, "reason": "the signing key was missing"})])
+    return key
 
 
 def last_checkpoint(directory: Path) -> dict[str, Any] | None:

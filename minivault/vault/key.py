@@ -25,6 +25,14 @@ def _text(raw: bytes) -> str:
     return _PREFIX + base64.b64encode(raw).decode("ascii")
 
 
+def read_public(directory: Path) -> str:
+    """The public key as `vault.pub` has it; empty where there is none."""
+    try:
+        return (directory / PUBLIC).read_bytes()[:200].decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """An Ed25519 key pair."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
@@ -35,6 +35,12 @@ from minivault.vault.segments import (
 )
 
 SEGMENT_AGE_NS = 24 * 3600 * 10**9
+
+
+class PublicKey(Protocol):
+    """The public half of the signing key; empty where there is none and `create` does not ask for one."""
+
+    def __call__(self, *, create: bool) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Log:
         *,
         boot: str,
         segment_bytes: int = 64 << 20,
-        public_key: Callable[[], str],
+        public_key: PublicKey,
         disk: Disk | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -243,14 +249,16 @@ class Log:
             fields = {"torn_bytes": len(torn), "sha256": digest(torn)}
             drafts.append(self.draft("recovered", fields))
         if head.seq == 0:
-            drafts.append(self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": self.public_key()}))
+            drafts.append(
+                self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": self.public_key(create=True)})
+            )
         elif head.first_seq == 0:
             drafts.append(self.draft("segment", self._segment_fields(head)))
         return drafts
 
     def _segment_fields(self, head: Head) -> dict[str, Any]:
         sealed = sealed_segments(self.directory)
-        identity = {"vault": self.vault_id(), "public_key": self.public_key()}
+        identity = {"vault": self.vault_id(), "public_key": self.public_key(create=False)}
         place = {"last_seq": head.seq, "last_hash": head.hash}
         if not sealed:
             return {**identity, "previous": None, **place}

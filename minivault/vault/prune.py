@@ -37,7 +37,7 @@ def prune(log: Log, *, keep_days: float, by: str) -> Pruned:
             return Pruned(None)
         removed = tuple(_describe(segment, last) for segment, last in old)
         fields = {"by": by, "keep_days": keep_days, "segments": list(removed), "vault": log.vault_id()}
-        [receipt] = log.append_locked([log.draft("prune", {**fields, "public_key": log.public_key()})])
+        [receipt] = log.append_locked([log.draft("prune", {**fields, "public_key": log.public_key(create=False)})])
         log.sync()
         for segment, _ in old:
             log.disk.unlink(segment.path)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivault.errors import VaultError
 from minivault.vault.directory import is_same_file
 from minivault.vault.disk import Disk
 from minivault.vault.entry import interaction
@@ -125,9 +124,3 @@ def _answer(entry: OpenEntry, regenerate: Regenerate | None) -> tuple[str, Seque
     text, tokens = answer
     size = len(text.encode("utf-8", "surrogatepass"))
     return (text, tokens) if (len(tokens), size) == (entry.num_tokens, entry.num_bytes) else None
-
-
-def require_log(directory: Path) -> None:
-    """Raise VaultError where a directory holds no log, before a command would start one."""
-    if not (directory / "log.lock").exists():
-        raise VaultError(f"{directory} holds no vault; it is made when the server first starts")

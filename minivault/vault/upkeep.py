@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
 
 from minivault.errors import VaultError
 from minivault.vault.checkpoint import write_checkpoint
@@ -33,7 +32,7 @@ class Upkeep:
         self._thread: threading.Thread | None = None
 
     def after_commit(self, num_records: int, num_rotations: int) -> None:
-        """Called by the writer after every batch of records. Raises OSError, VaultError."""
+        """Called by the writer after every batch of records. Never raises: no answer depends on it."""
         has_rotated = num_rotations != self._num_rotations
         self._num_rotations = num_rotations
         self._num_records += num_records
@@ -45,14 +44,17 @@ class Upkeep:
 
     def close(self, timeout_s: float) -> None:
         """Sign the last record and wait for the other thread. Never raises."""
-        with suppress(OSError, VaultError):
-            self._sign()
+        self._sign()
         if self._thread is not None:
             self._thread.join(timeout_s)
 
     def _sign(self) -> None:
-        write_checkpoint(self._log)
+        """Sign the head; where that fails, not again before the next is due."""
         self._num_records, self._signed_ns = 0, self._log.clock()
+        try:
+            write_checkpoint(self._log)
+        except (OSError, VaultError) as error:
+            logger.error("vault: no checkpoint could be signed: %s", error)
 
     def _tidy(self) -> None:
         if self._thread is None or not self._thread.is_alive():

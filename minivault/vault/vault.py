@@ -20,7 +20,7 @@ from minivault.vault.directory import ensure_directory
 from minivault.vault.disk import Disk
 from minivault.vault.entry import Entry, Opening, opening_fields
 from minivault.vault.journal import Journal
-from minivault.vault.key import SigningKey
+from minivault.vault.key import SigningKey, read_public
 from minivault.vault.log import Log
 from minivault.vault.record import Draft, Receipt
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
@@ -60,7 +60,9 @@ def open_log(
     """The log of a directory for this process; the directory is looked at when it is first used."""
     disk = disk or Disk()
 
-    def public_key() -> str:
+    def public_key(*, create: bool) -> str:
+        if not create:
+            return read_public(directory)
         return (SigningKey.load(directory) or SigningKey.create(directory, disk)).public
 
     return Log(directory, boot=boot_name(), segment_bytes=segment_bytes, public_key=public_key, disk=disk, clock=clock)
@@ -127,6 +129,10 @@ class Vault:
         except OSError:
             bytes_free = 0
         return VaultStatus(head.seq, head.hash, bytes_free, fault is None, fault.reason if fault else "")
+
+    def check_writable(self) -> None:
+        """Raise VaultUnavailable while nothing can be recorded; the refusal is counted for the `gap` record."""
+        self._writer.check_writable()
 
     def recover(self, regenerate: Regenerate | None = None) -> list[Recovered]:
         """Record as `interrupted` what dead processes left open; `regenerate` gives back what they had sent.

@@ -396,7 +396,7 @@ class Verifier:
     def _learn(self, fields: Fields, is_new: bool = False) -> None:
         vault, key = fields.get("vault"), fields.get("public_key")
         self.report.vault = self.report.vault or str(vault or "")
-        if isinstance(key, str) and not self.pinned and (is_new or not self.keys) and key not in self.keys:
+        if isinstance(key, str) and key and not self.pinned and (is_new or not self.keys) and key not in self.keys:
             self.keys.append(key)
 
     def _on_redaction(self, fields: Fields) -> None:
@@ -441,7 +441,7 @@ class Verifier:
             self.found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault")
         message = {key: value for key, value in checkpoint.items() if key != "signature"}
         key = checkpoint.get("key")
-        if key not in self.keys:
+        if key not in self.keys and (self.pinned or seq >= self.report.first_seq):
             self.found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key")
         elif not is_signed(unwrap(key), _canonical(message).encode("ascii"), unwrap(checkpoint.get("signature"))):
             self.found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")

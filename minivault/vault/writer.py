@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,6 +73,7 @@ class Writer:
         self._fault: Fault | None = None
         self._owed: list[Work] = []
         self._unsure: list[Work] = []
+        self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="vault-writer", daemon=True)
 
     def start(self, first: Sequence[Work]) -> None:
@@ -87,16 +89,31 @@ class Writer:
         """Queue work; its future fails with VaultUnavailable at once while the vault refuses."""
         if self._refuses(work):
             return
+        if self._is_stopped:
+            work.done.set_exception(VaultUnavailable("the vault is closed"))
+            return
         try:
             self._queue.put(work, timeout=_PUT_TIMEOUT_S)
         except queue.Full:
             work.done.set_exception(VaultUnavailable("the vault's queue is full; try again in a moment"))
 
+    def check_writable(self) -> None:
+        """Raise VaultUnavailable while the vault refuses; that counts as one refusal."""
+        work = Work()
+        if self._refuses(work):
+            work.done.result()
+
     def stop(self, timeout_s: float) -> bool:
         """Commit what is queued and end the thread; False where that took longer than `timeout_s`."""
+        self._is_stopped = True
         if self._thread.is_alive():
-            self._queue.put(None)
+            with suppress(queue.Full):
+                self._queue.put(None, timeout=timeout_s)
             self._thread.join(timeout_s)
+        while not self._queue.empty():  # came in just before the end: open in the journal, so not lost
+            late = self._queue.get()
+            if late is not None and not late.done.done():
+                late.done.set_exception(VaultUnavailable("the vault is closed"))
         return not self._thread.is_alive()
 
     def _refuses(self, work: Work) -> bool:

@@ -277,6 +277,31 @@ def test_checkpoints_are_signed_as_time_and_records_go_by(make_vault: Make, dire
     assert check(directory).num_signatures == 2
 
 
+def test_a_lost_key_is_replaced_and_the_log_says_so(make_vault: Make, directory: Path) -> None:
+    vault = make_vault(segment_bytes=1)
+    ask(vault)
+    (directory / "vault.key").unlink()
+    ask(vault)
+    assert vault.status().writable
+    vault.close()
+    [key] = records(directory, "key")
+    assert key["public_key"] == (directory / "vault.pub").read_text().strip()
+    report = check(directory)
+    assert (report.exit_code, report.public_key) == (0, key["public_key"])
+    first_key = records(directory, "genesis")[0]["public_key"]
+    assert check(directory, public_key=first_key).exit_code == 2
+
+
+def test_a_checkpoint_that_cannot_be_signed_stops_no_answer(make_vault: Make, directory: Path) -> None:
+    vault = make_vault(segment_bytes=1)
+    ask(vault)
+    (directory / "vault.key").write_text("not a key")
+    ask(vault)
+    ask(vault)
+    assert vault.status().writable
+    assert len(records(directory)) == 3
+
+
 def test_a_file_that_is_no_key_is_named(directory: Path) -> None:
     directory.mkdir(mode=0o700)
     assert SigningKey.load(directory) is None

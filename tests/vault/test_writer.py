@@ -237,6 +237,29 @@ def test_events_are_refused_and_counted_like_requests(faulty: Vault, disk: Fault
     check_recovered(faulty, directory, num_refused=3)
 
 
+def test_asking_whether_it_is_writable_counts_as_a_refusal_while_it_is_not(
+    faulty: Vault, disk: FaultyDisk, directory: Path
+) -> None:
+    faulty.check_writable()
+    disk.break_("write", errno.ENOSPC)
+    with pytest.raises(VaultUnavailable):
+        faulty.begin(opening()).wait()
+    with pytest.raises(VaultUnavailable, match="No space"):
+        faulty.check_writable()
+    disk.heal()
+    check_recovered(faulty, directory, num_refused=2)
+
+
+def test_a_closed_vault_refuses_at_once(vault: Vault) -> None:
+    entry = vault.begin(opening())
+    entry.wait()
+    vault.close()
+    with pytest.raises(VaultUnavailable, match="closed"):
+        vault.begin(opening()).wait()
+    with pytest.raises(VaultUnavailable, match="closed"):
+        entry.finish(closing())
+
+
 def test_requests_of_many_threads_are_each_recorded_once(make_vault: Make, directory: Path) -> None:
     vault = make_vault(sync="synced", segment_bytes=20_000)
     threads = [

@@ -1,0 +1,178 @@
+"""The vault commands: what they print, what they refuse, how they end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from minivault.cli import exits
+from minivault.cli.choosing import When
+from minivault.vault import Vault
+from tests.cli.conftest import Cli
+from tests.vault.samples import ask, check, records
+
+ESCAPE = "\x1b]0;owned\x07"
+
+
+@pytest.fixture
+def ids(tmp_path: Path) -> list[str]:
+    """Three interactions in the vault that the commands are pointed at."""
+    vault = Vault.open(tmp_path / "logs", sync="written")
+    found = [
+        ask(vault, "Hello", "Hi there")[0],
+        ask(vault, f"two\nlines {ESCAPE}", "=1+1", key="k1")[0],
+        ask(vault, "What is up?", "The sky")[0],
+    ]
+    vault.close()
+    return found
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    return tmp_path / "logs"
+
+
+@pytest.mark.parametrize("args", [("tail",), ("search", "x"), ("stats",), ("head",), ("checkpoint",), ("recover",)])
+def test_without_a_vault_a_command_says_so_and_makes_none(args: tuple[str, ...], offline_cli: Cli, logs: Path) -> None:
+    result = offline_cli("vault", *args)
+    assert (result.exit_code, result.stdout) == (exits.VAULT, "")
+    assert "holds no vault" in result.stderr
+    assert not logs.exists()
+
+
+def test_tail_shows_one_safe_line_a_record(ids: list[str], offline_cli: Cli) -> None:
+    lines = offline_cli("vault", "tail", "-n", "4").stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].endswith("Hello -> Hi there")
+    assert "\x1b" not in lines[1] and "\\x1b" in lines[1]
+    assert lines[3].endswith("stop")
+
+
+def test_tail_as_json_gives_the_records(ids: list[str], offline_cli: Cli) -> None:
+    found = [json.loads(line) for line in offline_cli("vault", "tail", "-n", "4", "--json").stdout.splitlines()]
+    assert [record["id"] for record in found[:3]] == ids
+
+
+def test_show_prints_a_record_whole(ids: list[str], offline_cli: Cli) -> None:
+    shown = offline_cli("vault", "show", ids[0]).stdout
+    assert "prompt:\nHello\n" in shown and "response:\nHi there\n" in shown
+    assert json.loads(offline_cli("vault", "show", ids[0], "--json").stdout)["id"] == ids[0]
+    missing = offline_cli("vault", "show", "nothing")
+    assert (missing.exit_code, missing.stdout) == (exits.REFUSED, "")
+
+
+def test_search_finds_by_text_and_key(ids: list[str], offline_cli: Cli) -> None:
+    found = offline_cli("vault", "search", "hello", "--json").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in found] == ids[:1]
+    found = offline_cli("vault", "search", "--key", "k1", "--json").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in found] == ids[1:2]
+    assert offline_cli("vault", "search", "--since", "2099-01-01").stdout == ""
+
+
+def test_stats_are_a_table_or_json(ids: list[str], offline_cli: Cli) -> None:
+    assert offline_cli("vault", "stats").stdout.splitlines()[0].split()[:3] == ["DAY", "MODEL", "KEY"]
+    groups = json.loads(offline_cli("vault", "stats", "--json").stdout)["groups"]
+    assert [(group["key"], group["requests"]) for group in groups] == [("-", 2), ("k1", 1)]
+
+
+def test_verify_ends_with_the_verifiers_code(ids: list[str], offline_cli: Cli, logs: Path) -> None:
+    good = offline_cli("vault", "verify")
+    assert (good.exit_code, good.stdout.splitlines()[-1]) == (0, "intact")
+    log = logs / "log.jsonl"
+    log.write_bytes(log.read_bytes().replace(b"Hi there", b"Ho there"))
+    bad = offline_cli("vault", "verify", "--json")
+    assert (bad.exit_code, json.loads(bad.stdout)["first_bad_seq"]) == (2, 3)
+    log.unlink()
+    assert offline_cli("vault", "verify").exit_code == 2  # a checkpoint says that there was one
+    (logs / "checkpoints.jsonl").unlink()
+    assert offline_cli("vault", "verify").exit_code == 3
+
+
+def test_a_head_and_a_checkpoint_kept_elsewhere_find_a_cut_tail(
+    ids: list[str], offline_cli: Cli, logs: Path, tmp_path: Path
+) -> None:
+    head = offline_cli("vault", "head").stdout.split()[1]
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text(offline_cli("vault", "checkpoint").stdout)
+    assert offline_cli("vault", "verify", "--expect-head", head, "--checkpoint", str(kept)).exit_code == 0
+    (logs / "checkpoints.jsonl").unlink()
+    log = logs / "log.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    assert offline_cli("vault", "verify").exit_code == 0
+    assert offline_cli("vault", "verify", "--expect-head", head).exit_code == 2
+    assert offline_cli("vault", "verify", "--checkpoint", str(kept)).exit_code == 2
+
+
+def test_an_export_carries_its_proof(ids: list[str], offline_cli: Cli, tmp_path: Path, logs: Path) -> None:
+    target = tmp_path / "excerpt.jsonl"
+    assert offline_cli("vault", "export", "--key", "k1", "-o", str(target)).exit_code == 0
+    assert b"Hi there" not in target.read_bytes()
+    pubkey = str(logs / "vault.pub")
+    assert offline_cli("vault", "verify", str(target), "--pubkey", pubkey).exit_code == 0
+    again = offline_cli("vault", "export", "-o", str(target))
+    assert (again.exit_code, "never overwrites" in again.stderr) == (exits.USAGE, True)
+    target.write_bytes(target.read_bytes().replace(b"two", b"one"))
+    assert offline_cli("vault", "verify", str(target)).exit_code == 2
+
+
+def test_a_csv_export_holds_no_formula(ids: list[str], offline_cli: Cli) -> None:
+    rows = list(csv.DictReader(io.StringIO(offline_cli("vault", "export", "--format", "csv").stdout)))
+    assert [row["response"] for row in rows] == ["Hi there", "'=1+1", "The sky"]
+    assert rows[1]["prompt"].startswith("two\nlines")
+
+
+def test_redacting_takes_the_content_and_leaves_the_proof(ids: list[str], offline_cli: Cli, logs: Path) -> None:
+    assert offline_cli("vault", "redact", ids[1]).exit_code == exits.USAGE
+    assert offline_cli("vault", "redact", ids[1], "--reason", "asked to").exit_code == 0
+    assert "redacted by record" in offline_cli("vault", "search", "--key", "k1").stdout
+    assert b"owned" not in (logs / "log.jsonl").read_bytes()
+    assert check(logs).exit_code == 0
+
+
+def test_pruning_says_what_went(ids: list[str], offline_cli: Cli) -> None:
+    shown = json.loads(offline_cli("vault", "prune", "--keep-days", "1", "--json").stdout)
+    assert shown == {"seq": None, "records": 0, "segments": []}
+
+
+def test_recovering_nothing_is_fine(ids: list[str], offline_cli: Cli) -> None:
+    shown = json.loads(offline_cli("vault", "recover", "--json").stdout)
+    assert shown == {"recovered": [], "redactions_completed": 0}
+
+
+def test_reading_leaves_a_record_and_verifying_none(ids: list[str], offline_cli: Cli, logs: Path) -> None:
+    before = len(records(logs, None))
+    offline_cli("vault", "verify")
+    offline_cli("vault", "head")
+    assert len(records(logs, None)) == before
+    offline_cli("vault", "search", "sky")
+    [read] = records(logs, "read")
+    assert (read["command"], read["filter"]["text"], read["records"]) == ("search", "sky", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ns"),
+    [
+        ("1970-01-02", 86_400 * 10**9),
+        ("1970-01-01T00:00:01Z", 10**9),
+        ("1970-01-01T01:00:00+01:00", 0),
+    ],
+)
+def test_a_moment_is_utc_unless_it_says_otherwise(text: str, time_ns: int) -> None:
+    assert When().convert(text, None, None) == time_ns
+
+
+def test_a_moment_that_is_none_is_a_usage_error(ids: list[str], offline_cli: Cli) -> None:
+    with pytest.raises(click.BadParameter):
+        When().convert("yesterday", None, None)
+    assert offline_cli("vault", "search", "--since", "yesterday").exit_code == exits.USAGE
+
+
+def test_how_long_ago_is_before_now() -> None:
+    convert: Callable[[str], int] = lambda text: When().convert(text, None, None)  # noqa: E731
+    assert convert("2d") < convert("1d") < convert("3h") < convert("5m")
