@@ -12,10 +12,20 @@ from minivault.engine.runners.fused.runner import FusedRunner
 from tests.engine.fused import checkpoints
 
 Loader = Callable[..., FusedRunner]
+Reference = Callable[[str], tuple[torch.nn.Module, Path]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads change no bit (there is a test); one does not fight over the cores with what else runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[torch.nn.Module, Path]]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """The transformers model of a variant and its checkpoint directory, made once."""
 
     @cache
@@ -27,9 +37,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple
 
 
 @pytest.fixture(scope="session")
-def load(
-    reference: Callable[[str], tuple[torch.nn.Module, Path]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Loader]:
+def load(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Loader:
     """A runner of a variant with 6 slots of 640 positions, prepared and loaded once for each quantisation."""
 
     @cache
@@ -38,4 +46,4 @@ def load(
         fused.prepare(reference(variant)[1], out, quantization=quantization)
         return fused.load(out, num_slots=6, context=640)
 
-    yield make
+    return make

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.engine.fused.checkpoints import SMALL, VARIANTS, VOCABULARY
+from tests.engine.fused.conftest import Loader, Reference
 
 
 def tokens(count: int, seed: int = 1) -> list[int]:
@@ -22,7 +23,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_fp32_logits_match_transformers(variant, load, reference):
+def test_fp32_logits_match_transformers(variant: str, load: Loader, reference: Reference) -> None:
     runner, ids = load(variant, "fp32"), tokens(150)
     expected = reference_logits(reference(variant)[0], ids)
     assert relative_error(runner.prefill(0, ids[:130], 0), expected[129]) < 1e-4
@@ -33,7 +34,7 @@ def test_fp32_logits_match_transformers(variant, load, reference):
 
 
 @pytest.mark.parametrize("variant", SMALL)
-def test_fp32_logits_match_past_the_first_cache_blocks(variant, load, reference):
+def test_fp32_logits_match_past_the_first_cache_blocks(variant: str, load: Loader, reference: Reference) -> None:
     runner, ids = load(variant, "fp32"), tokens(600)
     expected = reference_logits(reference(variant)[0], ids)
     assert relative_error(runner.prefill(2, ids[:576], 0), expected[575]) < 1e-4
@@ -42,7 +43,7 @@ def test_fp32_logits_match_past_the_first_cache_blocks(variant, load, reference)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_int8_logits_stay_close(variant, load, reference):
+def test_int8_logits_stay_close(variant: str, load: Loader, reference: Reference) -> None:
     runner, ids = load(variant), tokens(100)
     expected = reference_logits(reference(variant)[0], ids)[-1]
     assert torch.cosine_similarity(runner.prefill(0, ids, 0), expected, dim=0) > 0.97
@@ -51,7 +52,7 @@ def test_int8_logits_stay_close(variant, load, reference):
 
 @pytest.mark.parametrize("variant", SMALL)
 @torch.inference_mode()
-def test_embedding_is_the_mean_of_the_final_hidden_states(variant, load, reference):
+def test_embedding_is_the_mean_of_the_final_hidden_states(variant: str, load: Loader, reference: Reference) -> None:
     model, ids = reference(variant)[0], tokens(100)
     hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0]
     expected = torch.nn.functional.normalize(hidden.mean(0), dim=0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from minivault.engine.runners.fused.runner import CHUNK_TOKENS, FusedRunner
 from tests.engine.fused.checkpoints import SMALL, VOCABULARY
+from tests.engine.fused.conftest import Loader
 from tests.engine.fused.test_correctness import tokens
 
 RELAXED = settings(
@@ -77,7 +78,11 @@ conversation = st.builds(
 @pytest.mark.parametrize("variant", SMALL)
 @RELAXED
 @given(st.lists(conversation, min_size=2, max_size=8), st.permutations(range(6)))
-def test_logits_are_bitwise_those_of_running_alone(load, variant, conversations, slots):
+def test_logits_are_bitwise_those_of_running_alone(
+    
+    load: Loader, variant: str, conversations: list[Conversation], slots: list[int]
+
+) -> None:
     runner = load(variant)
     run(runner, conversations, list(slots))
     together = [one.seen for one in conversations]
@@ -88,7 +93,7 @@ def test_logits_are_bitwise_those_of_running_alone(load, variant, conversations,
 
 
 @pytest.mark.parametrize("variant", SMALL)
-def test_long_company_changes_no_bit(load, variant):
+def test_long_company_changes_no_bit(load: Loader, variant: str) -> None:
     runner = load(variant)
     short, long = Conversation(tokens(20, 5), 0, 6), Conversation(tokens(600, 6), 0, 6)
     middle = Conversation(tokens(400, 7), 2, 3)
@@ -101,7 +106,11 @@ def test_long_company_changes_no_bit(load, variant):
 @pytest.mark.parametrize("variant", SMALL)
 @RELAXED
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 60), st.permutations(range(6)))
-def test_a_copied_prefix_is_bitwise_a_computed_one(load, variant, seed, chunks, rest, slots):
+def test_a_copied_prefix_is_bitwise_a_computed_one(
+    
+    load: Loader, variant: str, seed: int, chunks: int, rest: int, slots: list[int]
+
+) -> None:
     runner, prompt = load(variant), tokens(chunks * CHUNK_TOKENS + rest, seed)
     cut = chunks * CHUNK_TOKENS
     computed = Conversation(prompt, 0, 3)
@@ -119,7 +128,7 @@ def test_a_copied_prefix_is_bitwise_a_computed_one(load, variant, seed, chunks, 
 
 
 @pytest.mark.parametrize("variant", SMALL)
-def test_threads_change_no_bit(load, variant):
+def test_threads_change_no_bit(load: Loader, variant: str) -> None:
     runner, before = load(variant), torch.get_num_threads()
     conversation, seen = Conversation(tokens(400, 9), 0, 5), []
     try:
@@ -133,7 +142,7 @@ def test_threads_change_no_bit(load, variant):
 
 
 @pytest.mark.parametrize("variant", SMALL)
-def test_a_released_slot_holds_nothing_of_its_past(load, variant):
+def test_a_released_slot_holds_nothing_of_its_past(load: Loader, variant: str) -> None:
     runner = load(variant)
     runner.prefill(0, tokens(300), 0)
     runner.release(0)
@@ -141,6 +150,6 @@ def test_a_released_slot_holds_nothing_of_its_past(load, variant):
     assert not runner.cache.values.any()
 
 
-def test_the_vocabulary_is_the_models(load):
+def test_the_vocabulary_is_the_models(load: Loader) -> None:
     assert load("llama").prefill(0, [1], 0).shape == (VOCABULARY,)
     load("llama").release(0)

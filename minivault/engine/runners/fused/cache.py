@@ -1,7 +1,7 @@
 """Keys and values of every slot, in one region of memory that the system hands out page by page as it is touched.
 
 Layout: keys [layers, blocks, rows * groups, head_size, 256], values [layers, blocks, rows * groups, 256, head_size].
-A slot's row can change: the rows of the slots that decode together are kept first, so that a batch is a view. A released
+A slot's row can change: slots that decode together are kept in the first rows, so that a batch is a view. A released
 slot gives its pages back. Memory that was not written reads as zeros, never as garbage or as someone's past.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -111,7 +112,7 @@ class KVCache:
     def copy_out(self, slot: int, start: int, stop: int) -> list[Stretch]:
         """Positions [start, stop) as values of their own, one per block."""
         edges = [start, *range((start // BLOCK + 1) * BLOCK, stop, BLOCK), stop]
-        views = [self.stretch(slot, first, last) for first, last in zip(edges, edges[1:], strict=False)]
+        views = [self.stretch(slot, first, last) for first, last in pairwise(edges)]
         return [Stretch(view.keys.clone(), view.values.clone()) for view in views]
 
     def copy_in(self, slot: int, start: int, stretches: Sequence[Stretch]) -> None:

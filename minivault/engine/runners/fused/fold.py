@@ -75,7 +75,7 @@ class Fold:
         if self.shape.rope:
             query, key = interleave(query, size), interleave(key, size)
         value = rotate_outputs(value, self.head_block)
-        parts = [part.unflatten(0, (self.shape.num_groups, -1)) for part in (query, key, value)]
+        parts = [part.reshape(self.shape.num_groups, -1, *part.shape[1:]) for part in (query, key, value)]
         return torch.cat(parts, 1).flatten(0, 1)
 
 

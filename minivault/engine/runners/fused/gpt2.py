@@ -31,7 +31,7 @@ def shape(config: Mapping[str, Any]) -> Shape:
     )
 
 
-def layer(read: Read, has: Mapping[str, Any], shape: Shape, index: int) -> Layer:
+def layer(read: Read, _has: Mapping[str, Any], shape: Shape, index: int) -> Layer:
     """h = x + output(attend(query(n), key(n), value(n))); y = h + down(act(up(m)))."""
     prefix, hidden = f"h.{index}.", shape.hidden
 

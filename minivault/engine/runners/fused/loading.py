@@ -18,12 +18,16 @@ from minivault.engine.runners.fused.shape import Shape
 from minivault.errors import ModelError
 
 
+def _opened(path: Path) -> Any:
+    return safe_open(path, framework="pt")
+
+
 class Prepared:
     """An open prepared file. Raises ModelError where it is not one, or of another version."""
 
     def __init__(self, path: Path) -> None:
         try:
-            self.file: Any = safe_open(path, framework="pt")
+            self.file = _opened(path)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} is not a prepared model: {error}; run `minivault models prepare`") from error
         metadata = self.file.metadata() or {}

@@ -59,7 +59,7 @@ class Network(torch.nn.Module):
         self.embedding, self.places, self.turns = embedding, places, turns
         self.eps = shape.norm_eps * shape.hidden / shape.width
         self.activation = ACTIVATIONS[shape.activation]
-        self.turn = hadamard(block_size(shape.mlp)).float()
+        self.turn: torch.Tensor = hadamard(block_size(shape.mlp)).float()
 
     def norm(self, x: torch.Tensor) -> torch.Tensor:
         return layer_norm(x, (self.shape.width,), None, None, self.eps)

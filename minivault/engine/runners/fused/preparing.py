@@ -32,6 +32,10 @@ def family_of(config: Mapping[str, Any]) -> Any:
     return gpt2 if config["model_type"] in GPT2_TYPES else llama
 
 
+def _opened(path: Path) -> Any:
+    return safe_open(path, framework="pt")
+
+
 class Tensors:
     """The tensors of a checkpoint directory by name, with or without the family's prefix, as float32."""
 
@@ -39,7 +43,7 @@ class Tensors:
         self.prefix = prefix
         self.files: dict[str, Any] = {}
         for path in sorted(directory.glob("*.safetensors")):
-            opened = safe_open(path, framework="pt")
+            opened = _opened(path)
             self.files |= dict.fromkeys(opened.keys(), opened)
         if not self.files:
             raise ModelError(f"{directory} holds no .safetensors file")
@@ -72,9 +76,13 @@ def prepare(
     family = family_of(config)
     shape = family.shape(config)
     tensors = Tensors(directory, family.PREFIX)
-    folded = _fold(family, shape, tensors, progress or (lambda done, total: None), quantization)
+    folded = _fold(family, shape, tensors, progress or _silent, quantization)
     metadata = {"format": FORMAT, "quantization": quantization, "config": json.dumps(config)}
     _write(out, folded, metadata)
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Nobody watches."""
 
 
 def _fold(

@@ -16,8 +16,8 @@ import torch
 
 def interleave(weight: torch.Tensor, head_size: int) -> torch.Tensor:
     """`weight` [heads * head_size, …] with rows i and i + head_size / 2 of each head made neighbours."""
-    heads = weight.unflatten(0, (-1, 2, head_size // 2))
-    return heads.transpose(1, 2).flatten(0, 2)
+    heads = weight.reshape(-1, 2, head_size // 2, weight[0].numel())
+    return heads.transpose(1, 2).reshape(weight.shape)
 
 
 def frequencies(rope: Mapping[str, Any], head_size: int) -> torch.Tensor:
@@ -25,7 +25,7 @@ def frequencies(rope: Mapping[str, Any], head_size: int) -> torch.Tensor:
     steps = torch.arange(0, head_size, 2, dtype=torch.int64).float() / head_size
     plain: torch.Tensor = 1.0 / rope["rope_theta"] ** steps
     if rope["rope_type"] == "linear":
-        return plain / rope["factor"]
+        return plain.div(rope["factor"])
     return _llama3(plain, rope) if rope["rope_type"] == "llama3" else plain
 
 
@@ -34,11 +34,11 @@ def _llama3(plain: torch.Tensor, rope: Mapping[str, Any]) -> torch.Tensor:
     turns = rope["original_max_position_embeddings"] * plain / (2 * math.pi)
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     share = ((turns - low) / (high - low)).clamp(0, 1)
-    return (1 - share) * plain / rope["factor"] + share * plain
+    return torch.lerp(plain / rope["factor"], plain, share)
 
 
 def turns(rope: Mapping[str, Any], head_size: int, num_queries: int, context: int) -> torch.Tensor:
-    """Complex factors [context, num_queries + 2, head_size / 2]: the queries' and the key's, then ones for the value."""
+    """Complex factors [context, num_queries + 2, head_size / 2]: for queries and key, then ones for the value."""
     angle = torch.arange(context).float()[:, None] * frequencies(rope, head_size)
     turn = torch.polar(torch.ones_like(angle), angle)[:, None].expand(-1, num_queries + 1, -1)
     return torch.cat([turn, torch.ones_like(turn[:, :1])], 1)

@@ -56,11 +56,11 @@ def block_size(width: int) -> int:
 
 def rotate_inputs(weight: torch.Tensor, block: int) -> torch.Tensor:
     """`weight` [out, in] for inputs that were rotated in blocks."""
-    turn = hadamard(block).to(weight.dtype)
-    return (weight.unflatten(1, (-1, block)) @ turn).flatten(1)
+    rotated: torch.Tensor = weight.reshape(len(weight), -1, block) @ hadamard(block).to(weight.dtype)
+    return rotated.flatten(1)
 
 
 def rotate_outputs(weight: torch.Tensor, block: int) -> torch.Tensor:
     """`weight` [out] or [out, in] so that its outputs come rotated in blocks."""
-    turn = hadamard(block).to(weight.dtype)
-    return torch.tensordot(weight.unflatten(0, (-1, block)), turn, ([1], [0])).movedim(-1, 1).flatten(0, 1)
+    blocks = weight.reshape(-1, block, weight[0].numel())
+    return (hadamard(block).to(weight.dtype) @ blocks).reshape(weight.shape)

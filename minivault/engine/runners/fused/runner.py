@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -92,8 +93,8 @@ class FusedRunner:
         return self.cache.copy_out(slot, start, stop)
 
     @torch.inference_mode()
-    def copy_in(self, slot: int, start: int, block: Sequence[Stretch]) -> None:
-        self.cache.copy_in(slot, start, block)
+    def copy_in(self, slot: int, start: int, block: object) -> None:
+        self.cache.copy_in(slot, start, cast(list[Stretch], block))
 
     def close(self) -> None:
         del self.cache, self._prefill, self._decode, self.network

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
+tracer: Any = torch.jit
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -27,6 +29,6 @@ def trace(module: torch.nn.Module, example: tuple[Any, ...]) -> Callable[..., to
     """`module` as a graph that accepts any sizes, provided the module takes all sizes from its tensors."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        graph: Callable[..., torch.Tensor] = torch.jit.trace(module, example, check_trace=False)
+        warnings.filterwarnings("ignore", category=tracer.TracerWarning)
+        graph: Callable[..., torch.Tensor] = tracer.trace(module, example, check_trace=False)
         return graph
