@@ -22,6 +22,7 @@ from minivault.vault.record import compact, parse
 
 DIRECTORY = "journal"
 _FULL_BYTES = 4 << 20
+_REQUIRED = frozenset(("id", "time_ns", "boot", "prompt", "prompt_tokens", "parameters", "api", "model", "fingerprint"))
 
 
 @dataclass(slots=True)
@@ -191,10 +192,12 @@ def read_open(path: Path) -> list[OpenEntry]:
 
 
 def _apply(entries: dict[str, OpenEntry], fields: dict[str, Any]) -> None:
-    if isinstance(fields.get("open"), dict):
-        entries[str(fields["open"].get("id"))] = OpenEntry(fields["open"], 0, 0)
-    elif fields.get("sent") in entries:
-        before = entries[fields["sent"]]
-        entries[fields["sent"]] = OpenEntry(before.opening, int(fields["tokens"]), int(fields["bytes"]))
-    elif "done" in fields:
-        entries.pop(str(fields["done"]), None)
+    opening, sent, done = fields.get("open"), fields.get("sent"), fields.get("done")
+    if isinstance(opening, dict) and opening.keys() >= _REQUIRED:
+        entries[str(opening["id"])] = OpenEntry(opening, 0, 0)
+    elif isinstance(sent, str) and sent in entries:
+        tokens, size = fields.get("tokens"), fields.get("bytes")
+        if isinstance(tokens, int) and isinstance(size, int):
+            entries[sent] = OpenEntry(entries[sent].opening, tokens, size)
+    elif isinstance(done, str):
+        entries.pop(done, None)

@@ -510,15 +510,15 @@ def log_files(directory: Path) -> list[Path]:
     return [found[seq] for seq in sorted(found)] + ([active] if active.exists() else [])
 
 
-def read_checkpoints(path: Path, report: Callable[[int, int, str], None], strict: bool) -> Iterator[Fields]:
-    """The checkpoints of a file in order; a torn last line is a crash, anything else that is none a change."""
+def read_checkpoints(path: Path, report: Callable[[int, int, str], None], size: int | None = None) -> Iterator[Fields]:
+    """The checkpoints of a file in order, up to `size` (None: of a whole file that was kept elsewhere)."""
     with opened(path) as file:
         last = 0
-        for line in read_lines(file):
+        for line in read_lines(file) if size is None else read_bounded(file, size):
             fields = parse(line.strip())
             seq = fields.get("seq") if fields else None
             if fields is None or type(seq) is not int or not _can_spell(fields):
-                severity = TAMPERED if strict or line.endswith(b"\n") else CRASH
+                severity = TAMPERED if size is None or line.endswith(b"\n") else CRASH
                 report(severity, last + 1, f"{path.name}: a line is no checkpoint")
             elif seq < last:
                 report(TAMPERED, seq, f"{path.name}: the checkpoints are not in order")
@@ -540,6 +540,9 @@ def check_log(verifier: Verifier, directory: Path) -> None:
             paths = log_files(directory)
             has_active = bool(paths) and paths[-1].name == ACTIVE
             size = paths[-1].stat().st_size if has_active else 0
+            own = directory / "checkpoints.jsonl"
+            if own.exists():  # what is signed after this moment is about records after it
+                verifier.add_checkpoints(read_checkpoints(own, verifier.found, own.stat().st_size))
             active = stack.enter_context(opened(paths[-1])) if has_active else None
         if not paths:
             verifier.found(UNREADABLE, 0, f"{directory} holds no log")
@@ -554,7 +557,8 @@ def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: 
     """Feed one segment; of the active one only what was there at the start."""
     try:
         if file is not None:
-            feed_bounded(verifier, file, size)
+            for line in read_bounded(file, size):
+                verifier.feed(line)
             return
         with opened(path) as plain:
             for line in read_lines(plain):
@@ -571,11 +575,12 @@ def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: 
         verifier.found(UNREADABLE, verifier.report.seq + 1, f"{path.name}: {error.strerror or error}")
 
 
-def feed_bounded(verifier: Verifier, file: IO[bytes], size: int) -> None:
+def read_bounded(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """The lines within the first `size` bytes: what was there when reading began."""
     left = size
     while left > 0 and (line := file.readline(min(left, MAX_LINE))):
         left -= len(line)
-        verifier.feed(line)
+        yield line
 
 
 @contextmanager
@@ -647,11 +652,8 @@ def verify(path: Path, *, expect_head: str = "", checkpoint: Path | None = None,
     """Check a vault's directory or an exported file. Raises nothing for what it reads; the report says it all."""
     expect_head = f"sha256:{expect_head}" if re.fullmatch(r"[0-9a-f]{64}", expect_head) else expect_head
     verifier = Verifier(is_excerpt=not path.is_dir(), public_key=public_key, expect_head=expect_head)
-    own = path / "checkpoints.jsonl"
-    if path.is_dir() and own.exists():
-        verifier.add_checkpoints(read_checkpoints(own, verifier.found, strict=False))
     if checkpoint is not None:
-        verifier.add_checkpoints(read_checkpoints(checkpoint, verifier.found, strict=True))
+        verifier.add_checkpoints(read_checkpoints(checkpoint, verifier.found))
     try:
         (check_log if path.is_dir() else check_excerpt)(verifier, path)
     except (OSError, EOFError, zlib.error) as error:

@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
+from minivault.vault.entry import opening_fields
 from minivault.vault.journal import Journal, read_open
 from tests.vault.samples import ask, check, closing, opening, records
 
+odd = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+json_values = st.dictionaries(
+    st.sampled_from(["open", "sent", "done", "tokens", "bytes"]),
+    odd | st.dictionaries(st.sampled_from(["id", "prompt"]), odd, max_size=2),
+    max_size=4,
+)
 PROJECT = Path(__file__).resolve().parents[2]
 DYING = """
 import os, sys
@@ -42,6 +51,10 @@ def deserted(directory: Path) -> Path:
     done = subprocess.run([sys.executable, "-c", DYING, str(directory)], cwd=PROJECT, check=False)
     assert done.returncode == 9
     return directory
+
+
+def opened(id_: str) -> dict[str, Any]:
+    return opening_fields(opening(id=id_), "boot-1")
 
 
 def derive(opening: Any, num_tokens: int, num_bytes: int) -> tuple[str, list[int]]:
@@ -132,7 +145,7 @@ def test_a_full_journal_file_is_retired_and_removed_when_empty(directory: Path) 
     directory.mkdir(mode=0o700)
     journal = Journal(directory, "boot-1", Disk(), full_bytes=300)
     for number in range(6):
-        journal.write([(f"id-{number}", {"id": f"id-{number}", "prompt": "x" * 200})])
+        journal.write([(f"id-{number}", opened(f"id-{number}"))])
     files = sorted(path.name for path in (directory / "journal").iterdir())
     assert len(files) > 2
     assert sum(len(read_open(path)) for path in (directory / "journal").iterdir()) == 6
@@ -146,12 +159,20 @@ def test_a_full_journal_file_is_retired_and_removed_when_empty(directory: Path) 
 def test_a_journal_of_the_same_name_in_another_container_is_respected(directory: Path) -> None:
     directory.mkdir(mode=0o700)
     one, other = (Journal(directory, "boot-1", Disk()) for _ in range(2))
-    one.write([("a", {"id": "a"})])
-    other.write([("b", {"id": "b"})])
+    one.write([("a", opened("a"))])
+    other.write([("b", opened("b"))])
     names = {path.name: json.loads(path.read_bytes())["open"]["id"] for path in (directory / "journal").iterdir()}
     assert names == {"boot-1.jsonl": "a", "boot-1.2.jsonl": "b"}
     one.close()
     other.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines=st.lists(st.binary(max_size=40) | json_values.map(lambda value: json.dumps(value).encode()), max_size=6))
+def test_a_journal_of_garbage_is_passed_over(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbage.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    assert read_open(path) == []
 
 
 def test_marks_say_the_last_totals(vault: Vault, directory: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,17 @@ def test_both_forms_of_a_segment_after_a_crash_count_once(segmented: list[Path],
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
     path.with_name(path.name + ".tmp.gz").write_bytes(b"half")
     assert check(directory).exit_code == 0
+
+
+def test_a_log_is_verified_while_it_is_written_rotated_and_compressed(make_vault: Make, directory: Path) -> None:
+    vault = make_vault(segment_bytes=2500)
+    thread = threading.Thread(target=lambda: [ask(vault, f"prompt {number}") for number in range(100)])
+    thread.start()
+    found = []
+    while thread.is_alive():
+        found += check(directory).findings
+    thread.join()
+    assert found == []
 
 
 def test_what_cannot_be_read_is_no_tampering(tmp_path: Path) -> None:
