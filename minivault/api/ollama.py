@@ -39,7 +39,9 @@ def generate() -> Response:
     served = _served(body.model)
     body.ensure_possible()
     if body.is_load:
-        return json_reply(GenerateReply(body.model, time.time_ns, bytes).loaded(is_unload=body.is_unload))
+        return json_reply(
+            GenerateReply(body.model, time.time_ns, served.tokenizer.token_bytes).loaded(is_unload=body.is_unload)
+        )
     _log_unknown(body)
     wanted = body.generation(served.info.context)
     if body.context:

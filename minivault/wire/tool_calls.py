@@ -55,6 +55,8 @@ class ToolCallReader:
         start = self._held.find(OPEN)
         if start < 0:
             start = len(self._held) - _overlap(self._held)
+        if not self._has_shown and not self._held[:start].strip():
+            return ""
         shown, self._held = self._held[:start], self._held[start:]
         return shown
 

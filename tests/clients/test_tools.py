@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import ollama
 import openai
 import pytest
@@ -16,6 +17,7 @@ from tests.live import LiveServer, live_server
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2}}</tool_call>'
 ASK: Any = [{"role": "user", "content": f"say Let me see. {CALL}"}]
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+HELLO: Any = [{"role": "user", "content": "say Hello"}]
 TOOLS: Any = [{"type": "function", "function": {"name": "add", "description": "Add.", "parameters": PARAMETERS}}]
 
 
@@ -109,3 +111,22 @@ def test_without_tools_the_same_text_is_text(openai_client: openai.OpenAI) -> No
         reply = openai_client.chat.completions.create(model=MODEL, messages=ASK, **extra)
         assert reply.choices[0].message.content == f"Let me see. {CALL}"
         assert reply.choices[0].finish_reason == "stop"
+
+
+def test_a_call_can_be_forced(openai_client: openai.OpenAI) -> None:
+    choices: Any = ["required", {"type": "function", "function": {"name": "add"}}]
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["a"],
+              "additionalProperties": False}  # fmt: skip
+    tools: Any = [{"type": "function", "function": {"name": "add", "parameters": schema}}]
+    for choice in choices:
+        for stream in (False, True):
+            asked: Any = {"model": MODEL, "messages": HELLO, "tools": tools, "tool_choice": choice, "temperature": 2}
+            if stream:
+                with openai_client.chat.completions.stream(**asked) as chunks:
+                    reply = chunks.until_done().get_final_completion().choices[0]
+            else:
+                reply = openai_client.chat.completions.create(**asked).choices[0]
+            assert reply.finish_reason == "tool_calls"
+            assert not reply.message.content
+            (call,) = reply.message.tool_calls or []
+            jsonschema.validate(json.loads(call.function.arguments), schema)

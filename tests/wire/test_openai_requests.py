@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -70,14 +71,42 @@ def test_arguments_that_are_no_json_are_refused() -> None:
         body.generations(CONTEXT)
 
 
-def test_a_forced_call_is_refused() -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    for choice in ("required", {"type": "function", "function": {"name": "f"}}):
-        body = decode_chat({"model": "m", "messages": HELLO, "tools": tools, "tool_choice": choice})
-        with pytest.raises(Unsupported, match="tool_choice"):
-            body.generations(CONTEXT)
-    none = decode_chat({"model": "m", "messages": HELLO, "tools": tools, "tool_choice": "none"})
-    assert none.generations(CONTEXT)[0].tools == ()
+def offered(choice: Any, **fields: Any) -> Any:
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    functions = [{"name": "f", "parameters": parameters}, {"name": "g"}]
+    tools = [{"type": "function", "function": function} for function in functions]
+    body = {"model": "m", "messages": HELLO, "tools": tools, "tool_choice": choice, **fields}
+    return decode_chat(body).generations(CONTEXT)[0]
+
+
+def test_a_forced_call_is_a_grammar() -> None:
+    named = json.loads(offered({"type": "function", "function": {"name": "f"}}).params.grammar)
+    (call,) = named["anyOf"]
+    assert call["properties"]["name"] == {"const": "f"}
+    assert call["properties"]["arguments"]["required"] == ["a"]
+    assert len(json.loads(offered("required").params.grammar)["anyOf"]) == 2
+    assert len(offered("required").tools) == 2
+
+
+def test_a_choice_that_forces_nothing_has_no_grammar() -> None:
+    assert offered("auto").params.grammar is None
+    assert offered("auto", response_format={"type": "json_object"}).params.grammar == "json"
+    assert offered("none").tools == ()
+
+
+@pytest.mark.parametrize(
+    ("choice", "fields", "words"),
+    [
+        ({"type": "function", "function": {"name": "h"}}, {}, "none of the tools"),
+        ({"type": "custom", "custom": {"name": "f"}}, {}, "name a function"),
+        ("required", {"response_format": {"type": "json_object"}}, "response format"),
+        ("required", {"tools": []}, "none of the tools"),
+    ],
+)
+def test_a_choice_that_cannot_be_kept_is_refused(choice: Any, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words) as refused:
+        offered(choice, **fields)
+    assert refused.value.field == "tool_choice"
 
 
 def test_response_items_become_turns() -> None:

@@ -13,7 +13,8 @@ from minivault.wire.answer import Answer
 from minivault.wire.logprobs import TokenBytes, encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import ResponseFormat, Sampled
-from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call, offered_tools
+from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
+from minivault.wire.openai.tool_choice import offer
 from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
 from minivault.wire.validation import validated
 
@@ -43,7 +44,7 @@ class ChatBody(Sampled):
     response_format: ResponseFormat | None = None
     tools: list[ToolBody] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
     metadata: dict[str, str] | None = Field(None, description="kept in the vault with the body")
     modalities: list[Literal["text"]] | None = None
     service_tier: Literal["auto", "default"] | None = None
@@ -66,14 +67,14 @@ class ChatBody(Sampled):
         limit = min(self.max_completion_tokens or self.max_tokens or context, context)
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         grammar = self.response_format.grammar if self.response_format else None
-        tools = offered_tools([tool.model_dump(exclude_none=True) for tool in self.tools], self.tool_choice)
+        offered = offer([tool.model_dump(exclude_none=True) for tool in self.tools], self.tool_choice, grammar)
         messages = tuple(message.message() for message in self.messages)
         return [
             GenerationRequest(
                 messages=messages,
-                tools=tools,
+                tools=offered.tools,
                 stream=self.stream,
-                params=self.sampling(choice, limit, logprobs, grammar),
+                params=self.sampling(choice, limit, logprobs, offered.grammar),
             )
             for choice in range(self.n)
         ]

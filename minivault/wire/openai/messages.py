@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from minivault.errors import BadRequest, Unsupported
+from minivault.errors import BadRequest
 from minivault.types import Message, Role
 from minivault.wire.openai.fields import Strict
 from minivault.wire.tool_calls import ToolCall
@@ -84,13 +84,6 @@ def join_text(content: str | Sequence[TextPart] | None) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     return "\n".join(part.text for part in content)
-
-
-def offered_tools(tools: Sequence[dict[str, Any]], choice: Any) -> tuple[dict[str, Any], ...]:
-    """The tools to tell the model of. Raises Unsupported for a choice that would force a call."""
-    if choice not in (None, "auto", "none"):
-        raise Unsupported('tool_choice must be "auto" or "none"', field="tool_choice")
-    return () if choice == "none" else tuple(tools)
 
 
 def encode_tool_call(call: ToolCall, call_id: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from minivault.wire.openai.messages import (
     ChatMessage,
     TextPart,
     ToolCallPart,
-    offered_tools,
 )
+from minivault.wire.openai.tool_choice import offer
 from minivault.wire.validation import validated
 
 
@@ -102,7 +102,7 @@ class ResponseBody(Strict):
     text: TextOptions | None = None
     tools: list[FlatTool] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
     metadata: dict[str, str] | None = None
     store: bool | None = Field(None, description="no effect: answers are kept in the vault and not served again")
     truncation: Literal["disabled"] | None = None
@@ -122,18 +122,19 @@ class ResponseBody(Strict):
         """The request for the engine; `context` bounds an answer that has no limit of its own."""
         text_format = self.text.format if self.text else None
         grammar = grammar_of(text_format.type, text_format.json_schema, "text.format.schema") if text_format else None
+        offered = offer([tool.nested() for tool in self.tools], self.tool_choice, grammar)
         items = [InputItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
         return GenerationRequest(
             messages=tuple(item.message() for item in items),
             system=self.instructions,
-            tools=offered_tools([tool.nested() for tool in self.tools], self.tool_choice),
+            tools=offered.tools,
             stream=self.stream,
             params=SamplingParams(
                 max_tokens=min(self.max_output_tokens or context, context),
                 temperature=self.temperature,
                 top_k=0,
                 top_p=self.top_p,
-                grammar=grammar,
+                grammar=offered.grammar,
             ),
         )
 
