@@ -122,7 +122,7 @@ def check_told(directory: Path, told: Told) -> None:
 
 @pytest.mark.parametrize("segment_bytes", [1 << 26, 1])
 def test_what_was_acknowledged_before_a_kill_is_there_once(segment_bytes: int, directory: Path) -> None:
-    told = kill_loop(directory, 4, segment_bytes)
+    told = kill_loop(directory, 3, segment_bytes)
     assert told.finished
     check_told(directory, told)
 
