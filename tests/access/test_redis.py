@@ -1,0 +1,71 @@
+"""Limits through a real Redis server, where one is installed (`redis-server` on the path and the redis package)."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minivault.access.rates import Rates, parse_limit
+from minivault.errors import ConfigError
+from tests.live import free_port
+
+HAS_PACKAGE = importlib.util.find_spec("redis") is not None
+SERVER = shutil.which("redis-server")
+needs_redis = pytest.mark.skipif(not (HAS_PACKAGE and SERVER), reason="no Redis server is installed here")
+LIMIT = parse_limit("600/hour")
+assert LIMIT is not None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    port = free_port()
+    assert SERVER is not None
+    command = [SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        process.args = [port]
+        deadline = time.monotonic() + 10
+        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield process
+        process.terminate()
+
+
+HIT = """
+import sys
+from pathlib import Path
+from minivault.access.rates import Rates, parse_limit
+rates, limit = Rates(sys.argv[1], Path("unused")), parse_limit("600/hour")
+print(sum(not rates.hit("requests", limit, "who").is_exceeded for _ in range(500)), rates.num_errors)
+"""
+
+
+@needs_redis
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_processes_share_one_exact_count_and_a_lost_server_refuses_nobody(server: subprocess.Popen[bytes]) -> None:
+    assert isinstance(server.args, list)
+    uri = f"redis://127.0.0.1:{server.args[0]}/0"
+    command = [sys.executable, "-c", HIT, uri]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    printed = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert sum(int(admitted) for admitted, _ in printed) == 600
+    assert {errors for _, errors in printed} == {"0"}
+    rates = Rates(uri, Path("unused"))
+    assert rates.peek("requests", LIMIT, "who").is_exceeded
+    server.terminate()
+    server.wait(10)
+    window = rates.hit("requests", LIMIT, "who")
+    assert (window.is_exceeded, rates.is_shared, rates.num_errors) == (False, False, 1)
+
+
+@pytest.mark.skipif(HAS_PACKAGE, reason="the redis package is installed here")
+def test_without_its_package_redis_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pip install 'minivault\[redis\]'"):
+        Rates("redis://127.0.0.1:6379", tmp_path)
