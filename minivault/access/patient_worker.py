@@ -40,8 +40,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
         self._paused_until = 0.0
 
     def init_process(self) -> None:
-        """Start the worker; a client that stalls is no error of the server, and is logged in one line."""
-        self.log.error_log.addFilter(_shorten_stall)
+        """Start the worker; what clients do wrong is logged in one line, without their words."""
+        self.log.error_log.addFilter(_tidy)
         super().init_process()
 
     @property
@@ -143,10 +143,14 @@ def _may_be_http(head: bytes) -> bool:
     return head.lstrip(b"\r\n")[:1].isupper() or not head.strip(b"\r\n")
 
 
-def _shorten_stall(record: logging.LogRecord) -> bool:
-    """Turn the traceback of a send or receive that took too long into one line."""
+def _tidy(record: logging.LogRecord) -> bool:
+    """Shorten what gunicorn logs of clients: no traceback of a stalled one, no line of a malformed request, which may
+    hold a key or a prompt."""
     if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
         record.exc_info = None
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.msg, record.args = "closed a connection whose client had stalled", ()
+    text = record.getMessage()
+    if text.startswith("Invalid request from"):
+        record.msg, record.args = text.partition("'")[0].rstrip(" :"), ()
     return True
