@@ -7,6 +7,7 @@ handles errors gives them the dialect's shape.
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 from collections.abc import Callable
@@ -63,11 +64,13 @@ class Guard:
         return None
 
     def annotate(self, response: Response) -> Response:
-        """Add what the guard knows to the reply: rate-limit fields, and CORS for listed origins."""
+        """Add what the guard knows to the reply: rate-limit fields, a browser's challenge, CORS for listed origins."""
         window = g.get("rate_window")
         if window is not None:
             for name, value in rate_headers([window], self._clock()).items():
                 response.headers.setdefault(name, value)
+        if response.status_code == 401 and "text/html" in request.accept_mimetypes.values():
+            response.headers.add("WWW-Authenticate", 'Basic realm="minivault: any name, the key as password"')
         if self._origins.allowed:
             response.vary.add("Origin")
             if self._origins.is_listed(request.headers.get("Origin")):
@@ -78,7 +81,7 @@ class Guard:
         client = request.remote_addr or ""
         if not self._keyring.is_locked and self._is_near(client):
             return self.meter.caller(None, client)
-        token = _bearer_token(request.headers.get("Authorization", ""))
+        token = _token(request.headers.get("Authorization", ""))
         key = self._keyring.find(token)
         if key is None:
             self._refuse_key(client, "no valid key" if token else "no key")
@@ -136,7 +139,17 @@ def _rule() -> str | None:
     return request.url_rule.rule if request.url_rule is not None else None
 
 
-def _bearer_token(header: str) -> str:
-    """The token of `Authorization: Bearer TOKEN`; empty for anything else."""
-    scheme, _, token = header.strip().partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+def _token(header: str) -> str:
+    """The token of `Authorization: Bearer TOKEN`, or the password of `Basic`; empty for anything else.
+
+    Basic is for browsers, which can send nothing else before they have loaded a page.
+    """
+    scheme, _, value = header.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""

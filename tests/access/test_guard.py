@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,18 @@ def test_a_good_key_is_let_in_whatever_the_case_of_the_scheme(app: Flask, settin
     token = key_of(settings)
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert app.test_client().get("/health", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
+
+
+def test_a_browser_may_send_its_key_as_a_password(app: Flask, settings: Settings) -> None:
+    token = key_of(settings)
+    client = app.test_client()
+    asked = client.get("/", headers={"Accept": "text/html,*/*"})
+    assert asked.status_code == 401
+    assert any(challenge.startswith("Basic ") for challenge in asked.headers.getlist("WWW-Authenticate"))
+    assert client.get("/", headers={"Accept": "text/html"}, auth=("anyone", token)).status_code == 200
+    for wrong in ("Basic", "Basic ?", "Basic " + base64.b64encode(token.encode()).decode(), "Basic w6k6w6k="):
+        assert client.get("/", headers={"Authorization": wrong}).status_code == 401
+    assert client.get("/").headers.getlist("WWW-Authenticate") == ['Bearer realm="minivault"'], "programs are not asked"
 
 
 def test_failed_checks_are_limited_per_client_and_a_good_key_still_passes(make_app: Any, settings: Settings) -> None:
