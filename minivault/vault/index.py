@@ -60,9 +60,7 @@ class Index:
         for name in known.keys() - here.keys():
             self._forget(name)
         stale = [segment for name, segment in here.items() if known.get(name) != _identity(segment.path)]
-        for segment in stale:
-            self._add(segment)
-        return len(stale)
+        return sum(map(self._add, stale))
 
     def find(self, id_: str) -> dict[str, Any] | None:
         """The record with this id, read from the log and checked; None where the log has none."""
@@ -80,17 +78,22 @@ class Index:
             self._database.execute("DELETE FROM record WHERE segment = ?", (name,))
             self._database.execute("DELETE FROM segment WHERE name = ?", (name,))
 
-    def _add(self, segment: Segment) -> None:
+    def _add(self, segment: Segment) -> bool:
+        """Take in one segment; False where it was compressed or pruned meanwhile."""
         self._forget(segment.path.name)
         identity = _identity(segment.path)
-        with self._database:
-            rows = (
-                (fields["id"], fields["seq"], segment.path.name, *place)
-                for place, line in _placed_lines(segment)
-                if (fields := parse(line)) is not None and isinstance(fields.get("id"), str) and "seq" in fields
-            )
-            self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
-            self._database.execute("INSERT INTO segment VALUES (?, ?, ?)", (segment.path.name, *identity))
+        try:
+            with self._database:
+                rows = (
+                    (fields["id"], fields["seq"], segment.path.name, *place)
+                    for place, line in _placed_lines(segment)
+                    if (fields := parse(line)) is not None and isinstance(fields.get("id"), str) and "seq" in fields
+                )
+                self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
+                self._database.execute("INSERT INTO segment VALUES (?, ?, ?)", (segment.path.name, *identity))
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def search_segment(segment: Segment, id_: str) -> dict[str, Any] | None:
@@ -127,7 +130,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    """What changes when a file is replaced; (0, 0) where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
     return status.st_ino, status.st_size
 
 

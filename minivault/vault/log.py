@@ -140,17 +140,17 @@ class Log:
         return self.head
 
     def rewrite(self) -> None:
-        """After a failed sync: copy the active segment to a fresh file and make that durable. Raises OSError.
+        """After a failed sync: copy what this process wrote to fresh files and make those durable. Raises OSError.
 
-        The kernel may have marked the lost pages clean, so syncing the old file again would prove nothing.
+        The kernel may have marked the lost pages clean, so syncing the old files again would prove nothing.
         """
         with self.locked():
-            head = self.refresh()
-            data = self._path.read_bytes()
-            if len(data) != head.size:
-                raise VaultError(f"{ACTIVE} changed while it was copied")
+            self.refresh()
+            for segment in segments(self.directory):
+                mine = any(is_same_file(segment.path, fd) for fd in self._unsynced)
+                if segment.is_active or (mine and not segment.is_compressed):
+                    self.disk.replace(segment.path, segment.path.read_bytes())
             self._discard_unsynced()
-            self.disk.replace(self._path, data)
 
     def reopen(self) -> None:
         """Forget every descriptor after a fault; the next append opens them again."""

@@ -15,7 +15,7 @@ from minivault.vault.index import Index
 from minivault.vault.log import Log
 from minivault.vault.reader import read_records
 from minivault.vault.record import CONTENT_KEYS, Receipt, compact, parse
-from minivault.vault.rewrite import Rewritten, maintenance, write_beside
+from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
 from minivault.vault.segments import Segment, segments
 
 
@@ -48,6 +48,7 @@ def complete_redactions(log: Log) -> int:
 
 
 def _redact(log: Log, target: Mapping[str, Any], by: str, reason: str) -> Receipt:
+    remove_leftovers(log.directory, log.disk)
     head = log.settle_locked()
     segment = _holding(log, target["seq"])
     record = log.draft(

@@ -79,6 +79,12 @@ def _blocks(segment: Segment, change: Callable[[bytes], bytes], before: hashlib.
         yield b"".join(lines)
 
 
+def remove_leftovers(directory: Path, disk: Disk) -> None:
+    """Remove what a crash left of earlier rewriting; the caller holds both locks."""
+    for path in directory.glob("log*.tmp*"):
+        disk.unlink(path)
+
+
 def compress_segments(directory: Path, disk: Disk | None = None) -> list[Path]:
     """Compress every sealed segment that is not; does nothing where somebody else does. Raises OSError."""
     disk = disk or Disk()

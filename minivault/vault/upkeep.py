@@ -63,7 +63,8 @@ class Upkeep:
 
     def _compress(self) -> None:
         try:
-            compress_segments(self._log.directory, self._log.disk)
+            if not compress_segments(self._log.directory, self._log.disk):
+                return
             with Index(self._log.directory) as index:
                 index.update()
         except Exception:  # nothing depends on it: the segment stays as it is until the next rotation

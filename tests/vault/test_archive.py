@@ -68,6 +68,16 @@ def test_the_index_is_never_believed_over_the_log(archive: Archive, ids: list[st
     assert archive.show(ids[0])["prompt"] == "prompt 0"
 
 
+def test_a_segment_that_goes_is_left_out_of_the_index(ids: list[str], directory: Path) -> None:
+    files = sorted(directory.glob("log-*.gz"))
+    with Index(directory) as index:
+        files[0].rename(directory / "aside")
+        assert index.update() == len(files) - 1
+        assert index.find(ids[0]) is None
+        (directory / "aside").rename(files[0])
+        assert index.find(ids[0]) is not None
+
+
 def test_a_changed_record_is_not_shown(archive: Archive, ids: list[str], directory: Path) -> None:
     path = sorted(directory.glob("log-*.gz"))[0]
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"answer 0", b"answer X")))
@@ -129,6 +139,8 @@ def test_a_redacted_record_verifies_and_its_content_is_nowhere(
     number: int, archive: Archive, ids: list[str], directory: Path
 ) -> None:
     before = archive.show(ids[number])
+    for name in ("log.jsonl.tmp", "log-000000000001.jsonl.tmp"):
+        (directory / name).write_text(f'"prompt {number}"')  # left by a crash
     receipt = archive.redact(ids[number], "asked to")
     record = archive.show(ids[number])
     assert not set(record) & {*CONTENT_KEYS, "salt"}
