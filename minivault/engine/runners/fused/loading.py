@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class Prepared:
 def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
     """The network of a prepared file, for up to `context` positions, activations in 2 * `levels` + 1 steps."""
     shape = prepared.shape
-    blocks = [_block(prepared, f"layers.{index}.", levels) for index in range(shape.num_layers)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as packers:  # fbgemm lays out one weight on one thread
+        blocks = list(packers.map(lambda index: _block(prepared, f"layers.{index}.", levels), range(shape.num_layers)))
     turns = rope.turns(shape.rope, shape.head_size, shape.num_queries, context) if shape.rope else None
     return Network(
         shape,

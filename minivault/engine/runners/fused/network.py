@@ -10,6 +10,7 @@ size is read from Python, no branch depends on data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch.nn.functional import gelu, layer_norm, relu, silu
@@ -70,7 +71,7 @@ class Network(torch.nn.Module):
 
     def run(self, x: torch.Tensor, attend: Attend) -> torch.Tensor:
         """The rotated stream [rows, width] through every block and the last norm."""
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast(list[Block], self.blocks)):
             x = block.output(x, attend(index, block.qkv(self.norm(x))))
             x = block.down(x, self.inner(block.up(self.norm(x))))
         return self.norm(x)

@@ -20,13 +20,25 @@ def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight / scale[:, None]).round_().clamp_(-LEVELS, LEVELS).to(torch.int8), scale
 
 
+def _quantized(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    zeros = torch.zeros(len(weight), dtype=torch.long)
+    return torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+
+
+def _hear_the_warning() -> None:
+    """torch tells once a process that the interface is deprecated. We know; `pack` runs in threads, where a filter
+    would be a race."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        _quantized(torch.zeros(1, 1, dtype=torch.int8), torch.ones(1))
+
+
+_hear_the_warning()
+
+
 def pack(weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> Packed:
     """An int8 weight [out, in] with its scales [out], laid out for `multiply`."""
-    zeros = torch.zeros(len(weight), dtype=torch.long)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*quantize.*|.*quantized.*")
-        tensor = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
-        return torch.ops.quantized.linear_prepack(tensor, bias)
+    return torch.ops.quantized.linear_prepack(_quantized(weight, scale), bias)
 
 
 def multiply(x: torch.Tensor, scale: float, zero: int, packed: Packed) -> torch.Tensor:

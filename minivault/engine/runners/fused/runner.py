@@ -7,7 +7,8 @@ so cached positions of one kind are never used as the other's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -42,7 +43,7 @@ class FusedRunner:
         with torch.inference_mode():
             self._prefill = trace(Prefill(network), self._prefill_inputs(0, [0, 0], 0))
             self._decode = trace(Decode(network), self._decode_inputs([0], [0], [0]))
-        self.release(0)
+        self._warm_up()
 
     @classmethod
     def load(
@@ -62,7 +63,8 @@ class FusedRunner:
 
     @torch.inference_mode()
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        return self.network.head(self._hidden(slot, tokens, start)[-1:])[0]
+        logits: torch.Tensor = self.network.head(self._hidden(slot, tokens, start)[-1:])[0]
+        return logits
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
@@ -78,6 +80,16 @@ class FusedRunner:
 
     def release(self, slot: int) -> None:
         self.cache.release(slot)
+
+    @torch.inference_mode()
+    def every_logit(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Logits after each of `tokens` [tokens, vocabulary], for measuring quality."""
+        scratch, parts = self.num_slots, []
+        for start in range(0, len(tokens), CHUNK_TOKENS):
+            hidden = self._hidden(scratch, tokens[start : start + CHUNK_TOKENS], start)
+            parts.append(self.network.head(hidden))
+        self.release(scratch)
+        return torch.cat(parts)
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -98,6 +110,21 @@ class FusedRunner:
 
     def close(self) -> None:
         del self.cache, self._prefill, self._decode, self.network
+
+    def _warm_up(self) -> None:
+        """A graph is optimised in its first two calls: let nobody's request wait for that."""
+
+        def twice(graph: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
+            with torch.inference_mode():
+                graph(*inputs)
+                graph(*inputs)
+
+        with torch.inference_mode(), ThreadPoolExecutor(1) as beside:
+            both = self._prefill_inputs(0, [0, 0], 0), self._decode_inputs([0], [0], [2])
+            done = beside.submit(twice, self._prefill, both[0])
+            twice(self._decode, both[1])
+            done.result()
+        self.release(0)
 
     def _hidden(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         """Process `tokens` chunk by chunk; the last norm's output for the last chunk [rows, width]."""

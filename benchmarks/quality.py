@@ -1,0 +1,61 @@
+"""What int8 costs: mean KL divergence from float32 logits, and how often both name the same next token.
+
+    python -m benchmarks.quality [--checkpoint DIR] [--text FILE] [--tokens 1024] [--json]
+
+Float32 is our own forward pass unquantised, which the tests hold to transformers' within 1e-4. The text was written for
+this purpose (quality.txt).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from benchmarks.engine import checkpoint_directory
+from minivault.engine.runners import fused
+
+TEXT = Path(__file__).with_name("quality.txt")
+
+
+@torch.inference_mode()
+def log_probabilities(directory: Path, quantization: str, tokens: list[int]) -> torch.Tensor:
+    """The model's predictions after every token [tokens, vocabulary]."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "model.safetensors"
+        fused.prepare(directory, prepared, quantization=quantization)
+        runner = fused.load(prepared, num_slots=1, context=len(tokens))
+    return runner.every_logit(tokens).log_softmax(-1)
+
+
+def figures(directory: Path, tokens: list[int]) -> dict[str, float]:
+    exact, found = (log_probabilities(directory, kind, tokens) for kind in ("fp32", "int8"))
+    divergence = (exact.exp() * (exact - found)).sum(-1)
+    agreement = (exact.argmax(-1) == found.argmax(-1)).float().mean()
+    return {
+        "tokens": len(tokens),
+        "mean_kl": round(divergence.mean().item(), 5),
+        "largest_kl": round(divergence.max().item(), 4),
+        "top1_agreement": round(agreement.item(), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, help="a checkpoint directory (default: the served model's)")
+    parser.add_argument("--text", type=Path, default=TEXT)
+    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    directory = checkpoint_directory(given.checkpoint)
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    measured = figures(directory, tokenizer.encode(given.text.read_text()).ids[: given.tokens])
+    print(json.dumps(measured) if given.json else "\n".join(f"{name:16}{value}" for name, value in measured.items()))
+
+
+if __name__ == "__main__":
+    main()
