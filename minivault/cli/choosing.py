@@ -35,6 +35,7 @@ class When(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1) * 1000
 
 
+json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 _FILTERS = (
     click.option("--since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago."),
     click.option("--until", type=When(), help="Before this moment."),

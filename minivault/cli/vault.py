@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from minivault.cli.choosing import filter_options
+from minivault.cli.choosing import filter_options, json_lines_option
 from minivault.cli.options import json_option
 from minivault.cli.output import print_json
 from minivault.cli.records import group_row, print_record, print_records, print_table
@@ -46,9 +46,9 @@ def vault() -> None:
 @vault.command()
 @click.option("-n", "--lines", "count", type=click.IntRange(min=0), default=10, show_default=True, help="How many.")
 @click.option("-f", "--follow", "is_following", is_flag=True, help="Go on with what is added, until Ctrl-C.")
-@json_option
+@json_lines_option
 def tail(count: int, is_following: bool, as_json: bool) -> None:
-    """Show the last records; with --json one object a line."""
+    """Show the last records."""
     with opened() as archive:
         head = archive.head()
         records = archive.tail(count, will_follow=is_following)
@@ -74,9 +74,9 @@ def show(id_: str, as_json: bool) -> None:
 @click.argument("text", default="")
 @filter_options
 @click.option("-n", "--limit", type=click.IntRange(min=0), default=0, help="Only the last so many; 0 = all.")
-@json_option
+@json_lines_option
 def search(wanted: Filter, limit: int, as_json: bool) -> None:
-    """List the interactions with TEXT in prompt or response, whatever its case; with --json one object a line."""
+    """List the interactions with TEXT in prompt or response, whatever its case."""
     with opened() as archive:
         print_records(archive.search(wanted, limit), as_json)
 

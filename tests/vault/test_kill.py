@@ -145,4 +145,3 @@ def test_a_million_records_are_verified_in_little_memory(tmp_path: Path) -> None
     row = verification(tmp_path, 1_000_000, {"n": 1}, "short")
     print(row)
     assert row["peak_memory_mb"] < 100
-    assert row["records_per_s"] > 10_000
