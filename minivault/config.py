@@ -62,7 +62,6 @@ class Settings(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
     cpu_threads: int = Field(0, ge=0, le=1024, description="torch threads in each worker; 0 = cores divided by workers")
     prefix_cache_mb: int = Field(64, ge=0, le=65536, description="memory for reusing prompt prefixes; 0 = off")
-    speculation: bool = Field(False, description="draft tokens from the prompt's own n-grams (same tokens, sooner)")
     vault_sync: Literal["synced", "written", "async"] = Field(
         "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
     )

@@ -22,7 +22,6 @@ from minivault.engine.runners import Runner
 from minivault.engine.sampler import Choice, SamplingState, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
-from minivault.engine.speculation import Drafter
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer
 
@@ -35,7 +34,7 @@ STEP_TOKENS = 256
 
 class Engine:
     """Drives a runner. `stats` counts since the start: steps, prompt tokens and those of them that were cached, sampled
-    tokens, tokens guessed and guessed rightly, and failures."""
+    tokens, and failures."""
 
     def __init__(
         self,
@@ -44,7 +43,6 @@ class Engine:
         *,
         max_running: int,
         prefix_cache_bytes: int = 0,
-        speculation: bool = False,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
@@ -54,14 +52,13 @@ class Engine:
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
         self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, STEP_TOKENS)
         self._execution = Execution(runner, self._prefix_cache)
-        self._speculates = speculation and self._execution.can_verify
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
         self._counts = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "failures": 0}
 
     @property
     def stats(self) -> dict[str, int]:
-        return self._execution.stats | self._counts
+        return {"steps": self._execution.num_steps, **self._counts}
 
     @property
     def has_work(self) -> bool:
@@ -86,7 +83,6 @@ class Engine:
             max_new_tokens=min(job.params.max_tokens, self._kv_cache.context - len(job.prompt_tokens)),
             submitted_ns=now,
             prefix_keys=self._prefix_cache.keys(job.prompt_tokens),
-            drafter=Drafter(job.prompt_tokens) if self._speculates else None,
         )
         self._scheduler.add(sequence)
 

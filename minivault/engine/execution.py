@@ -21,21 +21,16 @@ Group = tuple[Rows[Sequence], torch.Tensor]
 
 
 class Execution:
-    """Runs plans on `runner`, with the help of a prefix cache. Counts steps and guesses in `stats`."""
+    """Runs plans on `runner`, with the help of a prefix cache."""
 
     def __init__(self, runner: Runner, prefix_cache: PrefixCache) -> None:
         self._runner = runner
         self._prefix_cache = prefix_cache
-        self._verify: Callable[[int, Rows[int], int], torch.Tensor] | None = getattr(runner, "verify", None)
-        self.stats = {"steps": 0, "drafted_tokens": 0, "accepted_tokens": 0}
-
-    @property
-    def can_verify(self) -> bool:
-        return self._verify is not None
+        self.num_steps = 0
 
     def run(self, plan: Plan) -> Iterator[Group]:
         """Yield each group as soon as it can be sampled; sample and append before asking for the next."""
-        self.stats["steps"] += bool(plan.prefill or plan.decode)
+        self.num_steps += bool(plan.prefill or plan.decode)
         for sequence in plan.prefill:
             logits = self._attempt([sequence], partial(self._prefill, sequence))
             if logits is not None and sequence.is_prefilled:
@@ -57,9 +52,6 @@ class Execution:
 
     def _decode(self, sequences: Rows[Sequence]) -> Iterator[Group]:
         """One token for each, all together; if that raises, each alone."""
-        if len(sequences) == 1 and (draft := sequences[0].draft()):
-            yield from self._speculate(sequences[0], draft)
-            return
         logits = self._attempt(sequences, partial(self._decode_rows, sequences))
         if logits is not None:
             yield sequences, logits
@@ -71,20 +63,6 @@ class Execution:
         slots = [sequence.slot for sequence in sequences if sequence.slot is not None]
         tokens = [sequence.token_ids[-1] for sequence in sequences]
         return self._runner.decode(slots, tokens, [sequence.position for sequence in sequences])
-
-    def _speculate(self, sequence: Sequence, draft: Rows[int]) -> Iterator[Group]:
-        """As many tokens as the draft foresees, and one more. Only for a sequence that decodes alone."""
-        assert self._verify is not None and sequence.slot is not None
-        tokens = [sequence.token_ids[-1], *draft]
-        logits = self._attempt([sequence], partial(self._verify, sequence.slot, tokens, sequence.position))
-        if logits is None:
-            return
-        self.stats["drafted_tokens"] += len(draft)
-        for row, foreseen in zip(logits, [*draft, None], strict=True):
-            yield [sequence], row[None]
-            if sequence.ending is not None or sequence.token_ids[-1] != foreseen:
-                return
-            self.stats["accepted_tokens"] += 1
 
     def _attempt(self, sequences: Rows[Sequence], call: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         """The runner's answer, or None after an exception. A sequence that was alone in it ends by it."""

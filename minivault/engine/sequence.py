@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.sampler import SamplingState
-from minivault.engine.speculation import Drafter
 from minivault.types import FinishReason, Job, Timings, Usage
 
 
@@ -20,8 +19,6 @@ class Sequence:
     max_new_tokens: int
     submitted_ns: int
     prefix_keys: tuple[bytes, ...] = ()
-    drafter: Drafter | None = None
-    """Guesses its next tokens; None: nobody does."""
     slot: int | None = None
     num_prefilled: int = 0
     num_cached: int = 0
@@ -70,10 +67,6 @@ class Sequence:
         elif len(self.token_ids) >= self.max_new_tokens:
             self.end("length")
         return text
-
-    def draft(self) -> tuple[int, ...]:
-        """A guess at the tokens after the newest, no more than are still wanted after the next one."""
-        return self.drafter.draft(self.token_ids, self.max_new_tokens - len(self.token_ids) - 1) if self.drafter else ()
 
     def usage(self) -> Usage:
         return Usage(len(self.prompt), len(self.token_ids), self.num_cached)

@@ -111,6 +111,8 @@ class Interaction:
         for event in self._source:
             if isinstance(event, Finished | Failed):
                 self._end(event)
+        # An interrupt inside `events` has exhausted the source without its end: the record is owed all the same.
+        self._end(Finished("cancelled", Usage(len(self.opening.prompt_tokens), len(self._token_ids)), Timings()))
 
     def _await_journal(self) -> Finished | Failed | None:
         try:

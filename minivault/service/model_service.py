@@ -111,7 +111,8 @@ class ModelService:
     def close(self, timeout_s: float = 5.0) -> None:
         """End every generation with `shutdown`, stop the thread and free the model."""
         with self._lock:
-            thread, self._state = self._thread, "draining"
+            # A thread that is still loading cannot hear; it dies with the process.
+            thread, self._state = self._thread if self._served is not None else None, "draining"
             if self._watchdog is not None:
                 self._watchdog.cancel()
         if thread is not None:
@@ -217,7 +218,6 @@ class ModelService:
             served.tokenizer,
             max_running=self._settings.max_running,
             prefix_cache_bytes=self._settings.prefix_cache_mb << 20,
-            speculation=self._settings.speculation,
         )
         return served, engine
 

@@ -174,15 +174,3 @@ class ScriptedRunner:
         logits = torch.zeros(self.vocabulary_size)
         logits[said] = 100.0
         return logits
-
-
-class VerifyingRunner(ScriptedRunner):
-    """A scripted runner that can verify guesses."""
-
-    def verify(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        self.before("verify", [slot])
-        before, self.before = self.before, lambda kind, slots: None
-        try:
-            return torch.cat([self.decode([slot], [token], [start + i]) for i, token in enumerate(tokens)])
-        finally:
-            self.before = before

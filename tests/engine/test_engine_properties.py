@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minivault.types import Failed, Finished
 from tests.engine.driving import Drive
-from tests.engine.scripted import EOS, VOCABULARY_SIZE, ScriptedRunner, VerifyingRunner, babble, fail_at
+from tests.engine.scripted import EOS, VOCABULARY_SIZE, ScriptedRunner, babble, fail_at
 
 THOROUGH = settings(deadline=None, max_examples=120)
 
@@ -70,13 +70,12 @@ def alone(request: Request) -> tuple[list[int], str]:
     requests=REQUESTS,
     max_running=st.integers(1, 4),
     prefix_cache_bytes=st.sampled_from([0, 16, 4096]),
-    speculation=st.booleans(),
 )
 def test_the_same_request_gives_the_same_tokens_in_any_company(
-    requests: list[Request], max_running: int, prefix_cache_bytes: int, speculation: bool
+    requests: list[Request], max_running: int, prefix_cache_bytes: int
 ) -> None:
-    options = {"max_running": max_running, "prefix_cache_bytes": prefix_cache_bytes, "speculation": speculation}
-    drive = Drive.of(VerifyingRunner(), **options)
+    options = {"max_running": max_running, "prefix_cache_bytes": prefix_cache_bytes}
+    drive = Drive.of(ScriptedRunner(), **options)
     jobs = []
     for request in requests:
         drive.step(request.wait)
@@ -97,12 +96,10 @@ ACTIONS = st.one_of(
 
 
 @settings(deadline=None, max_examples=250)
-@given(actions=st.lists(ACTIONS, max_size=40), prefix_cache_bytes=st.sampled_from([0, 40]), speculation=st.booleans())
-def test_nothing_leaks_and_every_job_ends_once_whatever_happens(
-    actions: list[tuple], prefix_cache_bytes: int, speculation: bool
-) -> None:
-    runner = VerifyingRunner()
-    drive = Drive.of(runner, max_running=3, prefix_cache_bytes=prefix_cache_bytes, speculation=speculation)
+@given(actions=st.lists(ACTIONS, max_size=40), prefix_cache_bytes=st.sampled_from([0, 40]))
+def test_nothing_leaks_and_every_job_ends_once_whatever_happens(actions: list[tuple], prefix_cache_bytes: int) -> None:
+    runner = ScriptedRunner()
+    drive = Drive.of(runner, max_running=3, prefix_cache_bytes=prefix_cache_bytes)
     runner.before = lambda kind, slots: drive.clock.advance(1)
     for action, *numbers in actions:
         if action == "submit":

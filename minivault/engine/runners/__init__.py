@@ -3,14 +3,8 @@
 `Runner` is the seam: the engine drives any object of this shape. Slots are small integers that a runner maps to its
 own cache memory; the caller decides which are in use.
 
-Two optional members tell what a runner can do beyond the protocol:
-
-- `can_copy: bool` (default True): `copy_out` and `copy_in` work. False (a cache that is no plain range of positions, as
-  with sliding windows or recurrent state) keeps the prefix cache off.
-- `verify(slot, tokens, start) -> logits [len(tokens), vocabulary]` (default: absent): decode several tokens of one slot
-  at positions start, start + 1, … in one call, each row bitwise what one `decode` after the other would give (linear
-  layers over all rows, attention row by row, is one way). Positions after the last accepted token are simply written
-  again later. A runner that has it lets the engine speculate.
+An optional `can_copy: bool` (default True) tells whether `copy_out` and `copy_in` work. False (a cache that is no plain
+range of positions, as with sliding windows or recurrent state) keeps the prefix cache off.
 """
 
 from __future__ import annotations
