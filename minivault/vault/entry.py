@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from minivault.errors import VaultError
+from minivault.errors import VaultError, VaultUnavailable
 from minivault.vault.record import Draft, Receipt, draft
 
 if TYPE_CHECKING:
@@ -123,8 +123,15 @@ class Entry:
         self._opened.result()
         with self._once:
             if self._closed is None:
-                self._closed = self._submit(self.id, interaction(self._opening, asdict(closing), self._boot))
+                self._closed = self._submit(self.id, self._record(closing))
         return self._closed.done.result()
+
+    def _record(self, closing: Closing) -> Draft:
+        """The record; one that JSON cannot hold leaves the entry open, to be recovered as interrupted."""
+        try:
+            return interaction(self._opening, asdict(closing), self._boot)
+        except VaultError as error:
+            raise VaultUnavailable(error.message) from None
 
 
 def opening_fields(opening: Opening, boot: str) -> dict[str, Any]:

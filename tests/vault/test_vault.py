@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minivault.errors import VaultError
+from minivault.errors import VaultError, VaultUnavailable
 from minivault.vault import Vault, new_id
 from tests.vault.samples import Clock, ask, check, closing, opening, records
 
@@ -194,3 +194,11 @@ def test_values_that_json_cannot_hold_are_refused_before_anything_is_generated(v
 def test_importing_the_vault_loads_no_model_and_no_server() -> None:
     code = "import sys, minivault.vault; print([m for m in ('torch', 'flask', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_an_end_that_json_cannot_hold_is_refused_and_stays_owed(vault: Vault, directory: Path) -> None:
+    entry = vault.begin(opening())
+    with pytest.raises(VaultUnavailable, match="cannot be written as JSON"):
+        entry.finish(closing(usage={"ratio": float("inf")}))
+    assert entry.finish(closing()).seq == 3
+    assert len(records(directory)) == 1
