@@ -11,7 +11,6 @@ from minivault.engine.runners import fused
 from minivault.engine.runners.fused.runner import FusedRunner
 from tests.engine.fused import checkpoints
 
-Loader = Callable[..., FusedRunner]
 Reference = Callable[[str], tuple[torch.nn.Module, Path]]
 
 
@@ -36,14 +35,27 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return make
 
 
+class Loader:
+    """Runners of variants with 6 slots of 640 positions, prepared and loaded once for each quantisation."""
+
+    def __init__(self, reference: Reference, folder: Path) -> None:
+        self.reference, self.folder = reference, folder
+        self.loaded: dict[tuple[str, str], FusedRunner] = {}
+
+    def prepared(self, variant: str, quantization: str = "int8") -> Path:
+        """The prepared file of a variant."""
+        out = self.folder / f"{variant}-{quantization}.safetensors"
+        if not out.exists():
+            fused.prepare(self.reference(variant)[1], out, quantization=quantization)
+        return out
+
+    def __call__(self, variant: str, quantization: str = "int8") -> FusedRunner:
+        key = variant, quantization
+        if key not in self.loaded:
+            self.loaded[key] = fused.load(self.prepared(*key), num_slots=6, context=640)
+        return self.loaded[key]
+
+
 @pytest.fixture(scope="session")
 def load(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Loader:
-    """A runner of a variant with 6 slots of 640 positions, prepared and loaded once for each quantisation."""
-
-    @cache
-    def make(variant: str, quantization: str = "int8") -> FusedRunner:
-        out = tmp_path_factory.mktemp("prepared") / f"{variant}.safetensors"
-        fused.prepare(reference(variant)[1], out, quantization=quantization)
-        return fused.load(out, num_slots=6, context=640)
-
-    return make
+    return Loader(reference, tmp_path_factory.mktemp("prepared"))

@@ -15,7 +15,7 @@ from tests.engine.fused.conftest import Loader
 from tests.engine.fused.test_correctness import tokens
 
 RELAXED = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -79,9 +79,7 @@ conversation = st.builds(
 @RELAXED
 @given(st.lists(conversation, min_size=2, max_size=8), st.permutations(range(6)))
 def test_logits_are_bitwise_those_of_running_alone(
-    
     load: Loader, variant: str, conversations: list[Conversation], slots: list[int]
-
 ) -> None:
     runner = load(variant)
     run(runner, conversations, list(slots))
@@ -107,9 +105,7 @@ def test_long_company_changes_no_bit(load: Loader, variant: str) -> None:
 @RELAXED
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 60), st.permutations(range(6)))
 def test_a_copied_prefix_is_bitwise_a_computed_one(
-    
     load: Loader, variant: str, seed: int, chunks: int, rest: int, slots: list[int]
-
 ) -> None:
     runner, prompt = load(variant), tokens(chunks * CHUNK_TOKENS + rest, seed)
     cut = chunks * CHUNK_TOKENS
