@@ -75,15 +75,19 @@ class Index:
 
     def _forget(self, name: str) -> None:
         with self._database:
-            self._database.execute("DELETE FROM record WHERE segment = ?", (name,))
-            self._database.execute("DELETE FROM segment WHERE name = ?", (name,))
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        self._database.execute("DELETE FROM record WHERE segment = ?", (name,))
+        self._database.execute("DELETE FROM segment WHERE name = ?", (name,))
 
     def _add(self, segment: Segment) -> bool:
         """Take in one segment; False where it was compressed or pruned meanwhile."""
-        self._forget(segment.path.name)
         identity = _identity(segment.path)
         try:
             with self._database:
+                self._database.execute("BEGIN IMMEDIATE")  # another process may be at the same segment
+                self._delete(segment.path.name)
                 rows = (
                     (fields["id"], fields["seq"], segment.path.name, *place)
                     for place, line in _placed_lines(segment)

@@ -44,16 +44,31 @@ class Segment:
         """The name as recorded: that of the uncompressed file."""
         return self.path.name.removesuffix(".gz")
 
+    def _here(self) -> Segment:
+        """This segment in the form in which it is there now: it may have been compressed since it was listed."""
+        if self.is_active or self.is_compressed or self.path.exists():
+            return self
+        return Segment(self.path.with_name(self.path.name + ".gz"), self.first_seq)
+
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """The segment's bytes, decompressed."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        form, fd = self.open_raw()
         with os.fdopen(fd, "rb") as raw:
-            if not self.is_compressed:
+            if not form.is_compressed:
                 yield raw
                 return
             with gzip.GzipFile(fileobj=raw) as plain, io.BufferedReader(plain, _BLOCK) as buffered:
                 yield buffered
+
+    def open_raw(self) -> tuple[Segment, int]:
+        """A descriptor of the file as it is, and the form that it is in. Raises FileNotFoundError, OSError."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return self, os.open(self.path, flags)
+        except FileNotFoundError:
+            form = self._here()
+            return form, os.open(form.path, flags)
 
     def lines(self) -> Iterator[bytes]:
         """Every line with its newline; the last may lack it."""
@@ -165,13 +180,13 @@ def first_record(segment: Segment) -> dict[str, Any] | None:
 
 def last_record(segment: Segment) -> dict[str, Any] | None:
     """The last parseable record of a segment; reads a compressed one through."""
-    if segment.is_compressed:
-        last = b""
-        for line in segment.lines():
-            last = line
-        return parse(last)
-    fd = os.open(segment.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    form, fd = segment.open_raw()
     try:
-        return read_tail(fd, os.fstat(fd).st_size).last
+        if not form.is_compressed:
+            return read_tail(fd, os.fstat(fd).st_size).last
     finally:
         os.close(fd)
+    last = b""
+    for line in form.lines():
+        last = line
+    return parse(last)

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from minivault.vault.query import Filter
 from minivault.vault.reader import follow, last_records
 from minivault.vault.record import CONTENT_KEYS
 from minivault.vault.rewrite import compress_segments, maintenance
+from minivault.vault.segments import first_record, last_record, sealed_segments, summarize
+from minivault.vault.vault import open_log
 from tests.vault.samples import START_NS, Clock, ask, check, closing, opening, records
 
 Make = Callable[..., Vault]
@@ -229,6 +232,38 @@ def test_a_compressed_segment_is_plain_gzip_in_members(make_vault: Make, directo
         assert compressed.count(b"\x1f\x8b\x08\x00\x00\x00\x00\x00") > 1
     assert not list(directory.glob("log-*.jsonl"))
     assert check(directory).exit_code == 0
+
+
+def test_a_segment_that_is_compressed_after_it_was_listed_is_still_read(directory: Path) -> None:
+    log = open_log(directory, segment_bytes=1)
+    for number in range(4):
+        log.append([log.draft("read", {"n": number})])
+    log.close()
+    listed = sealed_segments(directory)
+    before = [(summarize(s), last_record(s), first_record(s)) for s in listed]
+    compress_segments(directory)
+    assert not any(segment.path.exists() for segment in listed)
+    assert [(summarize(s), last_record(s), first_record(s)) for s in listed] == before
+
+
+def test_processes_that_index_the_same_segments_do_not_collide(ids: list[str], directory: Path) -> None:
+    errors: list[Exception] = []
+
+    def update() -> None:
+        try:
+            with Index(directory) as index:
+                index.update()
+        except sqlite3.Error as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=update) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with Index(directory) as index:
+        assert all(index.find(id_) is not None for id_ in ids)
 
 
 def test_a_second_compressor_stands_aside(archive: Archive, directory: Path) -> None:
