@@ -41,7 +41,7 @@ def chat_completions() -> Response:
     body.ensure_possible()
     _ensure_tools(served, has_tools=body.has_tools)
     ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
-    with _format_called("response_format"):
+    with _format_called(body.format_field):
         choices = start_choices(body.generations(served.info.context), _origin("openai.chat.completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body, served.tokenizer.token_bytes)
     return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
@@ -70,7 +70,7 @@ def responses() -> Response:
     body = decode_response(loads(raw))
     served = _served(body.model)
     _ensure_tools(served, has_tools=body.has_tools)
-    with _format_called("text.format"):
+    with _format_called(body.format_field):
         watched = start(body.generation(served.info.context), _origin("openai.responses", raw))
     reply = ResponseReply(_envelope(watched, body.model), body)
     if body.stream:

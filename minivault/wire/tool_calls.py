@@ -36,10 +36,9 @@ class ToolCallReader:
             before, _, rest = self._held.partition(OPEN)
             inside, _, self._held = rest.partition(CLOSE)
             found = _parse(inside)
-            shown += before if found else before + OPEN + inside + CLOSE
+            shown += self._show(before if found else before + OPEN + inside + CLOSE)
             calls += found
-        shown += self._release()
-        return self._show(shown), calls
+        return shown + self._show(self._release()), calls
 
     def finish(self) -> tuple[str, list[ToolCall]]:
         """What was still held back: calls when it reads as such, else text."""

@@ -130,3 +130,10 @@ def test_a_call_can_be_forced(openai_client: openai.OpenAI) -> None:
             assert not reply.message.content
             (call,) = reply.message.tool_calls or []
             jsonschema.validate(json.loads(call.function.arguments), schema)
+
+
+def test_parameters_that_cannot_be_enforced_are_refused_by_name(openai_client: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "add", "parameters": {"not": {}}}}]
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.chat.completions.create(model=MODEL, messages=HELLO, tools=tools, tool_choice="required")
+    assert refused.value.param == "tool_choice"

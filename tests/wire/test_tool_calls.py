@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
@@ -36,6 +36,7 @@ def test_calls_are_told_from_text(text: str, content: str, calls: list[ToolCall]
     assert read_tool_calls(text) == (content, calls)
 
 
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_the_pieces_do_not_matter(data: st.DataObject) -> None:
     part = st.sampled_from(["Hi ", "<tool", "_call>", TAGGED, CALL, "{", "}", "\n", "<", "é"])

@@ -14,7 +14,7 @@ from minivault.wire.logprobs import TokenBytes, encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import ResponseFormat, Sampled
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
-from minivault.wire.openai.tool_choice import offer
+from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
 from minivault.wire.validation import validated
 
@@ -52,6 +52,11 @@ class ChatBody(Sampled):
     reasoning_effort: Literal["none"] | None = None
     prompt_cache_key: str | None = Field(None, description="no effect: prompts are matched by content")
     safety_identifier: str | None = None
+
+    @property
+    def format_field(self) -> str:
+        """The field that says how the answer must parse."""
+        return "response_format" if self.tool_choice in FREE_CHOICES else "tool_choice"
 
     @property
     def has_tools(self) -> bool:

@@ -15,7 +15,7 @@ from minivault.wire.openai.messages import (
     TextPart,
     ToolCallPart,
 )
-from minivault.wire.openai.tool_choice import offer
+from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.validation import validated
 
 
@@ -113,6 +113,11 @@ class ResponseBody(Strict):
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     user: str | None = None
+
+    @property
+    def format_field(self) -> str:
+        """The field that says how the answer must parse."""
+        return "text.format" if self.tool_choice in FREE_CHOICES else "tool_choice"
 
     @property
     def has_tools(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from minivault.errors import BadRequest, Unsupported
 
 FIELD = "tool_choice"
+FREE_CHOICES = (None, "auto", "none")
 ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
 
 Tool = dict[str, Any]
@@ -33,7 +34,7 @@ def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
 
     Raises BadRequest for a choice of no offered tool, Unsupported for one whose parameters cannot be enforced.
     """
-    if choice in (None, "auto", "none"):
+    if choice in FREE_CHOICES:
         return Offer(() if choice == "none" else tuple(tools), grammar)
     if grammar is not None:
         raise BadRequest("tool_choice cannot force a call that must also keep to a response format", field=FIELD)
@@ -53,7 +54,8 @@ def _name(choice: Any) -> str:
 
 
 def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
-    parameters = function.get("parameters") or ANY_ARGUMENTS
+    parameters = function.get("parameters") or FREE_CHOICES = (None, "auto", "none")
+ANY_ARGUMENTS
     if '"$ref"' in json.dumps(parameters):
         message = f"tool_choice cannot force {function['name']}: its parameters hold a $ref"
         raise Unsupported(message, field=FIELD)
