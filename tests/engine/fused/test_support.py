@@ -16,8 +16,16 @@ from minivault.errors import ModelError
 from tests.engine.fused.conftest import Reference
 
 GOOD = Machine("x86_64", "AnyVendor", frozenset({"avx2"}))
-LLAMA = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 4096}
-GPT2 = {"model_type": "gpt2", "n_embd": 48, "n_head": 3}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 96,
+    "max_position_embeddings": 4096,
+}
+GPT2 = {"model_type": "gpt2", "n_embd": 48, "n_head": 3, "n_layer": 2, "n_positions": 64, "vocab_size": 96}
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2, LLAMA | {"sliding_window": 4096}, LLAMA | {"model_type": "mistral"}])
@@ -30,6 +38,8 @@ def test_known_models_are_served(config: dict[str, Any]) -> None:
     [
         ({"model_type": "mamba"}, "mamba"),
         ({}, "None"),
+        (LLAMA | {"intermediate_size": None}, "intermediate_size"),
+        (GPT2 | {"n_layer": None}, "n_layer"),
         (LLAMA | {"head_dim": 15}, "head size 15"),
         (LLAMA | {"num_key_value_heads": 3}, "num_key_value_heads 3"),
         (LLAMA | {"sliding_window": 1024}, "sliding_window 1024"),

@@ -37,7 +37,15 @@ def _config_reason(config: Mapping[str, Any]) -> str | None:
     return f"model_type {kind!r} is not one the fused runner knows ({known})"
 
 
+def _missing(config: Mapping[str, Any], *names: str) -> str | None:
+    absent = [name for name in names if config.get(name) is None]
+    return f"the config has no {absent[0]}" if absent else None
+
+
 def _llama_reason(config: Mapping[str, Any]) -> str | None:
+    needed = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size")
+    if reason := _missing(config, *needed):
+        return reason
     heads = int(config["num_attention_heads"])
     groups = int(config.get("num_key_value_heads") or heads)
     if heads % groups:
@@ -51,6 +59,8 @@ def _llama_reason(config: Mapping[str, Any]) -> str | None:
 
 
 def _gpt2_reason(config: Mapping[str, Any]) -> str | None:
+    if reason := _missing(config, "n_embd", "n_head", "n_layer", "n_positions", "vocab_size"):
+        return reason
     if config.get("add_cross_attention"):
         return "add_cross_attention is set: the fused runner serves decoders only"
     if not config.get("scale_attn_weights", True):
