@@ -54,8 +54,7 @@ def _name(choice: Any) -> str:
 
 
 def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
-    parameters = function.get("parameters") or FREE_CHOICES = (None, "auto", "none")
-ANY_ARGUMENTS
+    parameters = function.get("parameters") or ANY_ARGUMENTS
     if '"$ref"' in json.dumps(parameters):
         message = f"tool_choice cannot force {function['name']}: its parameters hold a $ref"
         raise Unsupported(message, field=FIELD)
