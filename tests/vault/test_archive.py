@@ -75,7 +75,7 @@ def test_a_segment_that_goes_is_left_out_of_the_index(ids: list[str], directory:
     files = sorted(directory.glob("log-*.gz"))
     with Index(directory) as index:
         files[0].rename(directory / "aside")
-        assert index.update() == len(files) - 1
+        index.update()
         assert index.find(ids[0]) is None
         (directory / "aside").rename(files[0])
         assert index.find(ids[0]) is not None
