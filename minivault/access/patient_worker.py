@@ -36,7 +36,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._header_timeout_s = load_settings().receive_timeout_s
-        self._max_waiting = min(MAX_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        num_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._max_waiting = MAX_WAITING if num_files == resource.RLIM_INFINITY else min(MAX_WAITING, num_files // 2)
         self._paused_until = 0.0
 
     def init_process(self) -> None:
@@ -67,8 +68,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
     def enqueue_req(self, conn: Any) -> None:
         """Give a connection to a thread once its header is complete. Called by the main thread alone."""
         conn.head = b"" if conn.parser is None else conn.parser.unreader.take_buffered()
-        if self.cfg.is_ssl or _is_whole(conn.head):
-            self._dispatch(conn)
+        if not self.cfg.is_ssl and not _is_whole(conn.head):
+            conn.head += _already_received(conn.sock)
+        if self.cfg.is_ssl or _is_decided(conn.head):
+            self._settle(conn)
         else:
             self._await_header(conn)
 
@@ -80,14 +83,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
             conn.parser.unreader.unread(conn.head)
         return super().handle(conn)
 
-    def _dispatch(self, conn: Any) -> None:
-        conn.data_ready = True
-        super().enqueue_req(conn)
+    def _settle(self, conn: Any) -> None:
+        """Give a connection to a thread, or refuse it, on what has come of its header."""
+        if self.cfg.is_ssl or _is_whole(conn.head):
+            conn.data_ready = True
+            super().enqueue_req(conn)
+        elif not _may_be_http(conn.head):
+            self._refuse(conn, b"400 Bad Request")
+        else:
+            self._refuse(conn, b"431 Request Header Fields Too Large")
 
     def _await_header(self, conn: Any) -> None:
         if len(self.pending_conns) >= self._max_waiting:
             self._drop_oldest()
-        conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + (self._header_timeout_s if self.alive else LINGER_S)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_header, conn))
@@ -100,29 +108,30 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
         except OSError:
             data = b""
         conn.head += data
-        if data and _is_whole(conn.head):
-            self.poller.unregister(conn.sock)
-            self.pending_conns.remove(conn)
-            self._dispatch(conn)
-        elif not data:
-            self._drop(conn)
-        elif not _may_be_http(conn.head):
-            self._refuse(conn, b"400 Bad Request")
-        elif len(conn.head) > MAX_HEADER_BYTES:
-            self._refuse(conn, b"431 Request Header Fields Too Large")
+        if data and not _is_decided(conn.head):
+            return
+        self._stop_waiting(conn)
+        if data:
+            self._settle(conn)
+        else:
+            self._close(conn)
+
+    def _stop_waiting(self, conn: Any) -> None:
+        self.poller.unregister(conn.sock)
+        self.pending_conns.remove(conn)
 
     def _refuse(self, conn: Any, status: bytes) -> None:
         with contextlib.suppress(OSError):
             conn.sock.send(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        self._drop(conn)
+        self._close(conn)
 
     def _drop_oldest(self) -> None:
         if self.pending_conns:
-            self._drop(self.pending_conns[0])
+            conn = self.pending_conns[0]
+            self._stop_waiting(conn)
+            self._close(conn)
 
-    def _drop(self, conn: Any) -> None:
-        self.poller.unregister(conn.sock)
-        self.pending_conns.remove(conn)
+    def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
 
@@ -131,6 +140,21 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
+
+
+def _already_received(sock: Any) -> bytes:
+    """What can be read without waiting: most often the whole request, which saves a round through the poller."""
+    sock.setblocking(False)
+    try:
+        data: bytes = sock.recv(MAX_HEADER_BYTES)
+    except OSError:
+        return b""
+    return data
+
+
+def _is_decided(head: bytes) -> bool:
+    """True when no more of a header is needed to know what to do with it."""
+    return _is_whole(head) or not _may_be_http(head) or len(head) > MAX_HEADER_BYTES
 
 
 def _is_whole(head: bytes) -> bool:
