@@ -13,9 +13,11 @@ import json
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ def checkpoint_directory(given: Path | None) -> Path:
         return given
     settings = load_settings()
     return ModelStore(settings.models_dir).resolve(settings.model).directory
+
+
+def told(name: str, figure: float) -> float:
+    """Say a figure as it comes: a run takes a minute or two."""
+    print(f"{name} {figure:.1f}", file=sys.stderr, flush=True)
+    return figure
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -79,13 +87,15 @@ def prefill(runner: Runner) -> float:
 def fused_figures(directory: Path, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "fused.safetensors"
-        prepare_s = seconds(lambda: fused.prepare(directory, prepared))
+        prepare_s = told("prepare_s", seconds(lambda: fused.prepare(directory, prepared)))
         made: list[Runner] = []
-        load_s = seconds(lambda: made.append(fused.load(prepared, num_slots=max(ROWS), context=512, threads=threads)))
+        load = partial(fused.load, prepared, num_slots=max(ROWS), context=512, threads=threads)
+        load_s = told("load_s", seconds(lambda: made.append(load())))
     runner = made[0]
     figures = {"prepare_s": prepare_s, "load_s": load_s, "resident_mb_loaded": resident_mb()}
-    figures |= {f"decode_{rows}": max(decode(runner, rows) for _ in range(2)) for rows in ROWS}
-    figures |= {"prefill": prefill(runner), "resident_mb_after": resident_mb()}
+    for rows in ROWS:
+        figures[f"decode_{rows}"] = told(f"fused decode_{rows}", decode(runner, rows))
+    figures |= {"prefill": told("fused prefill", prefill(runner)), "resident_mb_after": resident_mb()}
     runner.close()
     return figures
 
