@@ -67,7 +67,7 @@ class Settings(BaseModel):
     )
     vault_segment_mb: int = Field(64, ge=1, le=4096, description="size at which the log starts a new segment")
     disconnect_check: bool = Field(True, description="stop a generation when its client closes its sending side")
-    receive_timeout_s: float = Field(10, gt=0, le=3600, description="limit for a request's header, and for each receive")
+    receive_timeout_s: float = Field(10, gt=0, le=3600, description="limit for a request's header and for each receive")
     send_timeout_s: float = Field(20, gt=0, le=3600, description="limit for each send to a client that does not read")
     max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
     rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
