@@ -40,7 +40,11 @@ class Prepared:
         self.shape: Shape = family_of(config).shape(config)
 
     def get(self, name: str) -> torch.Tensor | None:
-        return self.file.get_tensor(name) if name in self.names else None
+        """A tensor of the file. Of a quantised model only the packed weights and copies stay in memory, not the map."""
+        if name not in self.names:
+            return None
+        tensor: torch.Tensor = self.file.get_tensor(name)
+        return tensor if self.quantization == "fp32" or tensor.dtype == torch.int8 else tensor.clone()
 
     def require(self, name: str) -> torch.Tensor:
         tensor = self.get(name)
