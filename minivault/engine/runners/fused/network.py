@@ -3,7 +3,7 @@
     z = norm(x);  x = x + output(attend(heads(qkv(z))));  z = norm(x);  x = x + down(rotate(act(up(z))))
 
 `Decode` runs one new token of each of several sequences; `Prefill` runs consecutive tokens of one sequence. They
-differ only in where keys and values go and in how queries are laid out for attention. Both are made to be traced: no
+differ only in where keys and values go and in how queries are laid out for attention. Both can be traced: no
 size is read from Python, no branch depends on data.
 """
 

@@ -7,8 +7,7 @@ so cached positions of one kind are never used as the other's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -40,8 +39,9 @@ class FusedRunner:
         self.vocabulary_size = network.shape.vocabulary
         self.cache = KVCache(network.shape, num_slots + 1, context)  # one more than offered: `embed` works there
         self.bytes_per_slot = self.cache.bytes_per_slot
+        # A trace of prefill would be an eighth faster, and cost each start 0.8 s and 60 MB.
+        self._prefill = Prefill(network)
         with torch.inference_mode():
-            self._prefill = trace(Prefill(network), self._prefill_inputs(0, [0, 0], 0))
             self._decode = trace(Decode(network), self._decode_inputs([0], [0], [0]))
         self._warm_up()
 
@@ -113,24 +113,17 @@ class FusedRunner:
 
     def _warm_up(self) -> None:
         """A graph is optimised in its first two calls: let nobody's request wait for that."""
-
-        def twice(graph: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
-            with torch.inference_mode():
-                graph(*inputs)
-                graph(*inputs)
-
-        with torch.inference_mode(), ThreadPoolExecutor(1) as beside:
-            both = self._prefill_inputs(0, [0, 0], 0), self._decode_inputs([0], [0], [2])
-            done = beside.submit(twice, self._prefill, both[0])
-            twice(self._decode, both[1])
-            done.result()
+        with torch.inference_mode():
+            inputs = self._decode_inputs([0], [0], [0])
+            for _ in range(2):
+                self._decode(*inputs)
         self.release(0)
 
     def _hidden(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         """Process `tokens` chunk by chunk; the last norm's output for the last chunk [rows, width]."""
         for first in range(0, len(tokens), CHUNK_TOKENS):
             chunk = tokens[first : first + CHUNK_TOKENS]
-            hidden = self._prefill(*self._prefill_inputs(slot, chunk, start + first))
+            hidden: torch.Tensor = self._prefill(*self._prefill_inputs(slot, chunk, start + first))
         return hidden
 
     def _prefill_inputs(self, slot: int, tokens: Sequence[int], start: int) -> tuple[torch.Tensor, ...]:
