@@ -6,6 +6,7 @@ each head's two halves apart. Everything else is a change of names.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -72,10 +73,11 @@ def _hub_name(name: str) -> str:
 
 
 def _check_layers(file: GgufFile, shapes: dict[str, tuple[int, ...]], num_layers: int) -> None:
-    expected = {f"model.layers.{i}.{part}.weight" for i in range(num_layers) for part in _LAYER.values()}
-    expected |= {"model.embed_tokens.weight", "model.norm.weight"}
-    if missing := sorted(expected - shapes.keys()):
-        raise ModelError(f"{file.path.name} lacks {len(missing)} tensors, the first is {missing[0]}; download it again")
+    layers = (f"model.layers.{i}.{part}.weight" for i in range(num_layers) for part in _LAYER.values())
+    expected = itertools.chain(("model.embed_tokens.weight", "model.norm.weight"), layers)
+    # One at a time: a damaged header may claim billions of layers.
+    if missing := next((name for name in expected if name not in shapes), None):
+        raise ModelError(f"{file.path.name} lacks the tensor {missing}; download it again")
 
 
 def _hub_tensors(file: GgufFile, num_heads: int, num_kv_heads: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
