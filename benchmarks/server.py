@@ -83,7 +83,9 @@ def bare_engine(served: ServedModel, settings: Settings, num_rows: int) -> float
         started, num_tokens = time.perf_counter(), 0
         for row in range(num_rows):
             index = attempt * num_rows + row
-            engine.submit(Job(str(index), tuple(_tokens(served, index)), SamplingParams(max_tokens=NUM_TOKENS, seed=index)))
+            engine.submit(
+                Job(str(index), tuple(_tokens(served, index)), SamplingParams(max_tokens=NUM_TOKENS, seed=index))
+            )
         while engine.has_work:
             for _, event in engine.step():
                 num_tokens += len(event.token_ids) if isinstance(event, Delta) else 0
@@ -172,7 +174,9 @@ def table(result: dict[str, Any]) -> str:
             f"{http['gap_p50_ms']:13.1f} / {http['gap_p99_ms']:5.1f}"
         )
     long = result["long_prompt"]
-    rows.append(f"a {long['prompt_tokens']}-token prompt arrives: nobody waits longer than {long['longest_gap_ms']:.0f} ms")
+    rows.append(
+        f"a {long['prompt_tokens']}-token prompt arrives: nobody waits longer than {long['longest_gap_ms']:.0f} ms"
+    )
     for count, rate in result.get("transformers", {}).items():
         ours = result["http"].get(count, {}).get("tokens_per_s")
         ratio = f"   ours over HTTP: {ours / rate:.1f} x" if ours else ""

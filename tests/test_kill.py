@@ -41,9 +41,7 @@ class Seen:
 def stream(server: LiveServer, prompt: str) -> Seen:
     id_, text, is_whole = None, "", False
     try:
-        with httpx.stream(
-            "POST", server.url + "/stream-generate", json={"prompt": prompt}, timeout=30
-        ) as response:
+        with httpx.stream("POST", server.url + "/stream-generate", json={"prompt": prompt}, timeout=30) as response:
             if response.status_code != 200:
                 return Seen(None, "", is_whole=False)
             id_ = response.headers["X-Request-Id"]

@@ -78,7 +78,7 @@ class Interactions:
         params = _effective(request.params, len(prompt.tokens), served)
         opening = _opening(request, origin, prompt, params, served)
         vault = self.vault
-        _check_writable(vault)
+        vault.check_writable()
         generation = self._generate(request, origin, prompt, params, served)
         try:
             entry = vault.begin(opening)
@@ -114,12 +114,6 @@ def _check_model(request: GenerationRequest, served: ServedModel) -> None:
     if request.model is not None and request.model != served.info.name:
         message = f"model {request.model!r} is not served here; this server runs {served.info.name!r}"
         raise ModelNotFound(message, field="model")
-
-
-def _check_writable(vault: Vault) -> None:
-    status = vault.status()
-    if not status.writable:
-        raise VaultUnavailable(f"the vault cannot be written: {status.reason}", retry_after_s=5)
 
 
 def _effective(params: SamplingParams, num_prompt_tokens: int, served: ServedModel) -> SamplingParams:

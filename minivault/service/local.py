@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def load_local(settings: Settings) -> ServedModel:
         weights=checkpoint.weights_digest,
         tokenizer=checkpoint.tokenizer_digest,
         template=checkpoint.template_digest,
+        grammar=f"llguidance {version('llguidance')}",
         **runner.signature,
     )
     return ServedModel(_info(checkpoint, runner, context, digest), tokenizer, runner)

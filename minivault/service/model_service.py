@@ -55,6 +55,7 @@ class ModelService:
         self._served: ServedModel | None = None
         self._engine: Engine | None = None
         self._grammars: GrammarCompiler | None = None
+        self._grammars_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._watchdog: threading.Timer | None = None
         self._state: State = "unloaded"
@@ -170,7 +171,7 @@ class ModelService:
             return job
         from minivault.engine.grammar import GrammarCompiler
 
-        with self._lock:
+        with self._grammars_lock:  # its own: reading the vocabulary takes a moment, and events must flow
             if self._grammars is None:
                 self._grammars = GrammarCompiler(served.tokenizer)
         return replace(job, constraint=self._grammars.compile(job.params.grammar))
@@ -205,7 +206,13 @@ class ModelService:
             if self._state == "loading":
                 self._state, self._reason = "ready", ""
         self._end_loading()
-        log.info("model %s ready in %.1f s (%s)", served.info.name, time.monotonic() - started, served.info.runner)
+        log.info(
+            "model %s ready in %.1f s (%s runner, caches of at most %d MB)",
+            served.info.name,
+            time.monotonic() - started,
+            served.info.runner,
+            served.runner.bytes_per_slot * served.runner.num_slots >> 20,
+        )
         return served, engine
 
     def _build(self) -> tuple[ServedModel, Engine]:

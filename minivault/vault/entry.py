@@ -73,6 +73,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any], boot: st
         "usage": closing["usage"],
         "timings": closing["timings"],
         "error": closing["error"],
+        "seed": opening["parameters"].get("seed"),
         "parameters": opening["parameters"],
         "fingerprint": opening["fingerprint"],
         **{key: value for key, value in closing.items() if key in ("sent", "reconstructed")},

@@ -44,9 +44,7 @@ def test_a_whole_answer_has_the_documented_shape(client: FlaskClient) -> None:
 
 
 def test_curls_form_content_type_is_read_as_json(client: FlaskClient) -> None:
-    response = client.post(
-        "/generate", data=b'{"prompt": "say x"}', content_type="application/x-www-form-urlencoded"
-    )
+    response = client.post("/generate", data=b'{"prompt": "say x"}', content_type="application/x-www-form-urlencoded")
     assert response.get_json()["response"] == "x"
 
 
@@ -64,9 +62,7 @@ def test_a_stream_is_ndjson_by_default(client: FlaskClient, path: str) -> None:
 
 
 def test_sse_carries_the_same_objects_and_ends_with_done(client: FlaskClient) -> None:
-    response = client.post(
-        "/stream-generate", json={"prompt": "say Hi"}, headers={"Accept": "text/event-stream"}
-    )
+    response = client.post("/stream-generate", json={"prompt": "say Hi"}, headers={"Accept": "text/event-stream"})
     assert response.content_type == "text/event-stream"
     *data, done = events(response)
     assert done == "[DONE]"
