@@ -65,7 +65,7 @@ def long_prompt_arriving(port: int, num_clients: int) -> dict[str, float]:
     story = " ".join(f"Line {n}: the {TOPICS[n % 16]} are counted again." for n in range(150))
     long = {"prompt": story[:6200], "seed": 1, "max_tokens": 16, "raw": True}
     bodies = [body(i) for i in range(num_clients)]
-    streams = ask_all(port, [*bodies, long], [*([0.0] * num_clients), 0.8])
+    streams = ask_all(port, [*bodies, long], [*([0.0] * num_clients), 1.5])
     return {
         "prompt_tokens": streams[-1].last["usage"]["prompt_tokens"],
         "longest_gap_ms": max(gap for stream in streams[:-1] for gap in stream.gaps_s) * 1e3,
@@ -143,8 +143,8 @@ def measure(counts: list[int], *, with_transformers: bool) -> dict[str, Any]:
             ask_all(port, [body(0, 8)])
             for count in counts:
                 result["http"][count] = over_http(port, count)
-            result["long_prompt"] = long_prompt_arriving(port, min(15, max(counts)))
             result["rss_mb"] = _rss_mb(server.workers()[0])
+            result["long_prompt"] = long_prompt_arriving(port, min(15, max(counts)))
     from minivault.service import resolve_backend
 
     served = resolve_backend(settings)(settings)

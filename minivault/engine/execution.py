@@ -20,35 +20,58 @@ Group = tuple[Rows[Sequence], torch.Tensor]
 """Sequences, and the logits [rows, vocabulary] to sample their next tokens from."""
 
 
+PrefillMany = Callable[[Rows[tuple[int, Rows[int], int]]], torch.Tensor]
+"""A runner's `prefill` of (slot, tokens, start) for several slots in one pass: logits [chunks, vocabulary]."""
+
+
 class Execution:
     """Runs plans on `runner`, with the help of a prefix cache."""
 
     def __init__(self, runner: Runner, prefix_cache: PrefixCache) -> None:
         self._runner = runner
         self._prefix_cache = prefix_cache
+        self._prefill_many: PrefillMany | None = getattr(runner, "prefill_many", None)
         self.num_steps = 0
 
     def run(self, plan: Plan) -> Iterator[Group]:
         """Yield each group as soon as it can be sampled; sample and append before asking for the next."""
         self.num_steps += bool(plan.prefill or plan.decode)
-        for sequence in plan.prefill:
-            logits = self._attempt([sequence], partial(self._prefill, sequence))
-            if logits is not None and sequence.is_prefilled:
-                yield [sequence], logits[None]
+        if plan.prefill:
+            yield from self._prefill(plan.prefill)
         if plan.decode:
             yield from self._decode(plan.decode)
 
-    def _prefill(self, sequence: Sequence) -> torch.Tensor:
-        """Process the next chunk that is not cached; return its last logits [vocabulary]."""
+    def _prefill(self, sequences: Rows[Sequence]) -> Iterator[Group]:
+        """The next chunk of each, all together where the runner can; if that raises, each alone."""
+        is_together = len(sequences) == 1 or self._prefill_many is not None
+        logits = self._attempt(sequences, partial(self._prefill_rows, sequences)) if is_together else None
+        if logits is None:
+            for sequence in sequences if len(sequences) > 1 else ():
+                yield from self._prefill([sequence])
+            return
+        for row, sequence in enumerate(sequences):
+            if sequence.is_prefilled:
+                yield [sequence], logits[row : row + 1]
+
+    def _prefill_rows(self, sequences: Rows[Sequence]) -> torch.Tensor:
+        """Process the next chunk of each that is not cached; return their last logits [rows, vocabulary]."""
+        chunks = [self._next_chunk(sequence) for sequence in sequences]
+        if self._prefill_many is not None and len(chunks) > 1:
+            logits = self._prefill_many(chunks)
+        else:
+            logits = torch.stack([self._runner.prefill(*chunk) for chunk in chunks])
+        for sequence, (slot, tokens, start) in zip(sequences, chunks, strict=True):
+            self._prefix_cache.store(slot, sequence.prefix_keys, start)
+            sequence.num_prefilled = start + len(tokens)
+        return logits
+
+    def _next_chunk(self, sequence: Sequence) -> tuple[int, Rows[int], int]:
+        """Slot, tokens and start of what is to be processed next, after everything that the prefix cache has."""
         assert sequence.slot is not None
         start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
-        stop = min(start + self._runner.chunk_tokens, len(sequence.prompt))
-        logits = self._runner.prefill(sequence.slot, sequence.prompt[start:stop], start)
-        self._prefix_cache.store(sequence.slot, sequence.prefix_keys, start)
-        sequence.num_prefilled = stop
-        return logits
+        return sequence.slot, sequence.prompt[start : start + self._runner.chunk_tokens], start
 
     def _decode(self, sequences: Rows[Sequence]) -> Iterator[Group]:
         """One token for each, all together; if that raises, each alone."""

@@ -3,8 +3,12 @@
 `Runner` is the seam: the engine drives any object of this shape. Slots are small integers that a runner maps to its
 own cache memory; the caller decides which are in use.
 
-An optional `can_copy: bool` (default True) tells whether `copy_out` and `copy_in` work. False (a cache that is no plain
-range of positions, as with sliding windows or recurrent state) keeps the prefix cache off.
+Two optional members tell what a runner can do beyond the protocol:
+
+- `can_copy: bool` (default True): `copy_out` and `copy_in` work. False (a cache that is no plain range of positions, as
+  with sliding windows or recurrent state) keeps the prefix cache off.
+- `prefill_many([(slot, tokens, start), …]) -> logits [chunks, vocabulary]` (default: absent): `prefill` of one chunk of
+  each of several slots in one pass, each row bitwise what `prefill` alone would give.
 """
 
 from __future__ import annotations

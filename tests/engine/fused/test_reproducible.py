@@ -124,6 +124,31 @@ def test_a_copied_prefix_is_bitwise_a_computed_one(
 
 
 @pytest.mark.parametrize("variant", SMALL)
+@RELAXED
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, CHUNK_TOKENS)), min_size=1, max_size=6), st.integers(0, 99))
+def test_chunks_processed_in_one_pass_are_bitwise_those_processed_alone(
+    load: Loader, variant: str, sizes: list[tuple[int, int]], seed: int
+) -> None:
+    runner = load(variant)
+    prompts = [tokens(chunks * CHUNK_TOKENS + rest, seed + i) for i, (chunks, rest) in enumerate(sizes)]
+    alone = [Conversation(prompt, 0, 2) for prompt in prompts]
+    for one in alone:
+        run(runner, [one], [0])
+    starts = [chunks * CHUNK_TOKENS for chunks, _ in sizes]
+    for slot, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+        for first in range(0, start, CHUNK_TOKENS):
+            runner.prefill(slot, prompt[first : first + CHUNK_TOKENS], first)
+    chunks = [(slot, prompt[start:], start) for slot, (prompt, start) in enumerate(zip(prompts, starts, strict=True))]
+    logits = runner.prefill_many(chunks)
+    together = [Conversation(prompt, 0, 2, slot, len(prompt), [logits[slot]]) for slot, prompt in enumerate(prompts)]
+    for _ in range(2):
+        step(runner, together)
+    for slot, (one, other) in enumerate(zip(alone, together, strict=True)):
+        runner.release(slot)
+        assert all(torch.equal(here, there) for here, there in zip(one.seen, other.seen, strict=True))
+
+
+@pytest.mark.parametrize("variant", SMALL)
 def test_threads_change_no_bit(load: Loader, variant: str) -> None:
     runner, before = load(variant), torch.get_num_threads()
     conversation, seen = Conversation(tokens(400, 9), 0, 5), []

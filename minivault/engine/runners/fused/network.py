@@ -2,14 +2,15 @@
 
     z = norm(x);  x = x + output(attend(heads(qkv(z))));  z = norm(x);  x = x + down(rotate(act(up(z))))
 
-`Decode` runs one new token of each of several sequences; `Prefill` runs consecutive tokens of one sequence. They
-differ only in where keys and values go and in how queries are laid out for attention. Both can be traced: no
-size is read from Python, no branch depends on data.
+`Decode` runs one new token of each of several sequences; `Prefill` runs consecutive tokens of each. They differ only in
+where keys and values go and in how queries are laid out for attention. `Decode` can be traced: no size is read from
+Python, no branch depends on data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -133,34 +134,42 @@ class Decode(torch.nn.Module):
         return logits
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive tokens of one sequence: which rows of the pass they are, that sequence's caches, the places of these
+    tokens in them, and what each may look at."""
+
+    rows: slice
+    keys: torch.Tensor
+    values: torch.Tensor
+    new_keys: torch.Tensor
+    new_values: torch.Tensor
+    mask: torch.Tensor
+
+
 class Prefill(torch.nn.Module):
-    """Consecutive tokens of one sequence: last norm's output [rows, width]. `keys` and `values` are that sequence's;
-    `new_keys` and `new_values` the places of these tokens in them."""
+    """Chunks of several sequences in one pass: last norm's output [rows, width]. Linear maps see all rows together and
+    attention each chunk alone, so a chunk's bits do not depend on its company."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        new_keys: torch.Tensor,
-        new_values: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, chunks: Sequence[Chunk]) -> torch.Tensor:
         network = self.network
-        groups, queries, size = network.shape.num_groups, network.shape.num_queries, network.shape.head_size
         turns = network.turns_at(positions)
 
         def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
             heads = network.heads(qkv, turns)
-            new_keys[index].copy_(heads[:, :, queries].permute(1, 2, 0))
-            new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
-            query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
-            attended = attend(query, keys[index], values[index], mask.expand(groups, -1, -1))
-            return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, network.shape.attention)
+            return torch.cat([self._attend(index, heads[chunk.rows], chunk) for chunk in chunks])
 
         return network.run(network.embed(ids, positions), attend_)
+
+    def _attend(self, index: int, heads: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+        shape = self.network.shape
+        groups, queries, size = shape.num_groups, shape.num_queries, shape.head_size
+        chunk.new_keys[index].copy_(heads[:, :, queries].permute(1, 2, 0))
+        chunk.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
+        query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
+        attended = attend(query, chunk.keys[index], chunk.values[index], chunk.mask.expand(groups, -1, -1))
+        return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, shape.attention)

@@ -8,6 +8,7 @@ so cached positions of one kind are never used as the other's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from minivault.engine.runners.fused.attention import mask
 from minivault.engine.runners.fused.cache import KVCache, Stretch
 from minivault.engine.runners.fused.loading import Prepared, load_network
 from minivault.engine.runners.fused.machine import Machine
-from minivault.engine.runners.fused.network import Decode, Network, Prefill
+from minivault.engine.runners.fused.network import Chunk, Decode, Network, Prefill
 from minivault.engine.runners.fused.script import trace
 from minivault.errors import ModelError
 
@@ -64,6 +65,15 @@ class FusedRunner:
     @torch.inference_mode()
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         logits: torch.Tensor = self.network.head(self._hidden(slot, tokens, start)[-1:])[0]
+        return logits
+
+    @torch.inference_mode()
+    def prefill_many(self, chunks: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
+        """`prefill` of (slot, tokens, start), at most CHUNK_TOKENS each, for several slots in one pass: the same bits,
+        sooner. Logits [chunks, vocabulary]."""
+        ends = list(accumulate(len(tokens) for _, tokens, _ in chunks))
+        hidden = self._pass(chunks)[[end - 1 for end in ends]]
+        logits: torch.Tensor = self.network.head(hidden)
         return logits
 
     @torch.inference_mode()
@@ -123,17 +133,28 @@ class FusedRunner:
         """Process `tokens` chunk by chunk; the last norm's output for the last chunk [rows, width]."""
         for first in range(0, len(tokens), CHUNK_TOKENS):
             chunk = tokens[first : first + CHUNK_TOKENS]
-            hidden: torch.Tensor = self._prefill(*self._prefill_inputs(slot, chunk, start + first))
+            hidden = self._pass([(slot, chunk, start + first)])
         return hidden
 
-    def _prefill_inputs(self, slot: int, tokens: Sequence[int], start: int) -> tuple[torch.Tensor, ...]:
-        stop = start + len(tokens)
+    def _pass(self, chunks: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
+        """One forward pass over (slot, tokens, start) chunks: the last norm's output [rows, width]."""
+        ids = torch.tensor([token for _, tokens, _ in chunks for token in tokens])
+        positions = torch.cat([torch.arange(start, start + len(tokens)) for _, tokens, start in chunks])
+        ends = accumulate(len(tokens) for _, tokens, _ in chunks)
+        parts = [
+            self._chunk(slot, start, end, len(tokens)) for (slot, tokens, start), end in zip(chunks, ends, strict=True)
+        ]
+        hidden: torch.Tensor = self._prefill(ids, positions, parts)
+        return hidden
+
+    def _chunk(self, slot: int, start: int, end: int, num_tokens: int) -> Chunk:
+        """The chunk of `num_tokens` at position `start` of `slot` whose rows end at `end`."""
+        stop = start + num_tokens
         self.cache.wrote(slot, stop)
         keys, values = self.cache.of(slot)
         new = self.cache.stretch(slot, start, stop)
-        positions = torch.arange(start, stop)
-        rows = mask(positions, 1, self.network.shape.num_queries).flatten(0, 1)[None]
-        return torch.tensor(tokens), positions, keys, values, new.keys, new.values, rows
+        hidden = mask(torch.arange(start, stop), 1, self.network.shape.num_queries).flatten(0, 1)[None]
+        return Chunk(slice(end - num_tokens, end), keys, values, new.keys, new.values, hidden)
 
     def _decode_inputs(
         self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
