@@ -10,7 +10,7 @@ from functools import partial
 from flask import Flask
 
 from minivault.config import Settings
-from minivault.errors import MiniVaultError
+from minivault.errors import LoadFailed, MiniVaultError
 from minivault.interaction import Interactions
 from minivault.replay import regenerate
 from minivault.service import ModelService, resolve_backend
@@ -65,6 +65,8 @@ def _recover(interactions: Interactions) -> None:
     try:
         service.wait_loaded()
         recovered = interactions.vault.recover(partial(regenerate, service))
+    except LoadFailed:  # the service has said so; without a model, what was sent cannot be re-derived
+        return
     except (MiniVaultError, OSError) as error:
         log.warning("what dead workers left open stays for later: %s", error)
         return

@@ -42,6 +42,7 @@ def make_app() -> Iterator[Any]:
     for app in made:
         guard: Guard = app.extensions["minivault_guard"]
         guard.meter.rates.close()
+        app.extensions["minivault"].close()
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from tests.vault.samples import Clock
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Every test closes its vaults: no thread and no descriptor outlives it."""
-    before = open_files()
+    before, others = open_files(), set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("vault-"):
             thread.join(5)
             assert not thread.is_alive(), thread.name
