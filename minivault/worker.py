@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,8 @@ from minivault.service import ModelService, resolve_backend
 from minivault.service.load_backoff import LoadBackoff
 
 log = logging.getLogger("minivault.worker")
+
+SWITCH_INTERVAL_S = 0.0005
 
 _lock = threading.Lock()
 _service: ModelService | None = None
@@ -43,6 +46,8 @@ def check_startable(settings: Settings) -> None:
 
 def start_worker(settings: Settings, backoff: LoadBackoff, is_stopping: Callable[[], bool]) -> None:
     """Begin loading the model in the background; the server answers `loading` meanwhile."""
+    # The engine thread gives the lock up at every tensor operation; it must not wait 5 ms to get it back each time.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     backoff.begin()
     if backoff.delay_s:
         log.warning(

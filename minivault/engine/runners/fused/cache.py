@@ -77,14 +77,24 @@ class KVCache:
                 self._swap(slot, strangers.pop())
 
     def _swap(self, slot: int, other: int) -> None:
-        for store in (self.keys, self.values):
-            for block in range(-(-max(self.lengths[slot], self.lengths[other]) // BLOCK)):
-                mine, theirs = store[:, block, self.rows(slot)], store[:, block, self.rows(other)]
-                kept = mine.clone()
-                mine.copy_(theirs)
-                theirs.copy_(kept)
+        """Exchange the rows of two slots, moving no more than was written; `other` may be empty."""
+        longest = max(self.lengths[slot], self.lengths[other])
+        for block in range(-(-longest // BLOCK)):
+            used = slice(min(longest - block * BLOCK, BLOCK))
+            for mine, theirs in zip(self._used(slot, block, used), self._used(other, block, used), strict=True):
+                kept = mine.clone() if self.lengths[other] else None
+                if kept is not None:
+                    mine.copy_(theirs)
+                theirs.copy_(mine if kept is None else kept)
+            if not self.lengths[other]:
+                for region in self.regions:
+                    region.clear(block, self.rows(slot))
         self.row_of[slot], self.row_of[other] = self.row_of[other], self.row_of[slot]
         self.slot_of[self.row_of[slot]], self.slot_of[self.row_of[other]] = slot, other
+
+    def _used(self, slot: int, block: int, used: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self.rows(slot)
+        return self.keys[:, block, rows, :, used], self.values[:, block, rows, used]
 
     def of(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The slot's keys [layers, blocks, groups, size, 256] and values [layers, blocks, groups, 256, size]."""
