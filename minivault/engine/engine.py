@@ -28,7 +28,7 @@ from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, S
 log = logging.getLogger("minivault.engine")
 
 
-STEP_TOKENS = 256
+STEP_TOKENS = 320
 """Prompt tokens a step may process: what a crowd's first tokens gain, a running answer waits."""
 
 
