@@ -114,7 +114,13 @@ def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner |
     except ModelError as error:  # made by an earlier version, or damaged
         log.info("preparing %s again: %s", checkpoint.name, error.message)
         path.unlink()
+    try:
         return load(_prepare(settings, checkpoint))
+    except ModelError as error:
+        if settings.runner == "fused":
+            raise
+        log.warning("the transformers runner serves %s: %s", checkpoint.name, error.message)
+        return None
 
 
 def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner:
