@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
@@ -13,6 +12,7 @@ from gunicorn.workers.base import Worker
 from minivault.config import load_settings
 from minivault.errors import MiniVaultError
 from minivault.service.load_backoff import LoadBackoff
+from minivault.service.threads import start_all, thread_limit
 
 try:
     settings = load_settings()
@@ -32,7 +32,7 @@ graceful_timeout = settings.graceful_timeout_s  # streams end within this after 
 max_requests = 0  # recycling would reload the model and leave a hole
 preload_app = False  # torch must not run before the fork
 control_socket_disable = True  # one fixed path a user: a second server would take it over
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the heartbeat must not wait for a disk
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the heartbeat should not wait for a disk
 loglevel = settings.log_level
 backoff = LoadBackoff(settings.run_dir)  # no fork loop where memory does not suffice for the model
 accesslog = None  # the vault is the record; a second log of requests would hold half of it
@@ -68,14 +68,17 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
 
     install_offline_guard(settings)
     harden_sockets(worker.sockets, receive_s=settings.receive_timeout_s, send_s=settings.send_timeout_s)
-    start_worker(settings, backoff, is_stopping=lambda: not worker.alive)
+    with thread_limit(settings, backoff, is_first=worker.age <= worker.cfg.workers):
+        start_worker(settings, backoff, is_stopping=lambda: not worker.alive)
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Open the vault: closes the records of workers that died."""
+    """Start the threads and open the vault: closes the records of workers that died."""
     from minivault.worker import open_worker
 
-    open_worker(worker.wsgi)
+    with thread_limit(settings, backoff, is_first=worker.age <= worker.cfg.workers):
+        start_all(worker.tpool, worker.cfg.threads)
+        open_worker(worker.wsgi)
 
 
 def worker_int(_worker: Worker) -> None:

@@ -51,7 +51,8 @@ def start_worker(settings: Settings, backoff: LoadBackoff, is_stopping: Callable
     backoff.begin()
     if backoff.delay_s:
         log.warning(
-            "%d workers in a row died while loading the model, most likely for lack of memory; trying again in %.0f s",
+            "%d workers in a row died while loading the model, most likely for lack of memory (or of threads); "
+            "trying again in %.0f s",
             backoff.num_deaths,
             backoff.delay_s,
         )
@@ -59,7 +60,9 @@ def start_worker(settings: Settings, backoff: LoadBackoff, is_stopping: Callable
 
 
 def open_worker(app: Flask) -> None:
-    """Open the vault, and record what dead workers left open as soon as the model can say what they had sent."""
+    """Watch clients and open the vault; record what dead workers left open as soon as the model can say what they had
+    sent."""
+    app.extensions["minivault.disconnect"].start()
     interactions = _interactions(app)
     interactions.open_vault()
     threading.Thread(target=_recover, args=(interactions,), name="minivault-recover", daemon=True).start()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "gunicorn.conf.py"
 
 
 @dataclass
@@ -74,9 +75,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def live_server(directory: Path, **settings: object) -> Iterator[LiveServer]:
+def live_server(
+    directory: Path, *, conf: Path = CONF, prefix: Sequence[str] = (), **settings: object
+) -> Iterator[LiveServer]:
     """Start `gunicorn wsgi:app` with a scripted model and its files under `directory`; `settings` are MINIVAULT_* in
-    lower case. The server is killed at the end if it has not stopped by itself."""
+    lower case, `prefix` a command that runs another one. The server is killed at the end if it has not stopped by
+    itself."""
     address = f"127.0.0.1:{free_port()}"
     chosen = {
         "backend": "tests.scripted:backend",
@@ -91,7 +95,7 @@ def live_server(directory: Path, **settings: object) -> Iterator[LiveServer]:
     environ["PYTHONPATH"] = str(PROJECT)
     log_file = directory / "server.log"
     with log_file.open("wb") as log:
-        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "gunicorn.conf.py"), "wsgi:app"]
+        command = [*prefix, sys.executable, "-m", "gunicorn", "-c", str(conf), "wsgi:app"]
         process = subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield LiveServer(f"http://{address}", process, log_file, Path(str(chosen["log_dir"])))

@@ -18,13 +18,18 @@ GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 class DisconnectWatcher:
-    """Calls back once for each watched socket whose peer has gone. Thread-safe; the thread starts with the first."""
+    """Calls back once for each watched socket whose peer has gone. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watched: dict[int, list[Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = -1, -1
+
+    def start(self) -> None:
+        """Start the thread now rather than with the first socket; idempotent."""
+        with self._lock:
+            self._ensure_thread()
 
     def watch(self, sock: socket.socket, on_gone: Callable[[], None]) -> Callable[[], None]:
         """Watch a socket until the returned function is called, which must be before the socket is closed.
@@ -33,8 +38,8 @@ class DisconnectWatcher:
         """
         fd = sock.fileno()
         with self._lock:
-            self._watched.setdefault(fd, []).append(on_gone)
             self._ensure_thread()
+            self._watched.setdefault(fd, []).append(on_gone)
         self._wake()
 
         def forget() -> None:
@@ -49,10 +54,12 @@ class DisconnectWatcher:
         return forget
 
     def _ensure_thread(self) -> None:
-        if self._thread is None:
+        if self._wake_read < 0:
             self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._thread = threading.Thread(target=self._run, name="minivault-disconnect", daemon=True)
-            self._thread.start()
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="minivault-disconnect", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already

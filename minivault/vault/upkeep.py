@@ -57,9 +57,15 @@ class Upkeep:
             logger.error("vault: no checkpoint could be signed: %s", error)
 
     def _tidy(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._compress, name="vault-compressor", daemon=True)
-            self._thread.start()
+        if self._thread is not None and self._thread.is_alive():
+            return
+        thread = threading.Thread(target=self._compress, name="vault-compressor", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            logger.error("vault: sealed segments stay uncompressed until the next rotation: %s", error)
+        else:
+            self._thread = thread
 
     def _compress(self) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -259,33 +258,6 @@ def test_two_servers_of_one_user_work_side_by_side_on_one_vault(tmp_path: Path) 
         first.stop()
         assert Target(second).answer("say hello again") == "hello again"
         assert [record["response"] for record in Target(second).records()] == ["hello", "hello", "hello again"]
-
-
-def test_without_file_descriptors_the_server_says_so_and_recovers(tmp_path: Path) -> None:
-    """Row 43."""
-    with live_server(tmp_path, receive_timeout_s=2) as server:
-        server.wait_ready()
-        target = Target(server)
-        [worker] = server.workers()
-        used = len(list(Path(f"/proc/{worker}/fd").iterdir()))
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 12, used + 12))
-        sockets = [target.connect() for _ in range(40)]
-        try:
-            server.wait_for(lambda: "no file descriptor is left" in server.log)
-            before = _cpu_s(worker)
-            time.sleep(1)
-            assert _cpu_s(worker) - before < 0.5, "no loop at full speed"
-        finally:
-            for sock in sockets:
-                sock.close()
-        server.wait_ready()
-        assert target.answer("say fine") == "fine"
-        assert server.workers() == [worker]
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_an_exposed_bind_without_a_key_is_refused_with_one_line(tmp_path: Path) -> None:

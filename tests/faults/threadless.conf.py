@@ -1,0 +1,19 @@
+"""`gunicorn.conf.py`, except that the workers of the ages in THREADLESS (by comma; the first worker's is 1) can start
+no thread."""
+
+import os
+import resource
+import runpy
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parent.parent.parent
+_conf = runpy.run_path(str(_PROJECT / "gunicorn.conf.py"))
+globals().update({name: value for name, value in _conf.items() if not name.startswith("__")})
+_ages = os.environ["THREADLESS"].split(",")
+
+
+def post_fork(server, worker):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """The worker is this user's first and so the last process or thread that the limit lets it have."""
+    if str(worker.age) in _ages:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    _conf["post_fork"](server, worker)
