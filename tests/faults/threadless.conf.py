@@ -13,7 +13,7 @@ _ages = os.environ["THREADLESS"].split(",")
 
 
 def post_fork(server, worker):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
-    """The worker is this user's first and so the last process or thread that the limit lets it have."""
+    """As a worker, it is all the processes and threads that this limit lets an account have."""
     if str(worker.age) in _ages:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
     _conf["post_fork"](server, worker)
