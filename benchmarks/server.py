@@ -2,8 +2,8 @@
 
     python -m benchmarks.server [--clients 1,4,16] [--transformers] [--json]
 
-Everything runs on this machine, one after the other, with the same prompts (about 33 tokens, template
-included) and answer lengths; look at the ratios. The vault is on (`synced`).
+Everything runs on this machine, one after the other, with the same prompts (about 35 tokens, 24 of
+them the chat template's beginning) and answer lengths; look at the ratios. The vault is on (`synced`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ TOPICS = ("rivers", "bridges", "bread", "clocks", "foxes", "glass", "islands", "
           "paper", "rain", "salt", "trees")  # fmt: skip
 
 
+ASKS = ("Tell me about {}.", "What is known of {}?", "Write a poem on {}.", "Why do people like {}?", "Explain {} to me.")
+
+
 def prompt(index: int) -> str:
-    return f"Tell me about {TOPICS[index % 16]}."
+    """One of 80 prompts; none begins as its 15 predecessors do beyond the chat template."""
+    return ASKS[(index // 16 + index) % 5].format(TOPICS[index % 16])
 
 
 def body(index: int, num_tokens: int = NUM_TOKENS) -> dict[str, Any]:

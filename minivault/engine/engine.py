@@ -50,7 +50,7 @@ class Engine:
         self._clock = clock
         self._kv_cache = KVCache(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
-        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, STEP_TOKENS)
+        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, STEP_TOKENS, self._reach)
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
@@ -109,6 +109,9 @@ class Engine:
         self._prefix_cache.check_integrity()
         if sorted(map(id, self._scheduler)) != sorted(map(id, self._sequences.values())):
             raise RuntimeError("the scheduler and the engine disagree on which sequences exist")
+
+    def _reach(self, sequence: Sequence) -> int:
+        return self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
 
     # -- sample ----------------------------------------------------------------------------------------------------
 

@@ -61,8 +61,8 @@ class Execution:
         else:
             logits = torch.stack([self._runner.prefill(*chunk) for chunk in chunks])
         for sequence, (slot, tokens, start) in zip(sequences, chunks, strict=True):
-            self._prefix_cache.store(slot, sequence.prefix_keys, start)
             sequence.num_prefilled = start + len(tokens)
+            self._prefix_cache.store(slot, sequence.prefix_keys, start, sequence.num_prefilled)
         return logits
 
     def _next_chunk(self, sequence: Sequence) -> tuple[int, Rows[int], int]:
@@ -71,7 +71,7 @@ class Execution:
         start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
-        return sequence.slot, sequence.prompt[start : start + self._runner.chunk_tokens], start
+        return sequence.slot, sequence.prompt[start : sequence.chunk_end(start, self._runner.chunk_tokens)], start
 
     def _decode(self, sequences: Rows[Sequence]) -> Iterator[Group]:
         """One token for each, all together; if that raises, each alone."""

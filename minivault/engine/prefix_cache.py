@@ -1,8 +1,8 @@
-"""PrefixCache: whole chunks of prompts already processed, to be copied instead of computed.
+"""PrefixCache: blocks of prompts already processed, to be copied instead of computed.
 
-A chunk is found by a digest over itself and every token before it, so a hit holds bitwise what prefill would have
-left in the slot. Only prompt chunks on the runner's grid are stored, never what decode wrote. Least recently used
-chunks go first, the end of a prompt before its beginning.
+A block is found by a digest over itself and every token before it, so a hit holds bitwise what prefill would have
+left in the slot. Only whole blocks of a prompt are stored, never what decode wrote. Least recently used blocks go
+first, the end of a prompt before its beginning.
 """
 
 from __future__ import annotations
@@ -16,46 +16,53 @@ from minivault.engine.runners import Runner
 
 
 class PrefixCache:
-    """At most `max_bytes` of copied chunks; 0, or a runner that cannot copy, turns it off."""
+    """At most `max_bytes` of copied blocks; 0, or a runner that cannot copy, turns it off."""
 
     def __init__(self, runner: Runner, max_bytes: int) -> None:
         self._runner = runner
-        self._chunk = runner.chunk_tokens
-        self._chunk_bytes = max(1, runner.bytes_per_slot * self._chunk // max(1, runner.context))
-        self._max_chunks = max_bytes // self._chunk_bytes if getattr(runner, "can_copy", True) else 0
+        self._size: int = getattr(runner, "block_tokens", runner.chunk_tokens)
+        self._block_bytes = max(1, runner.bytes_per_slot * self._size // max(1, runner.context))
+        self._max_blocks = max_bytes // self._block_bytes if getattr(runner, "can_copy", True) else 0
         self._blocks: OrderedDict[bytes, object] = OrderedDict()
 
     @property
     def num_bytes(self) -> int:
-        return len(self._blocks) * self._chunk_bytes
+        return len(self._blocks) * self._block_bytes
 
     def keys(self, prompt: Sequence[int]) -> tuple[bytes, ...]:
-        """The digest of each whole chunk of `prompt`, except one that ends it: the last token must be computed, or
+        """The digest of each whole block of `prompt`, except one that ends it: the last token must be computed, or
         there would be no logits to go on from."""
-        if not self._max_chunks:
+        if not self._max_blocks:
             return ()
         keys, key = [], b""
-        for start in range(0, len(prompt) - self._chunk, self._chunk):
-            key = hashlib.sha256(key + array("q", prompt[start : start + self._chunk]).tobytes()).digest()
+        for start in range(0, len(prompt) - self._size, self._size):
+            key = hashlib.sha256(key + array("q", prompt[start : start + self._size]).tobytes()).digest()
             keys.append(key)
         return tuple(keys)
 
-    def restore(self, slot: int, keys: Sequence[bytes], start: int) -> int:
-        """Copy every stored chunk that continues `slot` at position `start`; return the position after the last."""
-        while start // self._chunk < len(keys) and (block := self._blocks.get(keys[start // self._chunk])) is not None:
-            self._runner.copy_in(slot, start, block)
-            start += self._chunk
-        self._touch(keys[: start // self._chunk])
+    def reach(self, keys: Sequence[bytes], start: int) -> int:
+        """The position after the last stored block that continues a prompt of `keys` processed up to `start`."""
+        while start // self._size < len(keys) and keys[start // self._size] in self._blocks:
+            start += self._size
         return start
 
-    def store(self, slot: int, keys: Sequence[bytes], start: int) -> None:
-        """Keep the chunk of `slot` that starts at `start`, if it is one of `keys` and new."""
-        index = start // self._chunk
-        if index >= len(keys) or index >= self._max_chunks or keys[index] in self._blocks:
-            return
-        self._blocks[keys[index]] = self._runner.copy_out(slot, start, start + self._chunk)
-        self._touch(keys[: index + 1])
-        while len(self._blocks) > self._max_chunks:
+    def restore(self, slot: int, keys: Sequence[bytes], start: int) -> int:
+        """Copy every stored block that continues `slot` at position `start`; return the position after the last."""
+        stop = self.reach(keys, start)
+        for first in range(start, stop, self._size):
+            self._runner.copy_in(slot, first, self._blocks[keys[first // self._size]])
+        self._touch(keys[: stop // self._size])
+        return stop
+
+    def store(self, slot: int, keys: Sequence[bytes], start: int, stop: int) -> None:
+        """Keep the whole blocks of positions [start, stop) of `slot` that are among `keys` and new."""
+        last = min(stop // self._size, len(keys), self._max_blocks)
+        for index in range(start // self._size, last):
+            if keys[index] not in self._blocks:
+                first = index * self._size
+                self._blocks[keys[index]] = self._runner.copy_out(slot, first, first + self._size)
+        self._touch(keys[:last])
+        while len(self._blocks) > self._max_blocks:
             self._blocks.popitem(last=False)
 
     def _touch(self, keys: Sequence[bytes]) -> None:
@@ -66,5 +73,5 @@ class PrefixCache:
 
     def check_integrity(self) -> None:
         """Raises RuntimeError if more is held than allowed."""
-        if len(self._blocks) > self._max_chunks:
-            raise RuntimeError(f"{len(self._blocks)} chunks are cached, {self._max_chunks} are allowed")
+        if len(self._blocks) > self._max_blocks:
+            raise RuntimeError(f"{len(self._blocks)} blocks are cached, {self._max_blocks} are allowed")

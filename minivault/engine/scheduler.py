@@ -8,7 +8,7 @@ stays bounded. Sequences in prefill take turns, so that a long prompt does not h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from minivault.engine.kv_cache import KVCache
@@ -24,10 +24,13 @@ class Plan:
 
 
 class Scheduler:
-    """The queue, and the sequences that hold a slot."""
+    """The queue, and the sequences that hold a slot. `reach` tells how far a prompt is processed or cached."""
 
-    def __init__(self, kv_cache: KVCache, chunk_tokens: int, step_tokens: int) -> None:
+    def __init__(
+        self, kv_cache: KVCache, chunk_tokens: int, step_tokens: int, reach: Callable[[Sequence], int]
+    ) -> None:
         self._kv_cache = kv_cache
+        self._reach = reach
         self._chunk_tokens = chunk_tokens
         self._step_tokens = max(chunk_tokens, step_tokens)
         self._waiting: deque[Sequence] = deque()
@@ -77,7 +80,8 @@ class Scheduler:
         """The sequences whose next chunk fits this step's budget; they go to the back of the row."""
         budget = self._step_tokens
         for sequence in tuple(self._prefilling):
-            num_tokens = min(self._chunk_tokens, len(sequence.prompt) - sequence.num_prefilled)
+            start = self._reach(sequence)
+            num_tokens = sequence.chunk_end(start, self._chunk_tokens) - start
             if num_tokens > budget:
                 return
             budget -= num_tokens

@@ -48,6 +48,10 @@ class Sequence:
         """Where its newest token goes in the slot."""
         return len(self.prompt) + len(self.token_ids) - 1
 
+    def chunk_end(self, start: int, chunk_tokens: int) -> int:
+        """Where the chunk of its prompt that begins at `start` ends, on a grid of `chunk_tokens`."""
+        return min((start // chunk_tokens + 1) * chunk_tokens, len(self.prompt))
+
     def end(self, reason: FinishReason | Exception) -> None:
         """Let it end for `reason`, unless it ends already."""
         if self.ending is None:

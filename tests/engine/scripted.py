@@ -94,6 +94,7 @@ class ScriptedRunner:
         num_slots: int = 4,
         context: int = 128,
         chunk_tokens: int = 8,
+        block_tokens: int = 8,
         before: Callable[[str, list[int]], None] = lambda kind, slots: None,
     ) -> None:
         self.script = script
@@ -101,6 +102,7 @@ class ScriptedRunner:
         self.num_slots = num_slots
         self.context = context
         self.chunk_tokens = chunk_tokens
+        self.block_tokens = min(block_tokens, chunk_tokens)
         self.vocabulary_size = VOCABULARY_SIZE
         self.bytes_per_slot = context
         self.signature = {"runner": "scripted", "version": "1"}
@@ -112,8 +114,9 @@ class ScriptedRunner:
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         self.before("prefill", [slot])
         state = self._filled(slot, start)
+        end_of_chunk = (start // self.chunk_tokens + 1) * self.chunk_tokens
         self._require(
-            start % self.chunk_tokens == 0 and 0 < len(tokens) <= self.chunk_tokens, "prefill is off the grid"
+            start % self.block_tokens == 0 and 0 < len(tokens) <= end_of_chunk - start, "prefill is off the grid"
         )
         self._require(start + len(tokens) <= self.context, "prefill goes beyond the context")
         state.prompt += tokens

@@ -32,6 +32,23 @@ def test_the_last_token_of_a_prompt_is_always_computed(drive: Make) -> None:
     assert made.run("x" * 25).started.cached_tokens == 16
 
 
+def test_a_runner_may_share_less_than_a_chunk(drive: Make) -> None:
+    made = drive(ScriptedRunner(block_tokens=2), prefix_cache_bytes=1024)
+    made.run("abcdefg")
+    assert made.run("abcdxyz").started.cached_tokens == 4
+    assert made.run("abcdxy" + "z" * 20).started.cached_tokens == 6
+    assert made.run("abcdxy" + "z" * 20).started.cached_tokens == 24
+
+
+def test_what_is_cached_takes_no_room_in_a_step(drive: Make) -> None:
+    made = drive(ScriptedRunner(chunk_tokens=400, block_tokens=100, context=1000, num_slots=4), prefix_cache_bytes=9000)
+    made.run("x" * 301, max_tokens=1)
+    jobs = [made.submit("x" * 301 + letter, max_tokens=1) for letter in "abcd"]
+    made.step()
+    assert {made.transcripts[job].started.cached_tokens for job in jobs} == {300}
+    assert made.engine.stats["steps"] == 2
+
+
 def test_a_chunk_counts_only_after_the_same_tokens(drive: Make) -> None:
     made = drive(prefix_cache_bytes=1024)
     made.run("a" * 8 + "b" * 8 + "?")
@@ -111,7 +128,7 @@ def test_the_limit_holds_and_a_hit_is_what_was_computed(prompts: list[str], num_
         assert start < len(prompt)
         while start < len(prompt):
             runner.prefill(0, prompt[start : start + CHUNK], start)
-            cache.store(0, keys, start)
+            cache.store(0, keys, start, start + CHUNK)
             start += CHUNK
         assert tuple(runner.slots[0].prompt) == prompt
         cache.check_integrity()

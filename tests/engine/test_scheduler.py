@@ -32,7 +32,7 @@ def work(scheduler: Scheduler) -> Plan:
 
 
 def scheduler(num_slots: int, *sequences: Sequence, step_tokens: int = CHUNK) -> Scheduler:
-    made = Scheduler(KVCache(num_slots, 256), CHUNK, step_tokens)
+    made = Scheduler(KVCache(num_slots, 256), CHUNK, step_tokens, lambda one: one.num_prefilled)
     for one in sequences:
         made.add(one)
     return made

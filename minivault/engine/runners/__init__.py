@@ -3,10 +3,12 @@
 `Runner` is the seam: the engine drives any object of this shape. Slots are small integers that a runner maps to its
 own cache memory; the caller decides which are in use.
 
-Two optional members tell what a runner can do beyond the protocol:
+Optional members tell what a runner can do beyond the protocol:
 
 - `can_copy: bool` (default True): `copy_out` and `copy_in` work. False (a cache that is no plain range of positions, as
   with sliding windows or recurrent state) keeps the prefix cache off.
+- `block_tokens: int` (default: `chunk_tokens`, which it divides): `prefill` may start at any multiple of this, whatever
+  was copied in before, and gives the same bits; the prefix cache then keeps blocks of so many positions.
 - `prefill_many([(slot, tokens, start), …]) -> logits [chunks, vocabulary]` (default: absent): `prefill` of one chunk of
   each of several slots in one pass, each row bitwise what `prefill` alone would give.
 """
@@ -31,7 +33,7 @@ class Runner(Protocol):
     """Most positions a slot can hold."""
     vocabulary_size: int
     chunk_tokens: int
-    """Prefill grid: prompts are processed in chunks that start at multiples of this."""
+    """Prefill grid: prompts are processed in chunks that do not cross multiples of this."""
     bytes_per_slot: int
     """Cache memory of one full slot."""
     signature: dict[str, str]
@@ -40,7 +42,7 @@ class Runner(Protocol):
 
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         """Process `tokens` at positions start, start + 1, … of `slot`; return the last position's logits [vocabulary],
-        float32. `start` is a multiple of `chunk_tokens` and everything before it is already in the slot."""
+        float32. `start` is a multiple of `chunk_tokens` (see `block_tokens`), and everything before it is in the slot."""
         ...
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minivault.engine.runners.fused.runner import CHUNK_TOKENS, FusedRunner
+from minivault.engine.runners.fused.runner import BLOCK_TOKENS, CHUNK_TOKENS, FusedRunner
 from tests.engine.fused.checkpoints import SMALL, VOCABULARY
 from tests.engine.fused.conftest import Loader
 from tests.engine.fused.test_correctness import tokens
@@ -103,18 +104,20 @@ def test_long_company_changes_no_bit(load: Loader, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", SMALL)
 @RELAXED
-@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 60), st.permutations(range(6)))
+@given(st.integers(0, 10**6), st.integers(1, 64), st.integers(1, 70), st.permutations(range(6)))
 def test_a_copied_prefix_is_bitwise_a_computed_one(
-    load: Loader, variant: str, seed: int, chunks: int, rest: int, slots: list[int]
+    load: Loader, variant: str, seed: int, blocks: int, rest: int, slots: list[int]
 ) -> None:
-    runner, prompt = load(variant), tokens(chunks * CHUNK_TOKENS + rest, seed)
-    cut = chunks * CHUNK_TOKENS
+    cut = blocks * BLOCK_TOKENS
+    runner, prompt = load(variant), tokens(cut + rest, seed)
     computed = Conversation(prompt, 0, 3)
     computed.start(runner, slots[0])
     block = runner.copy_out(slots[0], 0, cut)
     runner.release(slots[0])
     runner.copy_in(slots[1], 0, block)
-    copied = runner.prefill(slots[1], prompt[cut:], cut)
+    edges = [cut, *range((cut // CHUNK_TOKENS + 1) * CHUNK_TOKENS, len(prompt), CHUNK_TOKENS), len(prompt)]
+    for start, stop in pairwise(edges):
+        copied = runner.prefill(slots[1], prompt[start:stop], start)
     assert torch.equal(copied, computed.seen[0])
     again = Conversation(prompt, 0, 3, slots[1], len(prompt), [copied])
     step(runner, [again])

@@ -36,15 +36,19 @@ def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: 
     size, 256], values [blocks, batch, 256, size] and mask [batch, queries, positions]; [batch, queries, size]."""
     total = mask.size(-1)
     if total <= 256:
-        scores = torch.baddbmm(mask, query, keys[0][:, :, :total])
-        return torch.bmm(scores.softmax(-1), values[0][:, :total])
+        scores = torch.baddbmm(mask, query, keys[0].narrow(2, 0, total))
+        return torch.bmm(scores.softmax(-1), values[0].narrow(1, 0, total))
     parts: list[torch.Tensor] = []
-    for block in range((total + 255) // 256):
-        part = mask[:, :, block * 256 : block * 256 + 256]
-        parts.append(torch.baddbmm(part, query, keys[block][:, :, : part.size(-1)]))
+    start = 0
+    while start < total:
+        part = mask.narrow(2, start, min(256, total - start))
+        parts.append(torch.baddbmm(part, query, keys[start // 256].narrow(2, 0, part.size(2))))
+        start += 256
     weights = torch.cat(parts, -1).softmax(-1)
-    attended = torch.bmm(weights[:, :, :256], values[0])
-    for block in range(1, len(parts)):
-        part = weights[:, :, block * 256 : block * 256 + 256]
-        attended = torch.baddbmm(attended, part, values[block][:, : part.size(-1)])
+    attended = torch.bmm(weights.narrow(2, 0, 256), values[0])
+    start = 256
+    while start < total:
+        part = weights.narrow(2, start, min(256, total - start))
+        attended = torch.baddbmm(attended, part, values[start // 256].narrow(1, 0, part.size(2)))
+        start += 256
     return attended

@@ -171,5 +171,8 @@ class Prefill(torch.nn.Module):
         chunk.new_keys[index].copy_(heads[:, :, queries].permute(1, 2, 0))
         chunk.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
         query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
-        attended = attend(query, chunk.keys[index], chunk.values[index], chunk.mask.expand(groups, -1, -1))
+        num_rows = query.size(1)
+        rows = max(num_rows, 2)  # MKL multiplies a single row in another order
+        mask = chunk.mask.expand(groups, rows, -1)
+        attended = attend(query.expand(-1, rows, -1), chunk.keys[index], chunk.values[index], mask)[:, :num_rows]
         return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, shape.attention)

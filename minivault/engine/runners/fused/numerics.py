@@ -40,6 +40,9 @@ def operations() -> Iterator[Operation]:
         shared = [store.expand(-1, batch, -1, -1).contiguous() for store in (keys, values)]
         return attend(rows.view(batch, 9, 64), shared[0], shared[1], mask.repeat(batch, 1, 1)).flatten(1)
 
+    def attention_of_one(rows: torch.Tensor) -> torch.Tensor:
+        return attend(rows.view(1, -1, 64), keys, values, mask.repeat(1, len(rows), 1)).view(-1, 576)
+
     def rotated(rows: torch.Tensor) -> torch.Tensor:
         rotation = hadamard(BLOCK).float().expand(len(rows), BLOCK, BLOCK)
         return torch.bmm(rows.view(len(rows), -1, BLOCK), rotation).flatten(1)
@@ -50,6 +53,7 @@ def operations() -> Iterator[Operation]:
 
     yield lambda rows: multiply(rows, 1 / 63, 64, packed)
     yield attention
+    yield attention_of_one
     yield rotated
     yield turned
     yield lambda rows: layer_norm(rows, (576,), None, None, 1e-5)

@@ -1,8 +1,7 @@
 """`FusedRunner`: the Runner protocol over a traced network and a KV cache.
 
 Logits of a row depend only on that row's own tokens: not on the other rows, its slot, the padding, or how many
-threads run. Prefill works on a fixed grid of CHUNK_TOKENS, decode one position at a time; the two round differently,
-so cached positions of one kind are never used as the other's.
+threads run, nor on where within its chunk of a fixed grid of CHUNK_TOKENS a prefill started.
 """
 
 from __future__ import annotations
@@ -23,8 +22,10 @@ from minivault.engine.runners.fused.network import Chunk, Decode, Network, Prefi
 from minivault.engine.runners.fused.script import trace
 from minivault.errors import ModelError
 
-VERSION = "1"
+VERSION = "2"
 CHUNK_TOKENS = 64
+BLOCK_TOKENS = 8
+"""Small enough to share what a chat template says before the user's first word."""
 LEVELS_VNNI, LEVELS_PLAIN = 127, 63
 
 
@@ -33,6 +34,7 @@ class FusedRunner:
 
     name = "fused"
     chunk_tokens = CHUNK_TOKENS
+    block_tokens = BLOCK_TOKENS
 
     def __init__(self, network: Network, *, num_slots: int, context: int, signature: dict[str, str]) -> None:
         self.network, self.signature = network, signature
@@ -122,11 +124,9 @@ class FusedRunner:
         del self.cache, self._prefill, self._decode, self.network
 
     def _warm_up(self) -> None:
-        """A graph is optimised in its first two calls: let nobody's request wait for that."""
+        """A graph is optimised in its first call: let nobody's request wait for that."""
         with torch.inference_mode():
-            inputs = self._decode_inputs([0], [0], [0])
-            for _ in range(2):
-                self._decode(*inputs)
+            self._decode(*self._decode_inputs([0], [0], [0]))
         self.release(0)
 
     def _hidden(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
