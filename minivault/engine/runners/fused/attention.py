@@ -1,8 +1,10 @@
 """Attention as explicit batched products over a cache in blocks, each with bits that do not depend on its neighbours.
 
 A product over more than about 380 positions is split differently by MKL for different lengths, so values are summed
-block by block in a fixed order; positions past a row's own contribute exact zeros. `scaled_dot_product_attention` does
-not give the same bits for different batches and paddings.
+block by block in a fixed order; positions past a row's own contribute exact zeros. Keys are multiplied 128 positions at
+a time, which is where MKL is fastest. A product of few rows takes another way through MKL: whoever has a varying number
+of them must bring at least MIN_ROWS. `scaled_dot_product_attention` does not give the same bits for different batches
+and paddings.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from minivault.engine.runners.fused.script import script
 
 BLOCK = 256
 """Positions per cache block, and the most that one product sums over."""
+MIN_ROWS = 16
+"""Queries from which on a row's bits do not depend on their number."""
 BUCKET = 64
 """The number of positions attended to is rounded up to a multiple of this."""
 
@@ -32,20 +36,21 @@ def mask(positions: torch.Tensor, num_groups: int, num_queries: int) -> torch.Te
 
 @script
 def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """softmax(query keys + mask) values, for query [batch, queries, size] (already scaled), keys [blocks, batch,
-    size, 256], values [blocks, batch, 256, size] and mask [batch, queries, positions]; [batch, queries, size]."""
+    """softmax(query keys + mask) values, for query [batch, queries, size] (already scaled), keys and values [blocks,
+    batch, 256, size] and mask [batch, queries, positions]; [batch, queries, size]."""
     total = mask.size(-1)
-    if total <= 256:
-        scores = torch.baddbmm(mask, query, keys[0].narrow(2, 0, total))
+    if total <= 128:
+        scores = torch.baddbmm(mask, query, keys[0].narrow(1, 0, total).transpose(1, 2))
         return torch.bmm(scores.softmax(-1), values[0].narrow(1, 0, total))
     parts: list[torch.Tensor] = []
     start = 0
     while start < total:
-        part = mask.narrow(2, start, min(256, total - start))
-        parts.append(torch.baddbmm(part, query, keys[start // 256].narrow(2, 0, part.size(2))))
-        start += 256
+        part = mask.narrow(2, start, min(128, total - start))
+        near = keys[start // 256].narrow(1, start % 256, part.size(2))
+        parts.append(torch.baddbmm(part, query, near.transpose(1, 2)))
+        start += 128
     weights = torch.cat(parts, -1).softmax(-1)
-    attended = torch.bmm(weights.narrow(2, 0, 256), values[0])
+    attended = torch.bmm(weights.narrow(2, 0, min(256, total)), values[0].narrow(1, 0, min(256, total)))
     start = 256
     while start < total:
         part = weights.narrow(2, start, min(256, total - start))

@@ -1,6 +1,6 @@
 """Keys and values of every slot, in one region of memory that the system hands out page by page as it is touched.
 
-Layout: keys [layers, blocks, rows * groups, head_size, 256], values [layers, blocks, rows * groups, 256, head_size].
+Layout: keys and values [layers, blocks, rows * groups, 256, head_size].
 A slot's row can change: slots that decode together are kept in the first rows, so that a batch is a view. A released
 slot gives its pages back but for its first block: to get those again would cost a short request 11 ms. Memory that was
 not written reads as zeros, never as garbage or as someone's past.
@@ -21,7 +21,7 @@ from minivault.engine.runners.fused.shape import Shape
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Keys [layers, groups, head_size, n] and values [layers, groups, n, head_size] of n consecutive positions."""
+    """Keys and values [layers, groups, n, head_size] of n consecutive positions."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -51,10 +51,8 @@ class KVCache:
         self.groups, self.size = shape.num_groups, shape.head_size
         self.num_slots, blocks = num_slots, -(-context // BLOCK)
         rows = num_slots * self.groups
-        self.regions = (
-            Region(shape.num_layers, blocks, rows, self.size, BLOCK),
-            Region(shape.num_layers, blocks, rows, BLOCK, self.size),
-        )
+        sizes = shape.num_layers, blocks, rows, BLOCK, self.size
+        self.regions = Region(*sizes), Region(*sizes)
         self.keys, self.values = (region.tensor for region in self.regions)
         self.row_of = list(range(num_slots))
         self.slot_of = list(range(num_slots))
@@ -103,10 +101,10 @@ class KVCache:
 
     def _used(self, slot: int, block: int, used: slice) -> tuple[torch.Tensor, torch.Tensor]:
         rows = self.rows(slot)
-        return self.keys[:, block, rows, :, used], self.values[:, block, rows, used]
+        return self.keys[:, block, rows, used], self.values[:, block, rows, used]
 
     def of(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The slot's keys [layers, blocks, groups, size, 256] and values [layers, blocks, groups, 256, size]."""
+        """The slot's keys and values [layers, blocks, groups, 256, size]."""
         rows = self.rows(slot)
         return self.keys[:, :, rows], self.values[:, :, rows]
 
@@ -115,18 +113,17 @@ class KVCache:
         keys, values = self.of(slot)
         block, first = divmod(start, BLOCK)
         inside = slice(first, first + stop - start)
-        return Stretch(keys[:, block, :, :, inside], values[:, block, :, inside])
+        return Stretch(keys[:, block, :, inside], values[:, block, :, inside])
 
     def wrote(self, slot: int, stop: int) -> None:
         self.lengths[slot] = max(self.lengths[slot], stop)
 
-    def indices(self, slots: Sequence[int], positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where one new position of each slot goes: flat places of its keys in a layer, and rows of its values."""
+    def places(self, slots: Sequence[int], positions: torch.Tensor) -> torch.Tensor:
+        """Where one new position of each slot goes: rows of a layer's keys and values, seen as [rows, head_size]."""
         rows = torch.tensor([self.row_of[slot] for slot in slots])
         block, inside = positions // BLOCK, positions % BLOCK
         head = ((block * self.num_slots + rows) * self.groups)[:, None] + torch.arange(self.groups)
-        keys = (head[:, :, None] * self.size + torch.arange(self.size)) * BLOCK + inside[:, None, None]
-        return keys.flatten(0, 1), (head * BLOCK + inside[:, None]).flatten()
+        return (head * BLOCK + inside[:, None]).flatten()
 
     def copy_out(self, slot: int, start: int, stop: int) -> list[Stretch]:
         """Positions [start, stop) as values of their own, one per block."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch.nn.functional import gelu, layer_norm, relu, silu
+from torch.nn.functional import gelu, layer_norm, pad, relu, silu
 
 from minivault.engine.runners.fused.attention import attend
 from minivault.engine.runners.fused.rotation import block_size, hadamard
@@ -113,20 +113,19 @@ class Decode(torch.nn.Module):
         positions: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
-        key_index: torch.Tensor,
-        value_index: torch.Tensor,
+        places: torch.Tensor,
         mask: torch.Tensor,
     ) -> torch.Tensor:
         network, batch = self.network, mask.size(0)
         queries, size = network.shape.num_queries, network.shape.head_size
         turns = network.turns_at(positions)
-        all_keys, all_values = keys.unbind(0), values.unbind(0)
+        all_keys, all_values = keys.view(keys.size(0), -1, size).unbind(0), values.view(keys.size(0), -1, size).unbind(0)
         near_keys, near_values = keys[:, :, :batch].unbind(0), values[:, :, :batch].unbind(0)
 
         def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
             heads = network.heads(qkv, turns).view(-1, queries + 2, size)
-            all_keys[index].put_(key_index, heads[:, queries])
-            all_values[index].view(-1, size).index_copy_(0, value_index, heads[:, queries + 1])
+            all_keys[index].index_copy_(0, places, heads[:, queries])
+            all_values[index].index_copy_(0, places, heads[:, queries + 1])
             attended = attend(heads[:, :queries], near_keys[index], near_values[index], mask)
             return attended.view(-1, network.shape.attention)
 
@@ -137,7 +136,7 @@ class Decode(torch.nn.Module):
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive tokens of one sequence: which rows of the pass they are, that sequence's caches, the places of these
-    tokens in them, and what each may look at."""
+    tokens in them, and what each query may look at, with rows to spare where they are fewer than MIN_ROWS."""
 
     rows: slice
     keys: torch.Tensor
@@ -168,11 +167,12 @@ class Prefill(torch.nn.Module):
     def _attend(self, index: int, heads: torch.Tensor, chunk: Chunk) -> torch.Tensor:
         shape = self.network.shape
         groups, queries, size = shape.num_groups, shape.num_queries, shape.head_size
-        chunk.new_keys[index].copy_(heads[:, :, queries].permute(1, 2, 0))
+        chunk.new_keys[index].copy_(heads[:, :, queries].transpose(0, 1))
         chunk.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
         query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
-        num_rows = query.size(1)
-        rows = max(num_rows, 2)  # MKL multiplies a single row in another order
-        mask = chunk.mask.expand(groups, rows, -1)
-        attended = attend(query.expand(-1, rows, -1), chunk.keys[index], chunk.values[index], mask)[:, :num_rows]
+        num_rows, lacking = query.size(1), chunk.mask.size(1) - query.size(1)
+        if lacking:
+            query = pad(query, (0, 0, 0, lacking))
+        mask = chunk.mask.expand(groups, -1, -1)
+        attended = attend(query, chunk.keys[index], chunk.values[index], mask)[:, :num_rows]
         return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, shape.attention)

@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 import torch
-from torch.nn.functional import gelu, layer_norm, silu
+from torch.nn.functional import gelu, layer_norm, pad, silu
 
-from minivault.engine.runners.fused.attention import attend
+from minivault.engine.runners.fused.attention import MIN_ROWS, attend
 from minivault.engine.runners.fused.packing import multiply, pack
 from minivault.engine.runners.fused.rotation import BLOCK, hadamard
 from minivault.errors import ModelError
@@ -32,7 +32,7 @@ def numbers(*sizes: int) -> torch.Tensor:
 def operations() -> Iterator[Operation]:
     """The kernels of a step, each from rows [n, 576] to rows."""
     packed = pack((numbers(96, 576) * 127).to(torch.int8), numbers(96).abs(), numbers(96))
-    keys, values = numbers(2, 1, 64, 256), numbers(2, 1, 256, 64)
+    keys, values = numbers(2, 1, 256, 64), numbers(2, 1, 256, 64).flip(0)
     mask, turn = torch.zeros(1, 9, 448), torch.view_as_complex(numbers(32, 2))
 
     def attention(rows: torch.Tensor) -> torch.Tensor:
@@ -41,7 +41,8 @@ def operations() -> Iterator[Operation]:
         return attend(rows.view(batch, 9, 64), shared[0], shared[1], mask.repeat(batch, 1, 1)).flatten(1)
 
     def attention_of_one(rows: torch.Tensor) -> torch.Tensor:
-        return attend(rows.view(1, -1, 64), keys, values, mask.repeat(1, len(rows), 1)).view(-1, 576)
+        queries = pad(rows.view(-1, 64), (0, 0, 0, MIN_ROWS))
+        return attend(queries[None], keys, values, mask[:, :1].repeat(1, len(queries), 1))[0, :-MIN_ROWS].view(-1, 576)
 
     def rotated(rows: torch.Tensor) -> torch.Tensor:
         rotation = hadamard(BLOCK).float().expand(len(rows), BLOCK, BLOCK)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch.nn.functional import pad
 
 from minivault.engine.runners.fused import numerics
-from minivault.engine.runners.fused.attention import mask
+from minivault.engine.runners.fused.attention import MIN_ROWS, mask
 from minivault.engine.runners.fused.cache import KVCache, Stretch
 from minivault.engine.runners.fused.loading import Prepared, load_network
 from minivault.engine.runners.fused.machine import Machine
@@ -153,7 +154,8 @@ class FusedRunner:
         self.cache.wrote(slot, stop)
         keys, values = self.cache.of(slot)
         new = self.cache.stretch(slot, start, stop)
-        hidden = mask(torch.arange(start, stop), 1, self.network.shape.num_queries).flatten(0, 1)[None]
+        hidden = mask(torch.arange(start, stop), 1, self.network.shape.num_queries).flatten(0, 1)
+        hidden = pad(hidden, (0, 0, 0, max(0, MIN_ROWS - len(hidden))))[None]
         return Chunk(slice(end - num_tokens, end), keys, values, new.keys, new.values, hidden)
 
     def _decode_inputs(
@@ -163,9 +165,9 @@ class FusedRunner:
         for slot, position in zip(slots, positions, strict=True):
             self.cache.wrote(slot, position + 1)
         shape, where = self.network.shape, torch.tensor(positions)
-        key_index, value_index = self.cache.indices(slots, where)
         hidden = mask(where, shape.num_groups, shape.num_queries)
-        return torch.tensor(tokens), where, self.cache.keys, self.cache.values, key_index, value_index, hidden
+        places = self.cache.places(slots, where)
+        return torch.tensor(tokens), where, self.cache.keys, self.cache.values, places, hidden
 
 
 def _signature(machine: Machine, quantization: str) -> dict[str, str]:
