@@ -34,12 +34,15 @@ class Execution:
         self.num_steps = 0
 
     def run(self, plan: Plan) -> Iterator[Group]:
-        """Yield each group as soon as it can be sampled; sample and append before asking for the next."""
+        """Yield each group as soon as it can be sampled; sample and append before asking for the next.
+
+        Prompts come last: their first tokens are told at the end of the step, and need not wait for the others' next.
+        """
         self.num_steps += bool(plan.prefill or plan.decode)
-        if plan.prefill:
-            yield from self._prefill(plan.prefill)
         if plan.decode:
             yield from self._decode(plan.decode)
+        if plan.prefill:
+            yield from self._prefill(plan.prefill)
 
     def _prefill(self, sequences: Rows[Sequence]) -> Iterator[Group]:
         """The next chunk of each, all together where the runner can; if that raises, each alone."""
@@ -49,9 +52,8 @@ class Execution:
             for sequence in sequences if len(sequences) > 1 else ():
                 yield from self._prefill([sequence])
             return
-        for row, sequence in enumerate(sequences):
-            if sequence.is_prefilled:
-                yield [sequence], logits[row : row + 1]
+        if rows := [row for row, sequence in enumerate(sequences) if sequence.is_prefilled]:
+            yield [sequences[row] for row in rows], logits[rows]
 
     def _prefill_rows(self, sequences: Rows[Sequence]) -> torch.Tensor:
         """Process the next chunk of each that is not cached; return their last logits [rows, vocabulary]."""

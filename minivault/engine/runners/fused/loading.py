@@ -34,7 +34,7 @@ class Prepared:
         metadata = self.file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise ModelError(f"{path} has format {metadata.get('format')!r}, not {FORMAT}: prepare the model again")
-        self.names = set(self.file.keys())
+        self.path, self.names = path, set(self.file.keys())
         self.quantization: str = metadata["quantization"]
         config = json.loads(metadata["config"])
         self.shape: Shape = family_of(config).shape(config)
@@ -49,8 +49,18 @@ class Prepared:
     def require(self, name: str) -> torch.Tensor:
         tensor = self.get(name)
         if tensor is None:
-            raise ModelError(f"tensor {name} is missing from the prepared file: prepare the model again")
+            raise self._lacks(name)
         return tensor
+
+    def mapped(self, name: str) -> torch.Tensor:
+        """A tensor left in the file, in a map of its own: rows that nobody asks for take no memory."""
+        if name not in self.names:
+            raise self._lacks(name)
+        tensor: torch.Tensor = _opened(self.path).get_tensor(name)
+        return tensor
+
+    def _lacks(self, name: str) -> ModelError:
+        return ModelError(f"tensor {name} is missing from the prepared file: prepare the model again")
 
     def read(self, name: str, levels: int) -> torch.nn.Module:
         """A linear map over the normalised stream."""
@@ -72,7 +82,7 @@ def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
     return Network(
         shape,
         blocks,
-        prepared.require("embedding"),
+        prepared.mapped("embedding"),
         prepared.get("positions"),
         turns,
         prepared.read("head", levels),
