@@ -17,7 +17,8 @@ from minivault.service.threads import start_all, thread_limit
 try:
     settings = load_settings()
 except MiniVaultError as error:
-    sys.exit(f"minivault: {error.message}")
+    print(f"minivault: {error.message}", file=sys.stderr)
+    sys.exit(3)
 
 bind = settings.bind
 # gthread, where streams hold a thread each and the model runs in one of its own, and slow clients hold none
