@@ -19,11 +19,17 @@ def create_app(settings: Settings | None = None, interactions: Interactions | No
     app = Flask("minivault", static_folder=None)
     app.config["MINIVAULT"] = settings
     app.json.ensure_ascii = True  # type: ignore[attr-defined]
-    app.extensions["minivault"] = interactions or Interactions(settings, worker_service(settings))
+    interactions = interactions or Interactions(settings, worker_service(settings))
+    app.extensions["minivault"] = interactions
     app.extensions["minivault.disconnect"] = DisconnectWatcher()
     app.before_request(_identify)
     app.after_request(_add_headers)
-    access.init_app(app, settings, on_auth_failure=app.extensions["minivault"].record_auth_failure)
+    access.init_app(
+        app,
+        settings,
+        on_auth_failure=interactions.record_auth_failure,
+        on_storage_failure=interactions.metrics.rate_storage_failures.inc,
+    )
     app.register_blueprint(generate.bp)
     app.register_blueprint(status.bp)
     app.register_blueprint(ollama.bp)

@@ -25,7 +25,12 @@ class Metrics:
         self.interactions = Counter(
             "minivault_interactions", "Recorded interactions", ["api", "status", "finish_reason"], registry=registry
         )
-        self.refused = Counter("minivault_refused", "Requests refused before the model", ["code"], registry=registry)
+        self.refused = Counter(
+            "minivault_refused", "Requests that got an error instead of an answer", ["code"], registry=registry
+        )
+        self.rate_storage_failures = Counter(
+            "minivault_rate_storage_failures", "Failures of the limits' storage", registry=registry
+        )
         self.tokens = Counter("minivault_tokens", "Tokens by kind", ["kind"], registry=registry)
         self.latency = Histogram(
             "minivault_request_seconds", "Submission to last token", buckets=LATENCY_BUCKETS_S, registry=registry

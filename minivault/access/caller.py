@@ -43,10 +43,17 @@ class Caller:
 
 
 class Meter:
-    """Counts callers against the server's limits and their keys' own. `clock` gives Unix seconds."""
+    """Counts callers against the server's limits and their keys' own. `clock` gives Unix seconds; `on_storage_failure`
+    is called each time when the counters cannot be shared."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
-        self.rates = Rates(settings.rate_storage, settings.run_dir, clock=clock)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_storage_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.rates = Rates(settings.rate_storage, settings.run_dir, clock=clock, on_failure=on_storage_failure)
         self._slots = Slots(settings.run_dir / "slots", settings.concurrency_limit)
         self._request_limit = _limit_of(settings, "rate_limit")
         self._token_limit = _limit_of(settings, "token_limit")

@@ -38,7 +38,11 @@ class Guard:
     """Admits or refuses requests of one app. Files and storages are opened at first use, so after any fork."""
 
     def __init__(
-        self, settings: Settings, on_auth_failure: OnAuthFailure | None = None, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        on_auth_failure: OnAuthFailure | None = None,
+        on_storage_failure: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._hosts = HostPolicy.of(settings)
         self._origins = OriginPolicy.of(settings)
@@ -46,7 +50,7 @@ class Guard:
         self._on_auth_failure = on_auth_failure
         self._clock = clock
         self._is_loopback_bind = settings.is_loopback
-        self.meter = Meter(settings, clock=clock)
+        self.meter = Meter(settings, clock=clock, on_storage_failure=on_storage_failure)
 
     def admit(self) -> Response | None:
         """Let the current request through, or raise; a preflight of a listed origin is answered here."""
@@ -122,12 +126,19 @@ class Guard:
             response.headers["Access-Control-Max-Age"] = _PREFLIGHT_SECONDS
 
 
-def init_app(app: Flask, settings: Settings, *, on_auth_failure: OnAuthFailure | None = None) -> Guard:
-    """Put a guard in front of every route of `app`.
+def init_app(
+    app: Flask,
+    settings: Settings,
+    *,
+    on_auth_failure: OnAuthFailure | None = None,
+    on_storage_failure: Callable[[], None] = lambda: None,
+) -> Guard:
+    """Put a guard in front of every route of `app`. The callbacks hear of failed key checks and of failures of the
+    limits' storage.
 
     Raises ConfigError for a setting that is no limit, origin or storage.
     """
-    guard = Guard(settings, on_auth_failure)
+    guard = Guard(settings, on_auth_failure, on_storage_failure)
     app.extensions["minivault_guard"] = guard
     app.before_request(guard.admit)
     app.after_request(guard.annotate)

@@ -2,7 +2,7 @@
 
 What is counted and where comes from `limits`: its fixed windows over its storages, with our SQLite file as the default.
 When the storage fails, counting goes on in this process's memory and the storage is tried again a second later: a limit
-then holds per worker instead of per machine, nobody is refused for it, and `num_errors` says so.
+then holds per worker instead of per machine, nobody is refused for it, and `on_failure` hears of each failure.
 
 `limits` is used directly, not through Flask-Limiter: that one builds its storage in the application factory (before
 gunicorn forks), cannot limit what has no route, and knows neither tokens nor failed keys nor the `RateLimit` fields.
@@ -64,7 +64,14 @@ def parse_limit(text: str) -> RateLimitItem | None:
 class Rates:
     """Counts against limits in the storage that `storage_uri` names (`embedded`, or one that `limits` knows)."""
 
-    def __init__(self, storage_uri: str, run_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        storage_uri: str,
+        run_dir: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self._uri = embedded_uri(run_dir) if storage_uri == "embedded" else storage_uri
         _ensure_known(self._uri)
         self._clock = clock
@@ -72,8 +79,7 @@ class Rates:
         self._shared: FixedWindowRateLimiter | None = None
         self._own = FixedWindowRateLimiter(SqliteStorage(MEMORY, clock=clock))
         self._retry_at = -math.inf
-        self.num_errors = 0
-        """Storage failures since the start of this process."""
+        self._on_failure = on_failure
 
     @property
     def is_shared(self) -> bool:
@@ -136,7 +142,7 @@ class Rates:
     def _note(self, error: Exception) -> None:
         if self.is_shared:
             _log.warning("rate limits are per worker until their storage works again: %s", type(error).__name__)
-        self.num_errors += 1
+        self._on_failure()
         self._retry_at = time.monotonic() + _RETRY_STORAGE_AFTER_S
 
 

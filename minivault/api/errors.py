@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from minivault.api.streaming import interactions
 from minivault.errors import (
     BadRequest,
     MiniVaultError,
@@ -48,7 +49,8 @@ def init_app(app: Flask) -> None:
 
 
 def render(error: MiniVaultError) -> Response:
-    """The reply for one of our errors."""
+    """The reply for one of our errors, which counts it."""
+    interactions().metrics.refused.labels(error.code).inc()
     response = Response(json.dumps(error_body(error)) + "\n", error.status, mimetype="application/json")
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)

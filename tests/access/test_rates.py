@@ -18,8 +18,14 @@ assert FIVE is not None
 
 
 @pytest.fixture
-def rates(tmp_path: Path) -> Iterator[Rates]:
-    rates = Rates("embedded", tmp_path, clock=lambda: 1000.0)
+def failures() -> list[str]:
+    """One word for each failure of the storage."""
+    return []
+
+
+@pytest.fixture
+def rates(tmp_path: Path, failures: list[str]) -> Iterator[Rates]:
+    rates = Rates("embedded", tmp_path, clock=lambda: 1000.0, on_failure=lambda: failures.append("failed"))
     yield rates
     rates.close()
 
@@ -67,25 +73,25 @@ def _locked(directory: Path) -> sqlite3.Connection:
 
 
 def test_a_storage_that_fails_refuses_nobody_but_still_counts(
-    rates: Rates, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    rates: Rates, failures: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rates.hit("requests", FIVE, "alice")
     holder = _locked(tmp_path)
     with caplog.at_level(logging.WARNING):
         windows = [rates.hit("requests", FIVE, "alice") for _ in range(7)]
     assert [window.is_exceeded for window in windows] == [False] * 5 + [True] * 2
-    assert rates.num_errors == 1, "the storage is not tried again for each request"
+    assert failures == ["failed"], "the storage is not tried again for each request"
     assert not rates.is_shared
     assert len(caplog.records) == 1
     holder.execute("ROLLBACK")
     holder.close()
 
 
-def test_a_storage_in_an_unusable_place_fails_the_same_way(tmp_path: Path) -> None:
+def test_a_storage_in_an_unusable_place_fails_the_same_way(tmp_path: Path, failures: list[str]) -> None:
     (tmp_path / "run").write_text("a file where a directory should be")
-    rates = Rates("embedded", tmp_path / "run")
+    rates = Rates("embedded", tmp_path / "run", on_failure=lambda: failures.append("failed"))
     assert not rates.hit("requests", FIVE, "alice").is_exceeded
-    assert rates.num_errors == 1
+    assert failures == ["failed"]
     rates.close()
 
 

@@ -218,3 +218,20 @@ def test_metrics_are_prometheus_text(client: FlaskClient) -> None:
     assert 'minivault_tokens_total{kind="completion"} 6.0' in text
     assert "minivault_prefix_cache_hit_ratio 0.0" in text
     assert float(re.findall(r"(?m)^minivault_resident_bytes (\S+)", text)[0]) > 1e6
+
+
+def test_metrics_count_what_was_refused_and_why(client: FlaskClient) -> None:
+    client.post("/generate", json={"prompt": ""})
+    client.post("/generate", json={"prompt": 1})
+    client.get("/nowhere")
+    text = client.get("/metrics").text
+    assert 'minivault_refused_total{code="invalid_request"} 2.0' in text
+    assert 'minivault_refused_total{code="not_found"} 1.0' in text
+
+
+def test_metrics_count_the_failures_of_the_rate_storage(client: FlaskClient, settings: Settings) -> None:
+    assert "minivault_rate_storage_failures_total 0.0" in client.get("/metrics").text
+    settings.run_dir.parent.mkdir(parents=True)
+    settings.run_dir.write_text("a file where the storage's directory should be")
+    assert client.post("/generate", json={"prompt": "say Hello"}).status_code == 200
+    assert "minivault_rate_storage_failures_total 1.0" in client.get("/metrics").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -154,6 +155,8 @@ def test_a_locked_rate_store_costs_a_moment_not_an_error(keyed: Keyed, limits_fi
         holder.execute("ROLLBACK")
         holder.close()
     assert "rate limits are per worker" in keyed.server.log
+    metrics = httpx.get(keyed.server.url + "/metrics", headers=headers).text
+    assert float(re.findall(r"(?m)^minivault_rate_storage_failures_total (\S+)", metrics)[0]) >= 1
 
 
 def test_a_deleted_rate_store_is_begun_anew(keyed: Keyed, limits_file: Path) -> None:
