@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from minivault.errors import VaultError, VaultUnavailable
@@ -60,7 +60,7 @@ class Closing:
 
 def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any], boot: str) -> Draft:
     """The record of an interaction, in the order of its line, from the two halves as dictionaries."""
-    fields = {
+    content = {
         "prompt": opening["prompt"],
         "response": closing["response"],
         "status": closing["status"],
@@ -82,7 +82,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any], boot: st
         "client": opening["client"],
         "user_agent": opening["user_agent"],
     }
-    return draft("interaction", opening["time_ns"], boot, fields, id_=opening["id"])
+    return draft("interaction", opening["time_ns"], boot, content, id_=opening["id"])
 
 
 class Entry:
@@ -130,16 +130,20 @@ class Entry:
     def _record(self, closing: Closing) -> Draft:
         """The record; one that JSON cannot hold leaves the entry open, to be recovered as interrupted."""
         try:
-            return interaction(self._opening, asdict(closing), self._boot)
+            return interaction(self._opening, _by_name(closing), self._boot)
         except VaultError as error:
             raise VaultUnavailable(error.message) from None
 
 
 def opening_fields(opening: Opening, boot: str) -> dict[str, Any]:
     """An opening as the journal holds it. Raises VaultError where it is no valid record."""
-    fields = asdict(opening)
-    fields["boot"] = boot
+    opened = {**_by_name(opening), "boot": boot}
     if not opening.id or len(opening.id) > 128 or not opening.id.isascii() or not opening.id.isprintable():
         raise VaultError(f"{opening.id!r} is not a record id")
-    interaction(fields, asdict(Closing("completed", "stop", "")), boot)
-    return fields
+    interaction(opened, _by_name(Closing("completed", "stop", "")), boot)
+    return opened
+
+
+def _by_name(half: Opening | Closing) -> dict[str, Any]:
+    """Its fields, not copied: `asdict` copies every token of a prompt."""
+    return {one.name: getattr(half, one.name) for one in fields(half)}
