@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from typing import Any
 
 from flask import Blueprint, Response, g, request
 
 from minivault.api.body import read_json_body
 from minivault.api.streaming import collect, json_reply, origin, start, stream
 from minivault.errors import MiniVaultError
-from minivault.interaction import Interaction
+from minivault.interaction import Interaction, summary
 from minivault.types import Delta, Finished
 from minivault.wire import native, ndjson, sse
 from minivault.wire.strict_json import loads
@@ -40,22 +38,11 @@ def _reply(api: str, *, stream_always: bool) -> Response:
     if wanted.stream:
         return stream(watched, NativeStream(watched.interaction))
     answer = collect(watched)
-    reply = _summary(watched.interaction, answer.finished)
+    reply = summary(watched.interaction, answer.finished)
     reply = {"id": reply.pop("id"), "response": answer.text, **reply}
     if wanted.params.logprobs is not None:
         reply["logprobs"] = native.logprobs(answer.logprobs, watched.interaction.served.tokenizer)
     return json_reply(reply)
-
-
-def _summary(interaction: Interaction, finished: Finished) -> dict[str, Any]:
-    return native.summary(
-        id=interaction.id,
-        model=interaction.model,
-        fingerprint=interaction.fingerprint,
-        seed=interaction.seed,
-        finished=finished,
-        generated_at_ns=time.time_ns(),
-    )
 
 
 class NativeStream:
@@ -80,7 +67,7 @@ class NativeStream:
         return self._encode(line)
 
     def finish(self, finished: Finished) -> bytes:
-        line = {"done": True, **_summary(self._interaction, finished)}
+        line = {"done": True, **summary(self._interaction, finished)}
         return self._encode(line) + (sse.DONE if self._is_sse else b"")
 
     def fail(self, error: MiniVaultError) -> bytes:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import queue
 import threading
-import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
 from minivault import __version__
 from minivault.errors import MiniVaultError
-from minivault.interaction import Interaction, Interactions, Origin, next_id
+from minivault.interaction import Interaction, Interactions, Origin, next_id, summary
 from minivault.types import Delta, Event, Failed, Finished
 from minivault.wire import native
 
@@ -35,7 +34,7 @@ class LocalSource:
             if isinstance(event, Delta):
                 pieces.append(event.text)
             if isinstance(event, Finished):
-                return {"response": "".join(pieces), **_summary(interaction, event)}
+                return {"response": "".join(pieces), **summary(interaction, event)}
         raise AssertionError("an interaction ends in Finished or Failed")
 
     def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
@@ -47,7 +46,7 @@ class LocalSource:
                 yield {"token": event.text, "index": index}
                 index += 1
             if isinstance(event, Finished):
-                yield {"done": True, **_summary(interaction, event)}
+                yield {"done": True, **summary(interaction, event)}
 
     def _start(self, body: dict[str, Any]) -> Interaction:
         request = native.decode(body)
@@ -87,14 +86,3 @@ def _read(interaction: Interaction, events: queue.SimpleQueue[Event]) -> None:
         events.put(Failed(error))
     finally:
         interaction.close()
-
-
-def _summary(interaction: Interaction, finished: Finished) -> dict[str, Any]:
-    return native.summary(
-        id=interaction.id,
-        model=interaction.model,
-        fingerprint=interaction.fingerprint,
-        seed=interaction.seed,
-        finished=finished,
-        generated_at_ns=time.time_ns(),
-    )

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import VaultError
+from minivault.types import rfc3339
 from minivault.vault.key import SigningKey
 from minivault.vault.log import Log
-from minivault.vault.record import VERSION, canonical, compact, parse, timestamp
+from minivault.vault.record import VERSION, canonical, compact, parse
 from minivault.vault.segments import ACTIVE, Segment, first_record
 
 CHECKPOINTS = "checkpoints.jsonl"
@@ -77,7 +78,7 @@ def _sign(log: Log, key: SigningKey) -> dict[str, Any]:
         "vault": log.vault_id(),
         "seq": log.head.seq,
         "hash": log.head.hash,
-        "timestamp": timestamp(time_ns),
+        "timestamp": rfc3339(time_ns),
         "time_ns": time_ns,
         "segment": {"name": first.get("previous"), "sha256": first.get("sha256")},
         "key": key.public,

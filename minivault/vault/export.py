@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from minivault.types import rfc3339
 from minivault.vault.checkpoint import checkpoints, write_checkpoint
 from minivault.vault.log import Log
 from minivault.vault.query import Filter
 from minivault.vault.reader import Record, read_records
-from minivault.vault.record import CONTENT_KEYS, VERSION, compact, timestamp
+from minivault.vault.record import CONTENT_KEYS, VERSION, compact
 
 CSV_COLUMNS = (
     "seq",
@@ -58,7 +59,7 @@ def _proven(log: Log, wanted: Filter, head: dict[str, Any], excerpt: Excerpt) ->
     end = next((c for c in checkpoints(log.directory) if c["seq"] >= last and c["key"] == head["key"]), head)
     time_ns = log.clock()
     header = {"type": "export", "v": VERSION, "vault": log.vault_id(), "public_key": head["key"]}
-    made = {"timestamp": timestamp(time_ns), "filter": wanted.describe(), "from_seq": first, "to_seq": end["seq"]}
+    made = {"timestamp": rfc3339(time_ns), "filter": wanted.describe(), "from_seq": first, "to_seq": end["seq"]}
     yield compact({**header, **made, "records": len(chosen)}) + b"\n"
     for record in read_records(log.directory, from_seq=first):
         if record["seq"] > end["seq"]:

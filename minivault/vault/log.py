@@ -13,26 +13,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
-from minivault.vault.record import NO_HASH, Draft, Receipt, digest, draft, seal
-from minivault.vault.segments import (
-    ACTIVE,
-    Segment,
-    Tail,
-    first_record,
-    last_record,
-    read_tail,
-    sealed_name,
-    sealed_segments,
-    segments,
-    summarize,
-)
+from minivault.vault.head import Head, read_head
+from minivault.vault.record import Draft, Receipt, digest, draft, seal
+from minivault.vault.segments import ACTIVE, first_record, sealed_name, sealed_segments, segments, summarize
 
 SEGMENT_AGE_NS = 24 * 3600 * 10**9
 
@@ -41,20 +31,6 @@ class PublicKey(Protocol):
     """The public half of the signing key; empty where there is none and `create` does not ask for one."""
 
     def __call__(self, *, create: bool) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last record of the chain, and the state of the file it ends."""
-
-    seq: int = 0
-    hash: str = NO_HASH
-    size: int = 0
-    first_seq: int = 0
-    """Of the active segment; 0 while it holds no record."""
-    born_ns: int = 0
-    torn: bytes = b""
-    is_unterminated: bool = False
 
 
 class Log:
@@ -136,7 +112,7 @@ class Log:
         fd = self._require_fd()
         size = os.fstat(fd).st_size
         if size != self.head.size or self.head.seq == 0:
-            self.head = self._read_head(fd, size)
+            self.head = read_head(self.directory, fd, size, self.head)
         return self.head
 
     def rewrite(self) -> None:
@@ -183,34 +159,6 @@ class Log:
         if self._fd is None:
             raise VaultError("the log is closed")
         return self._fd
-
-    def _read_head(self, fd: int, size: int) -> Head:
-        tail = read_tail(fd, size)
-        if tail.last is None:
-            return self._head_before(tail, size)
-        if int(tail.last["seq"]) < self.head.seq:
-            raise VaultError(f"{ACTIVE} ends at seq {tail.last['seq']} and had reached {self.head.seq}: it was cut")
-        first = first_record(Segment(self._path, None)) or tail.last
-        return Head(
-            seq=int(tail.last["seq"]),
-            hash=str(tail.last["hash"]),
-            size=size,
-            first_seq=int(first["seq"]),
-            born_ns=int(first["time_ns"]),
-            torn=tail.torn,
-            is_unterminated=tail.is_unterminated,
-        )
-
-    def _head_before(self, tail: Tail, size: int) -> Head:
-        """The head while the active segment holds no record yet: the end of the sealed one before it."""
-        sealed = sealed_segments(self.directory)
-        last = last_record(sealed[-1]) if sealed else None
-        if sealed and last is None:
-            raise VaultError(f"{sealed[-1].path.name} does not end in a record; run `flask minivault vault verify`")
-        seq, hash_ = (int(last["seq"]), str(last["hash"])) if last else (0, NO_HASH)
-        if self.head.seq > seq:  # the file was taken away while we ran: go on, so that verify shows the gap
-            seq, hash_ = self.head.seq, self.head.hash
-        return Head(seq=seq, hash=hash_, size=size, torn=tail.torn, is_unterminated=tail.is_unterminated)
 
     def _is_due(self, head: Head) -> bool:
         if head.torn or head.is_unterminated or not head.first_seq or head.seq == head.first_seq:

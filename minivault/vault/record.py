@@ -15,10 +15,10 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from minivault.errors import VaultError
+from minivault.types import rfc3339
 
 VERSION = 1
 NO_HASH = "sha256:" + "0" * 64
@@ -54,12 +54,6 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def timestamp(time_ns: int) -> str:
-    """RFC 3339 in UTC with nine digits of a second."""
-    seconds, fraction = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
-
-
 def new_id(time_ns: int | None = None) -> str:
     """A UUID version 7 (RFC 9562 §5.7) whose text sorts by time, finer than a millisecond."""
     milliseconds, rest = divmod(time.time_ns() if time_ns is None else time_ns, 10**6)
@@ -87,7 +81,7 @@ class Draft:
 def draft(type_: str, time_ns: int, boot: str, fields: Mapping[str, Any], *, id_: str | None = None) -> Draft:
     """Arrange a record's fields and commit to its content. Raises VaultError for a value JSON cannot hold."""
     content = {key: fields[key] for key in CONTENT_KEYS if key in fields}
-    ordered: dict[str, Any] = {"timestamp": timestamp(time_ns)}
+    ordered: dict[str, Any] = {"timestamp": rfc3339(time_ns)}
     ordered |= {key: content[key] for key in _FIRST if key in content}
     ordered["id"] = id_ or new_id(time_ns)
     ordered |= {key: value for key, value in fields.items() if key not in content}

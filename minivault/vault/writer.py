@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from minivault.errors import MiniVaultError, VaultUnavailable
+from minivault.types import rfc3339
 from minivault.vault.journal import Journal
 from minivault.vault.log import Log
-from minivault.vault.record import Draft, Receipt, timestamp
+from minivault.vault.record import Draft, Receipt
 
 Sync = Literal["synced", "written", "async"]
 PROBE_S = 0.25
@@ -233,7 +234,7 @@ class Writer:
 
     def _gap_fields(self, fault: Fault, late: list[str]) -> dict[str, Any]:
         until_ns = self._log.clock()
-        span = {"since": timestamp(fault.since_ns), "since_ns": fault.since_ns, "until_ns": until_ns}
+        span = {"since": rfc3339(fault.since_ns), "since_ns": fault.since_ns, "until_ns": until_ns}
         return {**span, "refused": fault.num_refused, "reason": fault.reason, "late": late}
 
     def _end_fault(self, fault: Fault) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +18,7 @@ from minivault.types import (
     Tokenizer,
     TokenLogprob,
     Usage,
+    rfc3339,
 )
 
 MAX_STOPS = 8
@@ -124,12 +124,6 @@ def bad_request(error: ValidationError) -> BadRequest:
 def _is_branch(part: int | str) -> bool:
     """Pydantic names the branch of a union in the location (`str`, `list[str]`, `dict[…]`); clients do not know it."""
     return isinstance(part, str) and (part in ("str", "int", "float", "bool") or "[" in part)
-
-
-def rfc3339(time_ns: int) -> str:
-    """UTC with nine fractional digits and `Z`."""
-    seconds, fraction = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
 def usage(value: Usage) -> dict[str, int]:

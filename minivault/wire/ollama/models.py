@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minivault.types import ModelInfo, Tokenizer
+from minivault.types import ModelInfo, Tokenizer, rfc3339
 from minivault.wire.names import tagged
-from minivault.wire.native import rfc3339
 
 OLLAMA_VERSION = "0.32.1"
 """The version of the API we speak: editors refuse old ones, so this is Ollama's number and not ours."""

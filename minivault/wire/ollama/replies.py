@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minivault.errors import MiniVaultError, Overloaded, Unauthorized
-from minivault.types import Delta, Event, Failed, Finished, FinishReason, TokenLogprob
+from minivault.types import Delta, Event, Failed, Finished, FinishReason, TokenLogprob, rfc3339
 from minivault.wire.answer import Answer
 from minivault.wire.logprobs import TokenBytes, encode_logprobs, spoken
-from minivault.wire.native import rfc3339
 from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
 
 Clock = Callable[[], int]
