@@ -27,11 +27,17 @@ TOPICS = ("rivers", "bridges", "bread", "clocks", "foxes", "glass", "islands", "
           "paper", "rain", "salt", "trees")  # fmt: skip
 
 
-ASKS = ("Tell me about {}.", "What is known of {}?", "Write a poem on {}.", "Why do people like {}?", "Explain {} to me.")
+ASKS = (
+    "Tell me about {}.",
+    "What is known of {}?",
+    "Write a poem on {}.",
+    "Why do people like {}?",
+    "Explain {} to me.",
+)
 
 
 def prompt(index: int) -> str:
-    """One of 80 prompts; none begins as its 15 predecessors do beyond the chat template."""
+    """One of 80 different prompts; beyond the chat template's beginning they share a few words at most."""
     return ASKS[(index // 16 + index) % 5].format(TOPICS[index % 16])
 
 
@@ -78,12 +84,15 @@ def long_prompt_arriving(port: int, num_clients: int) -> dict[str, float]:
 
 
 def bare_engine(served: ServedModel, settings: Settings, num_rows: int) -> float:
-    """Tokens/s of the engine alone: the same prompts, no HTTP, no vault, no threads."""
+    """Tokens/s of the engine alone: the same prompts and prefix cache, no HTTP, no vault, no threads."""
     from minivault.engine import Engine
 
+    engine = Engine(
+        served.runner, served.tokenizer, max_running=settings.max_running,
+        prefix_cache_bytes=settings.prefix_cache_mb << 20,
+    )  # fmt: skip
     rates = []
     for attempt in range(3):
-        engine = Engine(served.runner, served.tokenizer, max_running=settings.max_running)
         started, num_tokens = time.perf_counter(), 0
         for row in range(num_rows):
             index = attempt * num_rows + row

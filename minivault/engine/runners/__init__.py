@@ -42,7 +42,7 @@ class Runner(Protocol):
 
     def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
         """Process `tokens` at positions start, start + 1, … of `slot`; return the last position's logits [vocabulary],
-        float32. `start` is a multiple of `chunk_tokens` (see `block_tokens`), and everything before it is in the slot."""
+        float32. `start` is a multiple of `chunk_tokens` (or `block_tokens`); everything before it is in the slot."""
         ...
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:

@@ -77,6 +77,7 @@ def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
     """The network of a prepared file, for up to `context` positions, activations in 2 * `levels` + 1 steps."""
     shape = prepared.shape
     with ThreadPoolExecutor(torch.get_num_threads()) as packers:  # fbgemm lays out one weight on one thread
+        head = packers.submit(prepared.read, "head", levels)  # the largest first
         blocks = list(packers.map(lambda index: _block(prepared, f"layers.{index}.", levels), range(shape.num_layers)))
     turns = rope.turns(shape.rope, shape.head_size, shape.num_queries, context) if shape.rope else None
     return Network(
@@ -85,7 +86,7 @@ def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
         prepared.mapped("embedding"),
         prepared.get("positions"),
         turns,
-        prepared.read("head", levels),
+        head.result(),
         prepared.read("unfolded", levels),
     )
 

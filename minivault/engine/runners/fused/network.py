@@ -119,7 +119,10 @@ class Decode(torch.nn.Module):
         network, batch = self.network, mask.size(0)
         queries, size = network.shape.num_queries, network.shape.head_size
         turns = network.turns_at(positions)
-        all_keys, all_values = keys.view(keys.size(0), -1, size).unbind(0), values.view(keys.size(0), -1, size).unbind(0)
+        all_keys, all_values = (
+            keys.view(keys.size(0), -1, size).unbind(0),
+            values.view(keys.size(0), -1, size).unbind(0),
+        )
         near_keys, near_values = keys[:, :, :batch].unbind(0), values[:, :, :batch].unbind(0)
 
         def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
