@@ -37,7 +37,7 @@ def test_activation_levels_are_part_of_the_signature(load: Loader) -> None:
     path = load.prepared("llama")
     plain = Machine("x86_64", "AnyVendor", frozenset({"avx2"}))
     other = FusedRunner.load(path, num_slots=1, context=64, machine=plain)
-    assert other.signature["quantization"] == "int8-127"
+    assert other.signature["quantization"] == "int8-181"
     assert torch.isfinite(other.prefill(0, [1, 2, 3], 0)).all()
 
 

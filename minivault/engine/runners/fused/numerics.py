@@ -41,8 +41,10 @@ def operations() -> Iterator[Operation]:
         return attend(rows.view(batch, 9, 64), shared[0], shared[1], mask.repeat(batch, 1, 1)).flatten(1)
 
     def attention_of_one(rows: torch.Tensor) -> torch.Tensor:
-        queries = pad(rows.view(-1, 64), (0, 0, 0, MIN_ROWS))
-        return attend(queries[None], keys, values, mask[:, :1].repeat(1, len(queries), 1))[0, :-MIN_ROWS].view(-1, 576)
+        queries = rows.view(-1, 64)
+        padded = pad(queries, (0, 0, 0, max(0, MIN_ROWS - len(queries))))
+        attended = attend(padded[None], keys, values, mask[:, :1].repeat(1, len(padded), 1))
+        return attended[0, : len(queries)].view(-1, 576)
 
     def rotated(rows: torch.Tensor) -> torch.Tensor:
         rotation = hadamard(BLOCK).float().expand(len(rows), BLOCK, BLOCK)
@@ -52,7 +54,7 @@ def operations() -> Iterator[Operation]:
         pairs = torch.view_as_complex(rows.view(len(rows), 9, 32, 2))
         return torch.view_as_real(pairs * turn).flatten(1)
 
-    yield lambda rows: multiply(rows, 1 / 63, 64, packed)
+    yield lambda rows: multiply(rows, 1 / 90, 91, packed)
     yield attention
     yield attention_of_one
     yield rotated
