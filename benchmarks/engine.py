@@ -26,6 +26,7 @@ import torch
 
 from minivault.config import load_settings
 from minivault.engine.runners import Runner, fused
+from minivault.engine.runners.fused.runner import FusedRunner
 from minivault.models import ModelStore
 
 ROWS = (1, 4, 8, 16, 32)
@@ -71,14 +72,13 @@ def decode(runner: Runner, rows: int) -> float:
     return rows / float(statistics.median(taken))
 
 
-def prefill(runner: Runner) -> float:
-    """Tokens/s of one prompt of 256 tokens, chunk by chunk."""
+def prefill(runner: FusedRunner) -> float:
+    """Tokens/s of one prompt of 256 tokens, which fit one step."""
     tokens = [prompt(place, runner.vocabulary_size)[0] for place in range(256)]
     chunk = runner.chunk_tokens
 
     def once() -> None:
-        for start in range(0, len(tokens), chunk):
-            runner.prefill(0, tokens[start : start + chunk], start)
+        runner.prefill_many([(0, tokens[start : start + chunk], start) for start in range(0, len(tokens), chunk)])
         runner.release(0)
 
     return len(tokens) / statistics.median(seconds(once) for _ in range(ROUNDS))
@@ -88,7 +88,7 @@ def fused_figures(directory: Path, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "fused.safetensors"
         prepare_s = told("prepare_s", seconds(lambda: fused.prepare(directory, prepared)))
-        made: list[Runner] = []
+        made: list[FusedRunner] = []
         load = partial(fused.load, prepared, num_slots=max(ROWS), context=512, threads=threads)
         load_s = told("load_s", seconds(lambda: made.append(load())))
     runner = made[0]

@@ -29,7 +29,7 @@ log = logging.getLogger("minivault.engine")
 
 
 STEP_TOKENS = 320
-"""Prompt tokens a step may process: what a crowd's first tokens gain, a running answer waits."""
+"""Prompt tokens a step may process, though at least a chunk: what first tokens gain, running answers wait."""
 
 
 class Engine:
@@ -43,6 +43,7 @@ class Engine:
         *,
         max_running: int,
         prefix_cache_bytes: int = 0,
+        step_tokens: int = STEP_TOKENS,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
@@ -50,7 +51,7 @@ class Engine:
         self._clock = clock
         self._kv_cache = KVCache(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
-        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, STEP_TOKENS, self._reach)
+        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, step_tokens, self._reach)
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []

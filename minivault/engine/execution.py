@@ -5,7 +5,7 @@ A runner that raises ends the sequences at fault, and no others: a batch that fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Rows
 from functools import partial
 
@@ -20,8 +20,11 @@ Group = tuple[Rows[Sequence], torch.Tensor]
 """Sequences, and the logits [rows, vocabulary] to sample their next tokens from."""
 
 
-PrefillMany = Callable[[Rows[tuple[int, Rows[int], int]]], torch.Tensor]
-"""A runner's `prefill` of (slot, tokens, start) for several slots in one pass: logits [chunks, vocabulary]."""
+Chunk = tuple[int, Rows[int], int]
+"""Slot, tokens and start."""
+
+PrefillMany = Callable[[Rows[Chunk]], torch.Tensor]
+"""A runner's `prefill` of several chunks in one pass: logits [chunks, vocabulary]."""
 
 
 class Execution:
@@ -44,36 +47,50 @@ class Execution:
         if plan.prefill:
             yield from self._prefill(plan.prefill)
 
-    def _prefill(self, sequences: Rows[Sequence]) -> Iterator[Group]:
-        """The next chunk of each, all together where the runner can; if that raises, each alone."""
+    def _prefill(self, stops: Mapping[Sequence, int]) -> Iterator[Group]:
+        """Each prompt up to its stop, all together where the runner can; if that raises, each alone."""
+        sequences = list(stops)
         is_together = len(sequences) == 1 or self._prefill_many is not None
-        logits = self._attempt(sequences, partial(self._prefill_rows, sequences)) if is_together else None
+        logits = self._attempt(sequences, partial(self._prefill_rows, stops)) if is_together else None
         if logits is None:
             for sequence in sequences if len(sequences) > 1 else ():
-                yield from self._prefill([sequence])
+                yield from self._prefill({sequence: stops[sequence]})
             return
         if rows := [row for row, sequence in enumerate(sequences) if sequence.is_prefilled]:
             yield [sequences[row] for row in rows], logits[rows]
 
-    def _prefill_rows(self, sequences: Rows[Sequence]) -> torch.Tensor:
-        """Process the next chunk of each that is not cached; return their last logits [rows, vocabulary]."""
-        chunks = [self._next_chunk(sequence) for sequence in sequences]
+    def _prefill_rows(self, stops: Mapping[Sequence, int]) -> torch.Tensor:
+        """Process what is not cached of each prompt; return their last logits [rows, vocabulary]."""
+        chunks, ends = list[Chunk](), list[int]()
+        for sequence, stop in stops.items():
+            self._restore(sequence, stop)
+            chunks += self._chunks(sequence, stop)
+            ends.append(len(chunks) - 1)
         if self._prefill_many is not None and len(chunks) > 1:
             logits = self._prefill_many(chunks)
         else:
             logits = torch.stack([self._runner.prefill(*chunk) for chunk in chunks])
-        for sequence, (slot, tokens, start) in zip(sequences, chunks, strict=True):
-            sequence.num_prefilled = start + len(tokens)
-            self._prefix_cache.store(slot, sequence.prefix_keys, start, sequence.num_prefilled)
-        return logits
+        for sequence, stop in stops.items():
+            assert sequence.slot is not None
+            start, sequence.num_prefilled = sequence.num_prefilled, stop
+            self._prefix_cache.store(sequence.slot, sequence.prefix_keys, start, stop)
+        return logits[ends]
 
-    def _next_chunk(self, sequence: Sequence) -> tuple[int, Rows[int], int]:
-        """Slot, tokens and start of what is to be processed next, after everything that the prefix cache has."""
+    def _restore(self, sequence: Sequence, stop: int) -> None:
+        """Copy what the prefix cache has of what comes next, and leave something to compute before `stop`."""
         assert sequence.slot is not None
-        start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled)
+        start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
-        return sequence.slot, sequence.prompt[start : sequence.chunk_end(start, self._runner.chunk_tokens)], start
+
+    def _chunks(self, sequence: Sequence, stop: int) -> Iterator[Chunk]:
+        """The rest of a prompt up to `stop`, cut on the runner's grid."""
+        assert sequence.slot is not None
+        start = sequence.num_prefilled
+        while start < stop:
+            end = sequence.chunk_end(start, self._runner.chunk_tokens)
+            yield sequence.slot, sequence.prompt[start:end], start
+            start = end
 
     def _decode(self, sequences: Rows[Sequence]) -> Iterator[Group]:
         """One token for each, all together; if that raises, each alone."""

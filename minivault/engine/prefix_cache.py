@@ -46,9 +46,10 @@ class PrefixCache:
             start += self._size
         return start
 
-    def restore(self, slot: int, keys: Sequence[bytes], start: int) -> int:
-        """Copy every stored block that continues `slot` at position `start`; return the position after the last."""
-        stop = self.reach(keys, start)
+    def restore(self, slot: int, keys: Sequence[bytes], start: int, stop: int) -> int:
+        """Copy the stored blocks that continue `slot` at position `start` and end before `stop`; return the position
+        after the last."""
+        stop = min(self.reach(keys, start), (stop - 1) // self._size * self._size)
         for first in range(start, stop, self._size):
             self._runner.copy_in(slot, first, self._blocks[keys[first // self._size]])
         self._touch(keys[: stop // self._size])

@@ -1,14 +1,14 @@
 """Scheduler: who runs next. Policy only; it touches no tensor and reads no clock.
 
 Waiting sequences are admitted in order of arrival, by worst case. A step decodes every sequence whose prompt is
-processed, and processes at most `step_tokens` of prompt, a chunk of each sequence, so that the gap between two tokens
-stays bounded. Sequences in prefill take turns, so that a long prompt does not hold up short ones.
+processed, and processes at most `step_tokens` of prompt, so that the gap between two tokens stays bounded. Sequences
+in prefill take turns, chunk by chunk, so that a long prompt does not hold up short ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from minivault.engine.kv_cache import KVCache
@@ -17,9 +17,9 @@ from minivault.engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step's work: a chunk of each sequence in `prefill`, one token for each in `decode`."""
+    """One step's work: each prompt in `prefill` up to a position, one token for each sequence in `decode`."""
 
-    prefill: tuple[Sequence, ...]
+    prefill: Mapping[Sequence, int]
     decode: tuple[Sequence, ...]
 
 
@@ -69,24 +69,28 @@ class Scheduler:
             sequence.slot = self._kv_cache.admit(sequence.num_positions)
             sequence.admitted_ns = now_ns
             self._prefilling.append(sequence)
-        return Plan(tuple(self._take_turns()), tuple(self._decoding))
+        return Plan(self._take_turns(), tuple(self._decoding))
 
     def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""
         self._decoding += [sequence for sequence in self._prefilling if sequence.is_prefilled]
         self._prefilling = deque(sequence for sequence in self._prefilling if not sequence.is_prefilled)
 
-    def _take_turns(self) -> Iterator[Sequence]:
-        """The sequences whose next chunk fits this step's budget; they go to the back of the row."""
-        budget = self._step_tokens
-        for sequence in tuple(self._prefilling):
-            start = self._reach(sequence)
-            num_tokens = sequence.chunk_end(start, self._chunk_tokens) - start
-            if num_tokens > budget:
-                return
-            budget -= num_tokens
-            self._prefilling.rotate(-1)
-            yield sequence
+    def _take_turns(self) -> dict[Sequence, int]:
+        """How far each prompt gets in this step: a chunk at a time, in turns, while the next one fits the budget."""
+        budget, stops = self._step_tokens, dict[Sequence, int]()
+        turns, done = deque(self._prefilling), deque[Sequence]()
+        while turns:
+            sequence = turns[0]
+            start = stops[sequence] if sequence in stops else self._reach(sequence)
+            stop = sequence.chunk_end(start, self._chunk_tokens)
+            if stop - start > budget:
+                break
+            budget -= stop - start
+            stops[sequence] = stop
+            (done if stop == len(sequence.prompt) else turns).append(turns.popleft())
+        self._prefilling = turns + done
+        return stops
 
     def check_integrity(self) -> None:
         """Raises RuntimeError unless exactly the running sequences hold the used slots."""

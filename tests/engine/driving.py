@@ -72,7 +72,8 @@ class Drive:
 
     @classmethod
     def of(cls, runner: Runner, tokenizer: Tokenizer | None = None, max_running: int = 4, **options: int) -> Drive:
-        clock = Clock()
+        """An engine that processes one chunk of prompt a step, unless told otherwise."""
+        clock, options = Clock(), {"step_tokens": 0} | options
         engine = Engine(runner, tokenizer or ByteTokenizer(), max_running=max_running, clock=clock, **options)
         return cls(engine, runner, clock)
 

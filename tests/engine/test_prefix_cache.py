@@ -124,7 +124,7 @@ def test_the_limit_holds_and_a_hit_is_what_was_computed(prompts: list[str], num_
     cache = PrefixCache(runner, num_chunks * CHUNK)
     for prompt in (tuple(text.encode()) for text in prompts):
         keys = cache.keys(prompt)
-        start = cache.restore(0, keys, 0)
+        start = cache.restore(0, keys, 0, len(prompt))
         assert start < len(prompt)
         while start < len(prompt):
             runner.prefill(0, prompt[start : start + CHUNK], start)

@@ -24,8 +24,8 @@ def sequence(num_prompt: int, name: str = "") -> Sequence:
 def work(scheduler: Scheduler) -> Plan:
     """Plan a step and do what it says with the prompts."""
     plan = scheduler.plan(0)
-    for one in plan.prefill:
-        one.num_prefilled = min(one.num_prefilled + CHUNK, len(one.prompt))
+    for one, stop in plan.prefill.items():
+        one.num_prefilled = stop
     scheduler.promote()
     scheduler.check_integrity()
     return plan
@@ -42,7 +42,7 @@ def test_sequences_are_admitted_in_order_of_arrival() -> None:
     sequences = [sequence(CHUNK, str(i)) for i in range(3)]
     made = scheduler(1, *sequences)
     for one in sequences:
-        assert work(made).prefill == (one,)
+        assert work(made).prefill == {one: CHUNK}
         made.remove(one)
 
 
@@ -59,7 +59,7 @@ def test_a_decoding_sequence_gets_a_token_every_step_while_prompts_are_processed
 def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
     long, short = sequence(80), sequence(6)
     made = scheduler(2, long, short)
-    assert [work(made).prefill, work(made).prefill, work(made).prefill] == [(long,), (short,), (long,)]
+    assert [list(work(made).prefill) for _ in range(3)] == [[long], [short], [long]]
 
 
 def test_short_prompts_share_a_step() -> None:
@@ -68,12 +68,18 @@ def test_short_prompts_share_a_step() -> None:
     assert [len(work(made).prefill) for _ in range(3)] == [2, 2, 1]
 
 
-def test_a_larger_budget_lets_more_prompts_share_a_step_but_none_take_two_chunks() -> None:
-    long, *short = sequence(80), *(sequence(6, str(i)) for i in range(4))
-    made = scheduler(5, long, *short, step_tokens=4 * CHUNK)
-    assert work(made).prefill == (long, *short)
-    assert work(made).prefill == (long,)
-    assert long.num_prefilled == 2 * CHUNK
+def test_what_short_prompts_leave_of_the_budget_goes_to_the_long_one_chunk_by_chunk() -> None:
+    long, *short = sequence(80), *(sequence(6, str(i)) for i in range(2))
+    made = scheduler(3, long, *short, step_tokens=4 * CHUNK)
+    assert work(made).prefill == {long: 2 * CHUNK, **dict.fromkeys(short, 6)}
+    assert work(made).prefill == {long: 6 * CHUNK}
+    assert work(made).prefill == {long: 10 * CHUNK}
+
+
+def test_prompts_share_a_step_evenly() -> None:
+    made = scheduler(2, *(pair := [sequence(80, "a"), sequence(80, "b")]), step_tokens=5 * CHUNK)
+    assert work(made).prefill == {pair[0]: 3 * CHUNK, pair[1]: 2 * CHUNK}
+    assert work(made).prefill == {pair[0]: 5 * CHUNK, pair[1]: 5 * CHUNK}
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 4))

@@ -9,8 +9,8 @@ Optional members tell what a runner can do beyond the protocol:
   with sliding windows or recurrent state) keeps the prefix cache off.
 - `block_tokens: int` (default: `chunk_tokens`, which it divides): `prefill` may start at any multiple of this, whatever
   was copied in before, and gives the same bits; the prefix cache then keeps blocks of so many positions.
-- `prefill_many([(slot, tokens, start), …]) -> logits [chunks, vocabulary]` (default: absent): `prefill` of one chunk of
-  each of several slots in one pass, each row bitwise what `prefill` alone would give.
+- `prefill_many([(slot, tokens, start), …]) -> logits [chunks, vocabulary]` (default: absent): `prefill` of several
+  chunks in one pass, those of a slot in order, each row bitwise what `prefill` alone would give.
 """
 
 from __future__ import annotations

@@ -150,8 +150,8 @@ class Chunk:
 
 
 class Prefill(torch.nn.Module):
-    """Chunks of several sequences in one pass: last norm's output [rows, width]. Linear maps see all rows together and
-    attention each chunk alone, so a chunk's bits do not depend on its company."""
+    """Several chunks in one pass: last norm's output [rows, width]. Linear maps see all rows together and attention
+    each chunk alone, after the chunks before it, so a chunk's bits do not depend on its company."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

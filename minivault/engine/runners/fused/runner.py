@@ -74,8 +74,8 @@ class FusedRunner:
 
     @torch.inference_mode()
     def prefill_many(self, chunks: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
-        """`prefill` of (slot, tokens, start), at most CHUNK_TOKENS each, for several slots in one pass: the same bits,
-        sooner. Logits [chunks, vocabulary]."""
+        """`prefill` of several (slot, tokens, start), at most CHUNK_TOKENS each, in one pass: the same bits, sooner.
+        Chunks of one slot follow each other. Logits [chunks, vocabulary]."""
         ends = list(accumulate(len(tokens) for _, tokens, _ in chunks))
         hidden = self._pass(chunks)[[end - 1 for end in ends]]
         logits: torch.Tensor = self.network.head(hidden)
