@@ -70,18 +70,22 @@ class DisconnectWatcher:
             poll = select.poll()
             poll.register(self._wake_read, select.POLLIN)
             with self._lock:
-                for fd in self._watched:
-                    poll.register(fd, GONE)
+                polled = dict(self._watched)
+            for fd in polled:
+                poll.register(fd, GONE)
             for fd, _ in poll.poll():
                 if fd == self._wake_read:
                     os.read(fd, 4096)
                 else:
-                    self._report(fd)
+                    self._report(fd, polled[fd])
 
-    def _report(self, fd: int) -> None:
+    def _report(self, fd: int, polled: list[Callable[[], None]]) -> None:
+        """Tell those that were polled. By now the number may be that of another client's socket."""
         with self._lock:
-            callbacks = self._watched.pop(fd, [])
-        for on_gone in callbacks:
+            if self._watched.get(fd) is not polled:
+                return
+            del self._watched[fd]
+        for on_gone in polled:
             on_gone()
 
 
