@@ -28,7 +28,7 @@ from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, S
 log = logging.getLogger("minivault.engine")
 
 
-STEP_TOKENS = 320
+STEP_TOKENS = 256
 """Prompt tokens a step may process, though at least a chunk: what first tokens gain, running answers wait."""
 
 
