@@ -6,6 +6,8 @@ Under gunicorn each worker keeps its numbers in files (prometheus_client's multi
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -59,13 +61,13 @@ class Metrics:
         self.latency.observe(timings.total_ns * NS)
         if timings.first_token_ns:
             self.first_token.observe(timings.first_token_ns * NS)
-        self.resident.set(psutil.Process().memory_info().rss)
+        self._measure_memory()
 
     def render(self, num_running: int, num_waiting: int) -> bytes:
         """The Prometheus text format, with this worker's queue as it is now."""
         self.running.set(num_running)
         self.waiting.set(num_waiting)
-        self.resident.set(psutil.Process().memory_info().rss)
+        self._measure_memory()
         samples = self._samples()
         prompt = samples.get("minivault_tokens_total:prompt", 0.0)
         self.hit_ratio.set(samples.get("minivault_tokens_total:cached", 0.0) / prompt if prompt else 0.0)
@@ -78,6 +80,11 @@ class Metrics:
         seconds = samples.get("minivault_request_seconds_sum:", 0.0)
         tokens = samples.get("minivault_tokens_total:completion", 0.0)
         return int(count), (seconds / count * 1e3 if count else 0.0), int(tokens)
+
+    def _measure_memory(self) -> None:
+        """Keep the figure of before where no file descriptor is left to read a new one: no answer may fail by that."""
+        with suppress(OSError):
+            self.resident.set(psutil.Process().memory_info().rss)
 
     def _samples(self) -> dict[str, float]:
         """Every sample over all workers, by name and token kind."""
