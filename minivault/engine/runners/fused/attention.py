@@ -1,10 +1,10 @@
 """Attention as explicit batched products over a cache in blocks, each with bits that do not depend on its neighbours.
 
 A product over more than about 380 positions is split differently by MKL for different lengths, so values are summed
-block by block in a fixed order; positions past a row's own contribute exact zeros. Keys are multiplied 128 positions at
-a time, which is where MKL is fastest. A product of few rows takes another way through MKL: whoever has a varying number
-of them must bring at least MIN_ROWS. `scaled_dot_product_attention` does not give the same bits for different batches
-and paddings.
+block by block in a fixed order; positions past a row's own contribute exact zeros. Keys of a large batch are multiplied
+128 positions at a time, which is faster and changes no bit: a score sums over one head only. A product of few rows takes
+another way through MKL: whoever has a varying number of them must bring at least MIN_ROWS.
+`scaled_dot_product_attention` does not give the same bits for different batches and paddings.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: 
     """softmax(query keys + mask) values, for query [batch, queries, size] (already scaled), keys and values [blocks,
     batch, 256, size] and mask [batch, queries, positions]; [batch, queries, size]."""
     total = mask.size(-1)
-    if total <= 128:
+    span = 256 if query.size(0) <= 24 else 128
+    if total <= span:
         scores = torch.baddbmm(mask, query, keys[0].narrow(1, 0, total).transpose(1, 2))
         return torch.bmm(scores.softmax(-1), values[0].narrow(1, 0, total))
     parts: list[torch.Tensor] = []
     start = 0
     while start < total:
-        part = mask.narrow(2, start, min(128, total - start))
+        part = mask.narrow(2, start, min(span, total - start))
         near = keys[start // 256].narrow(1, start % 256, part.size(2))
         parts.append(torch.baddbmm(part, query, near.transpose(1, 2)))
-        start += 128
+        start += span
     weights = torch.cat(parts, -1).softmax(-1)
     attended = torch.bmm(weights.narrow(2, 0, min(256, total)), values[0].narrow(1, 0, min(256, total)))
     start = 256

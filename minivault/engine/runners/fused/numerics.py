@@ -33,12 +33,12 @@ def operations() -> Iterator[Operation]:
     """The kernels of a step, each from rows [n, 576] to rows."""
     packed = pack((numbers(96, 576) * 127).to(torch.int8), numbers(96).abs(), numbers(96))
     keys, values = numbers(2, 1, 256, 64), numbers(2, 1, 256, 64).flip(0)
-    mask, turn = torch.zeros(1, 9, 448), torch.view_as_complex(numbers(32, 2))
+    mask, turn = torch.zeros(1, 3, 448), torch.view_as_complex(numbers(32, 2))
 
     def attention(rows: torch.Tensor) -> torch.Tensor:
-        batch = len(rows)
+        batch = 3 * len(rows)
         shared = [store.expand(-1, batch, -1, -1).contiguous() for store in (keys, values)]
-        return attend(rows.view(batch, 9, 64), shared[0], shared[1], mask.repeat(batch, 1, 1)).flatten(1)
+        return attend(rows.view(batch, 3, 64), shared[0], shared[1], mask.repeat(batch, 1, 1)).view(-1, 576)
 
     def attention_of_one(rows: torch.Tensor) -> torch.Tensor:
         queries = rows.view(-1, 64)
