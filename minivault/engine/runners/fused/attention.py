@@ -2,7 +2,7 @@
 
 A product over more than about 380 positions is split differently by MKL for different lengths, so values are summed
 block by block in a fixed order; positions past a row's own contribute exact zeros. Keys of a large batch are multiplied
-128 positions at a time, which is faster and changes no bit: a score sums over one head only. A product of few rows takes
+128 positions at a time, which is faster and changes no bit: a score sums over a head only. A product of few rows takes
 another way through MKL: whoever has a varying number of them must bring at least MIN_ROWS.
 `scaled_dot_product_attention` does not give the same bits for different batches and paddings.
 """
