@@ -29,7 +29,7 @@ log = logging.getLogger("minivault.engine")
 
 
 STEP_TOKENS = 256
-"""Prompt tokens a step may process, though at least a chunk: what first tokens gain, running answers wait."""
+"""Prompt tokens a step may process (fewer, far into a prompt): what first tokens gain, running answers wait."""
 
 
 class Engine:

@@ -41,7 +41,8 @@ def test_a_runner_may_share_less_than_a_chunk(drive: Make) -> None:
 
 
 def test_what_is_cached_takes_no_room_in_a_step(drive: Make) -> None:
-    made = drive(ScriptedRunner(chunk_tokens=400, block_tokens=100, context=1000, num_slots=4), prefix_cache_bytes=9000)
+    runner = ScriptedRunner(chunk_tokens=400, block_tokens=100, context=1000)
+    made = drive(runner, prefix_cache_bytes=9000, step_tokens=20)
     made.run("x" * 301, max_tokens=1)
     jobs = [made.submit("x" * 301 + letter, max_tokens=1) for letter in "abcd"]
     made.step()

@@ -32,7 +32,7 @@ def work(scheduler: Scheduler) -> Plan:
 
 
 def scheduler(num_slots: int, *sequences: Sequence, step_tokens: int = CHUNK) -> Scheduler:
-    made = Scheduler(KVCache(num_slots, 256), CHUNK, step_tokens, lambda one: one.num_prefilled)
+    made = Scheduler(KVCache(num_slots, 4096), CHUNK, step_tokens, lambda one: one.num_prefilled)
     for one in sequences:
         made.add(one)
     return made
@@ -74,6 +74,16 @@ def test_what_short_prompts_leave_of_the_budget_goes_to_the_long_one_chunk_by_ch
     assert work(made).prefill == {long: 2 * CHUNK, **dict.fromkeys(short, 6)}
     assert work(made).prefill == {long: 6 * CHUNK}
     assert work(made).prefill == {long: 10 * CHUNK}
+
+
+def test_a_step_takes_less_of_a_prompt_the_further_it_is() -> None:
+    long = sequence(3600)
+    made = scheduler(1, long, step_tokens=100)
+    made.plan(0)
+    taken = [next(iter(work(made).prefill.values())) - before for before in iter(lambda: long.num_prefilled, 3600)]
+    assert taken[0] == 96
+    assert taken[-2] < 32
+    assert min(taken) >= CHUNK
 
 
 def test_prompts_share_a_step_evenly() -> None:
