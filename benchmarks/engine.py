@@ -73,7 +73,7 @@ def decode(runner: Runner, rows: int) -> float:
 
 
 def prefill(runner: FusedRunner) -> float:
-    """Tokens/s of one prompt of 256 tokens, as many as a step takes."""
+    """Tokens/s of one prompt of 256 tokens in one pass."""
     tokens = [prompt(place, runner.vocabulary_size)[0] for place in range(256)]
     chunk = runner.chunk_tokens
 

@@ -28,7 +28,7 @@ from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, S
 log = logging.getLogger("minivault.engine")
 
 
-STEP_TOKENS = 256
+STEP_TOKENS = 200
 """Prompt tokens a step may process (fewer, far into a prompt): what first tokens gain, running answers wait."""
 
 
