@@ -61,7 +61,12 @@ class Settings(BaseModel):
     runner: Literal["auto", "fused", "transformers"] = Field("auto", description="how a local model is computed")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
     cpu_threads: int = Field(0, ge=0, le=1024, description="torch threads in each worker; 0 = cores divided by workers")
-    prefix_cache_mb: int = Field(64, ge=0, le=65536, description="memory for reusing prompt prefixes; 0 = off")
+    prefix_cache_mb: int = Field(
+        64,
+        ge=0,
+        le=65536,
+        description="memory for reusing prompt prefixes, 22 tokens a MB for the default model; 0 = off",
+    )
     vault_sync: Literal["synced", "written", "async"] = Field(
         "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
     )

@@ -22,16 +22,17 @@ def health() -> Response:
     here = interactions()
     status = here.service.status()
     requests, average_ms, tokens = here.metrics.totals()
+    vault = _vault()
     return json_reply(
         {
-            "status": "ok" if status.state == "ready" else status.state,
+            "status": _state(status.state, vault),
             "uptime_s": round(time.monotonic() - _started, 3),
             "requests": requests,
             "average_response_ms": round(average_ms, 3),
             "tokens": tokens,
             "running": status.running,
             "waiting": status.waiting,
-            "vault": _vault(),
+            "vault": vault,
             "model": here.settings.model if status.state != "ready" else here.service.model.info.name,
             "version": __version__,
         }
@@ -61,9 +62,17 @@ def metrics() -> Response:
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
+def _state(service: str, vault: dict[str, Any]) -> str:
+    """`ok` where a request would be served; else what stands in its way."""
+    if service != "ready":
+        return service
+    return "vault_unavailable" if "error" in vault else "ok"
+
+
 def _vault() -> dict[str, Any]:
     try:
         status = interactions().vault_status()
     except MiniVaultError as error:
         return {"seq": None, "head": None, "bytes_free": None, "error": error.message}
-    return {"seq": status.seq, "head": status.head, "bytes_free": status.bytes_free}
+    facts = {"seq": status.seq, "head": status.head, "bytes_free": status.bytes_free}
+    return facts if status.writable else {**facts, "error": status.reason}

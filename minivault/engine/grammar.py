@@ -129,4 +129,6 @@ def _refusal(reason: str, field: str) -> BadRequest:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:MAX_MESSAGE_CHARACTERS]
+    """What the library says, without the state of its machinery."""
+    reason = " ".join(text.partition("<state>")[0].split())[:MAX_MESSAGE_CHARACTERS]
+    return "no value satisfies it; does it refer to itself without end?" if reason == "NoExtensionBias" else reason

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from minivault.config import Settings
+from minivault.interaction import Interactions
 
 
 def lines(response: TestResponse) -> list[dict[str, Any]]:
@@ -209,6 +212,16 @@ def test_health_counts_what_was_answered(client: FlaskClient) -> None:
     assert (health["status"], health["requests"], health["tokens"]) == ("ok", 1, 6)
     assert health["vault"]["seq"] >= 1
     assert client.get("/ready").status_code == 200
+
+
+def test_health_is_not_ok_when_nothing_can_be_recorded(
+    client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = replace(app.extensions["minivault"].vault_status(), writable=False, reason="the disk is full")
+    monkeypatch.setattr(Interactions, "vault_status", lambda _self: status)
+    health = client.get("/health").get_json()
+    assert (health["status"], health["vault"]["error"]) == ("vault_unavailable", "the disk is full")
+    assert client.get("/ready").status_code == 503
 
 
 def test_metrics_are_prometheus_text(client: FlaskClient) -> None:

@@ -123,6 +123,15 @@ def test_content_may_be_parts_and_a_developer_speaks_as_the_system(client: Flask
     assert reply["choices"][0]["message"]["content"] == "Hi"
 
 
+def test_only_an_assistant_may_say_nothing(client: FlaskClient) -> None:
+    messages = [{"role": "assistant", "content": None}, {"role": "user", "content": "say Hi"}]
+    assert client.post("/v1/chat/completions", json={"model": MODEL, "messages": messages}).status_code == 200
+    messages[1]["content"] = None
+    refused = client.post("/v1/chat/completions", json={"model": MODEL, "messages": messages})
+    assert refused.status_code == 400
+    assert refused.get_json()["error"]["message"] == "messages: a user message needs content"
+
+
 def test_chat_logprobs_carry_bytes(client: FlaskClient) -> None:
     reply = chat(client, "say é", logprobs=True, top_logprobs=1).get_json()
     content = reply["choices"][0]["logprobs"]["content"]

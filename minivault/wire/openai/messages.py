@@ -47,7 +47,9 @@ class ChatMessage(Strict):
     tool_call_id: str | None = None
 
     def message(self) -> Message:
-        """This turn for the template. Raises BadRequest when a call's arguments are not JSON."""
+        """This turn for the template. Raises BadRequest when it says nothing, or a call's arguments are not JSON."""
+        if self.content is None and self.role != "assistant":
+            raise BadRequest(f"messages: a {self.role} message needs content", field="messages")
         extra: dict[str, Any] = {}
         if self.tool_calls:
             extra["tool_calls"] = [
