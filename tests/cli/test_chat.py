@@ -78,8 +78,7 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(server: Scrip
         tty.type("go on\n")
         tty.expect("Still here")
         tty.expect("> ")
-        tty.type("\x03")
-        tty.expect("> ")
+        tty.interrupt_prompt("> ")
         tty.type("\x04")
         assert tty.process.wait(10) == exits.OK
     kept = server.seen.bodies[1]["messages"]

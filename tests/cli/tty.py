@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.cli.conftest import subprocess_environment
 
@@ -28,6 +28,15 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._descriptor, text.encode())
+
+    def interrupt_prompt(self, text: str) -> None:
+        """Press Ctrl-C at a prompt until `text` is shown: readline loses one that comes just before it waits."""
+        for _ in range(10):
+            self.type("\x03")
+            with suppress(AssertionError):
+                self.expect(text, timeout_s=2)
+                return
+        raise AssertionError(f"Ctrl-C at the prompt does not lead to {text!r}")
 
     def expect(self, text: str, timeout_s: float = 30) -> str:
         """Wait for `text`; returns what was shown up to and with it, since the last `expect`."""
