@@ -12,13 +12,13 @@ from gunicorn.workers.base import Worker
 from minivault.config import load_settings
 from minivault.errors import MiniVaultError
 from minivault.service.load_backoff import LoadBackoff
-from minivault.service.threads import start_all, thread_limit
+from minivault.service.threads import CANNOT_START, start_all, thread_limit
 
 try:
     settings = load_settings()
 except MiniVaultError as error:
     print(f"minivault: {error.message}", file=sys.stderr)
-    sys.exit(3)
+    sys.exit(CANNOT_START)
 
 bind = settings.bind
 # gthread, where streams hold a thread each and the model runs in one of its own, and slow clients hold none
@@ -57,7 +57,7 @@ def on_starting(server: Arbiter) -> None:
     except MiniVaultError as error:
         print(f"minivault: {error.message}", file=sys.stderr)
         shutil.rmtree(directory, ignore_errors=True)
-        sys.exit(3)
+        sys.exit(CANNOT_START)
 
 
 def post_fork(_server: Arbiter, worker: Worker) -> None:

@@ -19,7 +19,7 @@ from minivault.service.load_backoff import LoadBackoff
 
 RETRY_S = 5.0
 CANNOT_START = 3
-"""The exit status that makes gunicorn give up instead of starting another worker."""
+"""The exit status that makes gunicorn, and the service unit, give up instead of starting again."""
 
 log = logging.getLogger("minivault.threads")
 

@@ -9,7 +9,7 @@ not written reads as zeros, never as garbage or as someone's past.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,14 +77,14 @@ class KVCache:
 
     def _swap(self, slot: int, other: int) -> None:
         """Exchange the rows of two slots, moving no more than was written; `other` may be empty."""
-        longest = max(self.lengths[slot], self.lengths[other])
-        for block in range(-(-longest // BLOCK)):
-            used = slice(min(longest - block * BLOCK, BLOCK))
+        for block, used in _written(max(self.lengths[slot], self.lengths[other])):
             for mine, theirs in zip(self._used(slot, block, used), self._used(other, block, used), strict=True):
-                kept = mine.clone() if self.lengths[other] else None
-                if kept is not None:
+                if self.lengths[other]:
+                    kept = mine.clone()
                     mine.copy_(theirs)
-                theirs.copy_(mine if kept is None else kept)
+                    theirs.copy_(kept)
+                else:
+                    theirs.copy_(mine)
             if not self.lengths[other]:
                 self._clear(slot, block, used)
         self.row_of[slot], self.row_of[other] = self.row_of[other], self.row_of[slot]
@@ -141,6 +141,12 @@ class KVCache:
             start = stop
 
     def release(self, slot: int) -> None:
-        for block in range(-(-self.lengths[slot] // BLOCK)):
-            self._clear(slot, block, slice(min(self.lengths[slot] - block * BLOCK, BLOCK)))
+        for block, used in _written(self.lengths[slot]):
+            self._clear(slot, block, used)
         self.lengths[slot] = 0
+
+
+def _written(length: int) -> Iterator[tuple[int, slice]]:
+    """Each block that holds some of the first `length` positions, and which of its positions those are."""
+    for block in range(-(-length // BLOCK)):
+        yield block, slice(min(length - block * BLOCK, BLOCK))
