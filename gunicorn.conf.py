@@ -49,11 +49,11 @@ def on_starting(server: Arbiter) -> None:
     directory.mkdir(parents=True, mode=0o700)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)  # before anything imports prometheus_client
     from minivault.access import check_access
-    from minivault.worker import check_startable
+    from minivault.service.backends import check_backend
 
     try:
         check_access(settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
-        check_startable(settings)
+        check_backend(settings)
     except MiniVaultError as error:
         print(f"minivault: {error.message}", file=sys.stderr)
         shutil.rmtree(directory, ignore_errors=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.stream_client import Stream, ask_all
 from minivault.config import Settings, load_settings
-from minivault.service import ServedModel
+from minivault.service import Loaded
 from minivault.types import Delta, Finished, Job, SamplingParams
 from tests.live import live_server
 
@@ -83,7 +83,7 @@ def long_prompt_arriving(port: int, num_clients: int) -> dict[str, float]:
     }
 
 
-def bare_engine(served: ServedModel, settings: Settings, num_rows: int) -> float:
+def bare_engine(served: Loaded, settings: Settings, num_rows: int) -> float:
     """Tokens/s of the engine alone: the same prompts and prefix cache, no HTTP, no vault, no threads."""
     from minivault.engine import Engine
 
@@ -107,13 +107,13 @@ def bare_engine(served: ServedModel, settings: Settings, num_rows: int) -> float
     return statistics.median(rates)
 
 
-def _tokens(served: ServedModel, index: int) -> list[int]:
+def _tokens(served: Loaded, index: int) -> list[int]:
     from minivault.types import Message
 
     return served.tokenizer.encode(served.tokenizer.render([Message("user", prompt(index))]), add_special=False)
 
 
-def plain_transformers(settings: Settings, served: ServedModel, num_clients: int, num_tokens: int = 24) -> float:
+def plain_transformers(settings: Settings, served: Loaded, num_clients: int, num_tokens: int = 24) -> float:
     """Tokens/s of a plain loop: one `generate` after the other, fp32, for as many clients."""
     import torch
 

@@ -9,26 +9,26 @@ from minivault.api import errors, generate, ollama, openai, pages, status
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
-from minivault.interaction import Interactions, next_id
-from minivault.worker import worker_service
+from minivault.interaction import Recorder, next_id
+from minivault.worker import worker_roster
 
 
-def create_app(settings: Settings | None = None, interactions: Interactions | None = None) -> Flask:
+def create_app(settings: Settings | None = None, recorder: Recorder | None = None) -> Flask:
     """Build the WSGI application. Loads no model and opens no file: the worker's service does that when it starts."""
     settings = settings or load_settings()
     app = Flask("minivault", static_folder=None)
     app.config["MINIVAULT"] = settings
     app.json.ensure_ascii = True  # type: ignore[attr-defined]
-    interactions = interactions or Interactions(settings, worker_service(settings))
-    app.extensions["minivault"] = interactions
+    recorder = recorder or Recorder(settings, worker_roster(settings))
+    app.extensions["minivault"] = recorder
     app.extensions["minivault.disconnect"] = DisconnectWatcher()
     app.before_request(_identify)
     app.after_request(_add_headers)
     access.init_app(
         app,
         settings,
-        on_auth_failure=interactions.record_auth_failure,
-        on_storage_failure=interactions.metrics.rate_storage_failures.inc,
+        on_auth_failure=recorder.record_auth_failure,
+        on_storage_failure=recorder.metrics.rate_storage_failures.inc,
     )
     app.register_blueprint(generate.bp)
     app.register_blueprint(status.bp)

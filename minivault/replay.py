@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from minivault.errors import MiniVaultError
-from minivault.service import Generation, ModelService
-from minivault.types import Delta, Failed, Job, SamplingParams
+from minivault.service import Generation, Model
+from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, SamplingParams
 
 Outcome = Literal["identical", "different", "not comparable"]
 
@@ -39,11 +39,11 @@ class _Run:
     generation: Generation
 
 
-def replay(service: ModelService, records: Iterable[Mapping[str, Any]], num_parallel: int) -> Iterator[Verdict]:
+def replay(model: Model, records: Iterable[Mapping[str, Any]], num_parallel: int) -> Iterator[Verdict]:
     """A verdict for each interaction record, in order, running up to `num_parallel` at once."""
     pending: list[_Run | Verdict] = []
     for record in records:
-        pending.append(_start(service, record))
+        pending.append(_start(model, record))
         if len(pending) >= num_parallel:
             yield _verdict(pending.pop(0))
     yield from map(_verdict, pending)
@@ -63,15 +63,15 @@ def why_not_comparable(record: Mapping[str, Any], fingerprint: str) -> str | Non
 
 
 def regenerate(
-    service: ModelService, opening: Mapping[str, Any], num_tokens: int, num_bytes: int
+    model: Model, opening: Mapping[str, Any], num_tokens: int, num_bytes: int
 ) -> tuple[str, tuple[int, ...]] | None:
     """The text and tokens that a stream had sent when `num_tokens` tokens, `num_bytes` bytes of text, had left.
 
     None if they cannot be re-derived here: another fingerprint, a built-in answer, or a run that does not agree.
     """
-    if opening.get("source") != "model" or opening.get("fingerprint") != service.model.info.fingerprint:
+    if opening.get("source") != "model" or opening.get("fingerprint") != model.info.fingerprint:
         return None
-    generation = _submit(service, opening, "regenerate")
+    generation = _submit(model, opening, "regenerate")
     text, token_ids = [], list[int]()
     for event in generation.events():
         if isinstance(event, Failed):
@@ -86,17 +86,16 @@ def regenerate(
     return (answer, tuple(token_ids)) if agrees else None
 
 
-def _start(service: ModelService, record: Mapping[str, Any]) -> _Run | Verdict:
-    reason = why_not_comparable(record, service.model.info.fingerprint)
+def _start(model: Model, record: Mapping[str, Any]) -> _Run | Verdict:
+    reason = why_not_comparable(record, model.info.fingerprint)
     if reason is not None:
         return Verdict(record["id"], record["seq"], "not comparable", reason)
-    return _Run(record, _submit(service, record, "replay"))
+    return _Run(record, _submit(model, record, "replay"))
 
 
-def _submit(service: ModelService, record: Mapping[str, Any], purpose: str) -> Generation:
-    params = params_from_record(record["parameters"])
-    job = Job(f"{purpose}-{record['id']}", tuple(record["prompt_tokens"]), params)
-    return service.submit(job)
+def _submit(model: Model, record: Mapping[str, Any], purpose: str) -> Generation:
+    params, tokens = params_from_record(record["parameters"]), tuple(record["prompt_tokens"])
+    return model.generate(GenerateTask(GenerationRequest(), "", "", tokens, params), f"{purpose}-{record['id']}")
 
 
 def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:

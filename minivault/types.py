@@ -1,8 +1,8 @@
 """The values that travel between layers: what is asked, how, and what comes back.
 
 Everything here is immutable and knows nothing of HTTP, torch or files. A dialect decodes bytes into a
-`GenerationRequest`; the interaction turns it into a `Job` of token ids; the engine answers with `Event`s; the dialect
-encodes those back into bytes.
+`GenerationRequest`; a model makes a `Task` of it, as it reads it itself, and answers with `Event`s; the dialect encodes
+those back into bytes.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class GenerationRequest:
     system: str | None = None
     raw: bool | None = None
     """True: no chat template. None: the template where the model has one."""
+    after: tuple[int, ...] = ()
+    """Token ids of an earlier exchange, which `prompt` continues."""
+    num_keep: int | None = None
+    """What does not fit is cut, this many tokens at the front kept; None = it is refused."""
     tools: tuple[dict[str, Any], ...] = ()
     model: str | None = None
     stream: bool = False
@@ -72,6 +76,63 @@ class Constraint(Protocol):
     def accept(self, token_id: int) -> None:
         """Advance by a sampled token."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateTask:
+    """A request as one model reads it. `text` is what the person wrote, `rendered` what the model reads, `tokens` how
+    it reads it (empty where only an engine elsewhere knows), `params` the parameters as they will be applied."""
+
+    request: GenerationRequest
+    text: str
+    rendered: str
+    tokens: tuple[int, ...]
+    params: SamplingParams
+    known_answer: str | None = None
+    """Set where no model is needed to answer."""
+
+    @property
+    def answerer(self) -> str:
+        """Who answers, in the record's words."""
+        return "model" if self.known_answer is None else "builtin"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {name: getattr(self.params, name) for name in SamplingParams.__slots__}
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.request.stream
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedTask:
+    """Texts to embed, and the token ids of each as the model reads it."""
+
+    texts: tuple[str, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    answerer: str = "embedding"
+    is_streamed: bool = False
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.texts)
+
+    @property
+    def rendered(self) -> str:
+        return self.text
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return tuple(token for tokens in self.inputs for token in tokens)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"num_inputs": len(self.inputs)}
+
+
+Task = GenerateTask | EmbedTask
+"""Every kind of work that is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +234,11 @@ class ModelInfo:
     license: str
     runner: str
     fingerprint: str
+    device: str = "cpu"
+    has_chat: bool = False
+    """It takes conversations."""
+    has_tools: bool = False
+    """It can be told of tools."""
     source: str = ""
     chat_template: str = ""
     modified_ns: int = 0

@@ -1,4 +1,4 @@
-"""The worker process's one `ModelService`, and what gunicorn's hooks do with it."""
+"""The worker process's models, and what gunicorn's hooks do with it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from flask import Flask
 
 from minivault.config import Settings
 from minivault.errors import LoadFailed, MiniVaultError
-from minivault.interaction import Interactions
+from minivault.interaction import Recorder
 from minivault.replay import regenerate
-from minivault.service import ModelService, resolve_backend
+from minivault.service import LocalModel, Roster
 from minivault.service.load_backoff import LoadBackoff
 
 log = logging.getLogger("minivault.worker")
@@ -22,26 +22,16 @@ log = logging.getLogger("minivault.worker")
 SWITCH_INTERVAL_S = 0.0005
 
 _lock = threading.Lock()
-_service: ModelService | None = None
+_roster: Roster | None = None
 
 
-def worker_service(settings: Settings) -> ModelService:
-    """This process's service, made on first call and not yet loading anything."""
-    global _service  # noqa: PLW0603 - one per process is the point
+def worker_roster(settings: Settings) -> Roster:
+    """This process's models, made on first call and not yet loading anything."""
+    global _roster  # noqa: PLW0603 - one per process is the point
     with _lock:
-        if _service is None:
-            _service = ModelService(settings)
-        return _service
-
-
-def check_startable(settings: Settings) -> None:
-    """Raise ConfigError or ModelError for what no worker could serve; loads nothing."""
-    if settings.backend == "local":
-        from minivault.service.local import check_model
-
-        check_model(settings)
-    else:
-        resolve_backend(settings)
+        if _roster is None:
+            _roster = Roster(LocalModel(settings))
+        return _roster
 
 
 def start_worker(settings: Settings, backoff: LoadBackoff, is_stopping: Callable[[], bool]) -> None:
@@ -56,24 +46,24 @@ def start_worker(settings: Settings, backoff: LoadBackoff, is_stopping: Callable
             backoff.num_deaths,
             backoff.delay_s,
         )
-    worker_service(settings).start(is_stopping, delay_s=backoff.delay_s, on_loaded=backoff.end)
+    worker_roster(settings).default.start(is_stopping, delay_s=backoff.delay_s, on_loaded=backoff.end)
 
 
 def open_worker(app: Flask) -> None:
     """Watch clients and open the vault; record what dead workers left open as soon as the model can say what they had
     sent."""
     app.extensions["minivault.disconnect"].start()
-    interactions = _interactions(app)
-    interactions.open_vault()
-    threading.Thread(target=_recover, args=(interactions,), name="minivault-recover", daemon=True).start()
+    recorder = _recorder(app)
+    recorder.open_vault()
+    threading.Thread(target=_recover, args=(recorder,), name="minivault-recover", daemon=True).start()
 
 
-def _recover(interactions: Interactions) -> None:
-    service = interactions.service
+def _recover(recorder: Recorder) -> None:
+    model = recorder.roster.default
     try:
-        service.wait_loaded()
-        recovered = interactions.vault.recover(partial(regenerate, service))
-    except LoadFailed:  # the service has said so; without a model, what was sent cannot be re-derived
+        model.wait_loaded()
+        recovered = recorder.vault.recover(partial(regenerate, model))
+    except LoadFailed:  # the model has said so; without a model, what was sent cannot be re-derived
         return
     except (MiniVaultError, OSError) as error:
         log.warning("what dead workers left open stays for later: %s", error)
@@ -84,15 +74,16 @@ def _recover(interactions: Interactions) -> None:
 
 def interrupt_worker(settings: Settings) -> None:
     """End every stream at once."""
-    worker_service(settings).cancel_all("shutdown")
+    for model in worker_roster(settings):
+        model.cancel_all("shutdown")
 
 
 def close_worker(app: Flask | None) -> None:
     """Flush what is left, within a bounded time."""
     if app is not None:
-        _interactions(app).close()
+        _recorder(app).close()
 
 
-def _interactions(app: Flask) -> Interactions:
-    found: Interactions = app.extensions["minivault"]
+def _recorder(app: Flask) -> Recorder:
+    found: Recorder = app.extensions["minivault"]
     return found

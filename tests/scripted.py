@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from minivault.config import Settings
-from minivault.service import ServedModel
+from minivault.service import Loaded
 from minivault.service.fingerprint import fingerprint
 from minivault.types import Message, ModelInfo, TokenDecoder
 
@@ -119,7 +119,7 @@ def _logits(token: int) -> torch.Tensor:
     return logits
 
 
-def backend(settings: Settings) -> ServedModel:
+def backend(settings: Settings) -> Loaded:
     """What `MINIVAULT_BACKEND=tests.scripted:backend` serves."""
     runner = ScriptedRunner(settings.max_running, settings.context)
     info = ModelInfo(
@@ -137,15 +137,15 @@ def backend(settings: Settings) -> ServedModel:
         runner=runner.name,
         fingerprint=fingerprint(**runner.signature),
     )
-    return ServedModel(info, ByteTokenizer(), runner)
+    return Loaded(info, ByteTokenizer(), runner)
 
 
-def slow_backend(settings: Settings) -> ServedModel:
+def slow_backend(settings: Settings) -> Loaded:
     """Takes long to load."""
     time.sleep(8)
     return backend(settings)
 
 
-def broken_backend(settings: Settings) -> ServedModel:
+def broken_backend(settings: Settings) -> Loaded:
     """Never loads."""
     raise MemoryError("no room for the weights")

@@ -7,65 +7,66 @@ from typing import Any
 import pytest
 
 from minivault.config import load_settings
-from minivault.interaction import Interactions, Origin, next_id
+from minivault.interaction import Interaction, Origin, Recorder, next_id
 from minivault.replay import regenerate, replay
-from minivault.service import ModelService
+from minivault.service import LocalModel, Roster
 from minivault.types import Delta, GenerationRequest, SamplingParams
 from minivault.vault.reader import read_records
 from tests.scripted import backend
 
 
 @pytest.fixture
-def interactions(tmp_path: Path) -> Iterator[Interactions]:
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
     settings = load_settings(
         {"MINIVAULT_HOME": str(tmp_path / "home"), "MINIVAULT_LOG_DIR": str(tmp_path / "vault")}, tmp_path / ".env"
     )
-    service = ModelService(settings, backend)
-    service.wait_loaded(30)
-    found = Interactions(settings, service)
+    model = LocalModel(settings, backend)
+    model.wait_loaded(30)
+    found = Recorder(settings, Roster(model))
     yield found
-    service.close()
+    model.close()
     found.close()
 
 
-def answer(interactions: Interactions, prompt: str, **params: Any) -> None:
+def answer(recorder: Recorder, prompt: str, **params: Any) -> None:
     request = GenerationRequest(prompt=prompt, params=SamplingParams(**params))
-    interaction = interactions.start(request, Origin(next_id(), "test"))
+    model = recorder.roster.default
+    interaction = Interaction.begin(recorder, model, model.prepare(request), Origin(next_id(), "test"))
     try:
         interaction.collect()
     finally:
         interaction.close()
 
 
-def records(interactions: Interactions) -> list[dict[str, Any]]:
-    found = read_records(interactions.settings.log_dir)
+def records(recorder: Recorder) -> list[dict[str, Any]]:
+    found = read_records(recorder.settings.log_dir)
     return [record for record in found if record["type"] == "interaction"]
 
 
-def test_every_answer_replays_identically(interactions: Interactions) -> None:
+def test_every_answer_replays_identically(recorder: Recorder) -> None:
     for prompt in ("say Hello", "say a b c", "echo"):
-        answer(interactions, prompt, temperature=1.0)
-    answer(interactions, "say one two three", stop=(" tw",))
-    answer(interactions, "say cut here", max_tokens=3)
-    verdicts = list(replay(interactions.service, records(interactions), 2))
+        answer(recorder, prompt, temperature=1.0)
+    answer(recorder, "say one two three", stop=(" tw",))
+    answer(recorder, "say cut here", max_tokens=3)
+    verdicts = list(replay(recorder.roster.default, records(recorder), 2))
     assert [verdict.outcome for verdict in verdicts] == ["identical"] * 5
-    assert [verdict.seq for verdict in verdicts] == [record["seq"] for record in records(interactions)]
+    assert [verdict.seq for verdict in verdicts] == [record["seq"] for record in records(recorder)]
 
 
-def test_the_first_token_that_differs_is_named(interactions: Interactions) -> None:
-    answer(interactions, "say Hello")
-    (record,) = records(interactions)
+def test_the_first_token_that_differs_is_named(recorder: Recorder) -> None:
+    answer(recorder, "say Hello")
+    (record,) = records(recorder)
     record["completion_tokens"][3] = ord("X")
-    (verdict,) = replay(interactions.service, [record], 1)
+    (verdict,) = replay(recorder.roster.default, [record], 1)
     assert (verdict.outcome, verdict.position) == ("different", 3)
     assert (verdict.recorded, verdict.replayed) == (ord("X"), ord("l"))
 
 
-def test_a_shorter_or_longer_record_differs_at_its_end(interactions: Interactions) -> None:
-    answer(interactions, "say Hello")
-    (record,) = records(interactions)
+def test_a_shorter_or_longer_record_differs_at_its_end(recorder: Recorder) -> None:
+    answer(recorder, "say Hello")
+    (record,) = records(recorder)
     record["completion_tokens"].pop()
-    (verdict,) = replay(interactions.service, [record], 1)
+    (verdict,) = replay(recorder.roster.default, [record], 1)
     assert (verdict.outcome, verdict.position, verdict.recorded) == ("different", 5, None)
 
 
@@ -78,37 +79,38 @@ def test_a_shorter_or_longer_record_differs_at_its_end(interactions: Interaction
         ({"completion_tokens": [], "status": "failed"}, "no tokens"),
     ],
 )
-def test_what_cannot_be_compared_says_why(interactions: Interactions, change: dict[str, Any], reason: str) -> None:
-    answer(interactions, "say Hello")
-    (record,) = records(interactions)
-    (verdict,) = replay(interactions.service, [{**record, **change}], 1)
+def test_what_cannot_be_compared_says_why(recorder: Recorder, change: dict[str, Any], reason: str) -> None:
+    answer(recorder, "say Hello")
+    (record,) = records(recorder)
+    (verdict,) = replay(recorder.roster.default, [{**record, **change}], 1)
     assert verdict.outcome == "not comparable"
     assert reason in verdict.reason
 
 
-def test_a_cancelled_answer_is_compared_as_far_as_it_went(interactions: Interactions) -> None:
+def test_a_cancelled_answer_is_compared_as_far_as_it_went(recorder: Recorder) -> None:
     request = GenerationRequest(prompt="delay=0.02 say " + "abc" * 30, stream=True)
-    interaction = interactions.start(request, Origin(next_id(), "test"))
+    model = recorder.roster.default
+    interaction = Interaction.begin(recorder, model, model.prepare(request), Origin(next_id(), "test"))
     for event in interaction.events():
         if isinstance(event, Delta) and event.text == "c":
             break
     interaction.close()
-    (record,) = records(interactions)
+    (record,) = records(recorder)
     assert record["status"] == "cancelled"
-    (verdict,) = replay(interactions.service, [record], 1)
+    (verdict,) = replay(recorder.roster.default, [record], 1)
     assert (verdict.outcome, verdict.num_tokens) == ("identical", len(record["completion_tokens"]))
 
 
-def test_what_a_stream_had_sent_is_derived_again(interactions: Interactions) -> None:
-    answer(interactions, "say Hé, you")
-    (record,) = records(interactions)
-    assert regenerate(interactions.service, record, 3, 3) == ("Hé", tuple("Hé".encode()))
-    assert regenerate(interactions.service, record, 2, 1) == ("H", tuple("Hé".encode()[:2]))
+def test_what_a_stream_had_sent_is_derived_again(recorder: Recorder) -> None:
+    answer(recorder, "say Hé, you")
+    (record,) = records(recorder)
+    assert regenerate(recorder.roster.default, record, 3, 3) == ("Hé", tuple("Hé".encode()))
+    assert regenerate(recorder.roster.default, record, 2, 1) == ("H", tuple("Hé".encode()[:2]))
 
 
-def test_what_does_not_agree_is_not_passed_off_as_sent(interactions: Interactions) -> None:
-    answer(interactions, "say Hello")
-    (record,) = records(interactions)
-    assert regenerate(interactions.service, record, 3, 2) is None
-    assert regenerate(interactions.service, record, 300, 300) is None
-    assert regenerate(interactions.service, {**record, "fingerprint": "mv1:other"}, 3, 3) is None
+def test_what_does_not_agree_is_not_passed_off_as_sent(recorder: Recorder) -> None:
+    answer(recorder, "say Hello")
+    (record,) = records(recorder)
+    assert regenerate(recorder.roster.default, record, 3, 2) is None
+    assert regenerate(recorder.roster.default, record, 300, 300) is None
+    assert regenerate(recorder.roster.default, {**record, "fingerprint": "mv1:other"}, 3, 3) is None

@@ -14,16 +14,17 @@ from typing import Any
 
 from minivault import __version__
 from minivault.errors import MiniVaultError
-from minivault.interaction import Interaction, Interactions, Origin, next_id, summary
+from minivault.interaction import Interaction, Origin, Recorder, next_id
+from minivault.interaction.summary import summary
 from minivault.types import Delta, Event, Failed, Finished
 from minivault.wire import native
 
 
 class LocalSource:
-    """Requests run here through `interactions`; `api` is what the records call this command (`cli.ask`, …)."""
+    """Requests run here through `recorder`; `api` is what the records call this command (`cli.ask`, …)."""
 
-    def __init__(self, interactions: Interactions, api: str) -> None:
-        self._interactions = interactions
+    def __init__(self, recorder: Recorder, api: str) -> None:
+        self._recorder = recorder
         self._api = api
 
     def generate(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,8 @@ class LocalSource:
             client="local",
             user_agent=f"minivault-cli/{__version__}",
         )
-        return self._interactions.start(request, origin)
+        model = self._recorder.roster.get(request.model)
+        return Interaction.begin(self._recorder, model, model.prepare(request), origin)
 
 
 def _events(interaction: Interaction) -> Iterator[Event]:

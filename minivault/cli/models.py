@@ -48,7 +48,7 @@ def list_models(as_json: bool) -> None:
 @json_option
 def pull(name: str, as_json: bool) -> None:
     """Fetch NAME and make it ready to serve; repairs a damaged one, and is quick when all is there."""
-    from minivault.service.local import pull_model
+    from minivault.service.backends import pull_model
 
     with show_transfer(name) as progress:
         checkpoint = pull_model(current_settings(), name, progress)

@@ -53,15 +53,15 @@ def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter,
 
 def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
     from minivault.replay import replay as run
-    from minivault.service import ModelService
+    from minivault.service import LocalModel
 
     note(f"loading {settings.model} into this process.")
-    service = ModelService(settings)
+    model = LocalModel(settings)
     try:
-        service.wait_loaded()
-        yield from _with_progress(run(service, records, settings.max_running), len(records))
+        model.wait_loaded()
+        yield from _with_progress(run(model, records, settings.max_running), len(records))
     finally:
-        service.close()
+        model.close()
 
 
 def _with_progress(verdicts: Iterable[Verdict], total: int) -> Iterator[Verdict]:

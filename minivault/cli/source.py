@@ -106,8 +106,8 @@ def _local_source(settings: Settings, api: str) -> Iterator[Source]:
     from minivault.interaction import open_local
 
     _keep_log_off_stderr(settings)
-    with open_local(settings) as interactions:
-        yield LocalSource(interactions, api)
+    with open_local(settings) as recorder:
+        yield LocalSource(recorder, api)
 
 
 def _keep_log_off_stderr(settings: Settings) -> None:

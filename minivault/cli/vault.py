@@ -218,8 +218,8 @@ def _regenerator(is_wanted: bool) -> Iterator[Callable[[Mapping[str, Any], int, 
     from minivault.interaction import open_local
     from minivault.replay import regenerate
 
-    with open_local(load_settings()) as interactions:
-        yield partial(regenerate, interactions.service)
+    with open_local(load_settings()) as recorder:
+        yield partial(regenerate, recorder.roster.default)
 
 
 def _kept(is_reconstructed: bool) -> str:

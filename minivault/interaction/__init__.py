@@ -1,10 +1,11 @@
-"""One request, one record: runs a generation and guarantees that the vault knows of it, however it ends.
+"""One request, one record: does a piece of work and guarantees that the vault knows of it, however it ends.
 
-The HTTP dialects and the CLI both come through here; nothing else submits work or writes interactions.
+The HTTP dialects and the CLI both come through here; nothing else asks a model for work or writes interactions. Each
+kind of work is a file: `interaction` for answers, `embedding`.
 """
 
+from minivault.interaction.embedding import embed
 from minivault.interaction.interaction import Answer, Interaction
-from minivault.interaction.interactions import Interactions, Origin, next_id, open_local
-from minivault.interaction.summary import summary
+from minivault.interaction.recorder import Origin, Recorder, next_id, open_local
 
-__all__ = ["Answer", "Interaction", "Interactions", "Origin", "next_id", "open_local", "summary"]
+__all__ = ["Answer", "Interaction", "Origin", "Recorder", "embed", "next_id", "open_local"]

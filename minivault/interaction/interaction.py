@@ -1,4 +1,4 @@
-"""One accepted request, from its journal entry to its record.
+"""One answer, from its journal entry to its record.
 
 The order is the promise: the journal entry is durable before the first event is handed out, and the finished record is
 durable before the last one. What cannot be recorded ends in `VaultUnavailable` instead of an answer.
@@ -7,17 +7,28 @@ durable before the last one. What cannot be recorded ends in `VaultUnavailable` 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from minivault.errors import MiniVaultError, VaultUnavailable
-from minivault.service import Generation, ServedModel
-from minivault.types import Delta, Event, Failed, Finished, FinishReason, Started, Timings, TokenLogprob, Usage
-from minivault.vault import Closing, Entry, Opening, Status
-
-STATUS_OF: dict[FinishReason, Status] = {"stop": "completed", "length": "completed", "error": "failed"}
-
-Observe = Callable[[str, Closing, Usage, Timings], None]
+from minivault.interaction.recorder import Origin, Recorder
+from minivault.interaction.recording import Recording
+from minivault.metrics import Metrics
+from minivault.service import Generation, Model
+from minivault.types import (
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    GenerateTask,
+    ModelInfo,
+    Started,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +46,21 @@ class Interaction:
 
     def __init__(
         self,
-        opening: Opening,
-        served: ServedModel,
+        task: GenerateTask,
+        info: ModelInfo,
+        origin: Origin,
         generation: Generation,
-        entry: Entry,
-        observe: Observe,
+        recording: Recording,
+        metrics: Metrics,
     ) -> None:
-        self.opening = opening
-        self.served = served
-        self._generation = generation
+        self.task = task
+        self.info = info
         self.usage = Usage()
         """What it used; known once it has ended."""
-        self._entry = entry
-        self._observe = observe
+        self._origin = origin
+        self._recording = recording
+        self._metrics = metrics
+        self._generation = generation
         self._source = generation.events()
         self._text: list[str] = []
         self._token_ids: list[int] = []
@@ -55,21 +68,28 @@ class Interaction:
         self._lock = threading.Lock()
         self._ended = False
 
+    @classmethod
+    def begin(cls, recorder: Recorder, model: Model, task: GenerateTask, origin: Origin) -> Interaction:
+        """Begin an answer and its record. Raises, before anything is generated, whatever makes it refusable:
+        BadRequest, Overloaded, Loading, Draining, VaultUnavailable."""
+        recorder.vault.check_writable()
+        deadline_ns = time.monotonic_ns() + int(recorder.settings.deadline_s * 1e9)
+        generation = model.generate(task, origin.id, deadline_ns)
+        info = model.info
+        try:
+            recording = recorder.open(task, info, origin)
+        except MiniVaultError:
+            generation.cancel()
+            raise
+        return cls(task, info, origin, generation, recording, recorder.metrics)
+
     @property
     def id(self) -> str:
-        return self.opening.id
+        return self._origin.id
 
     @property
     def seed(self) -> int:
-        return int(self.opening.parameters["seed"])
-
-    @property
-    def model(self) -> str:
-        return self.opening.model
-
-    @property
-    def fingerprint(self) -> str:
-        return self.opening.fingerprint
+        return self.task.params.seed or 0
 
     def cancel(self, reason: FinishReason = "cancelled") -> None:
         """Ask for the end; the terminal event still comes. Safe from any thread."""
@@ -77,17 +97,20 @@ class Interaction:
 
     def events(self) -> Iterator[Event]:
         """Started, then Deltas, then exactly one Finished (its record is durable by then) or Failed."""
+        is_streamed = self.task.is_streamed
         for event in self._source:
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, Delta):
+                self._keep(event)
+                if is_streamed:
+                    self._recording.progress(len(self._token_ids), self._num_bytes)
+            elif isinstance(event, Finished | Failed):
                 yield self._end(event)
                 return
-            if isinstance(event, Started):
+            elif isinstance(event, Started):
                 refusal = self._await_journal()
                 if refusal is not None:
                     yield refusal
                     return
-            if isinstance(event, Delta):
-                self._keep(event)
             yield event
 
     def collect(self) -> Answer:
@@ -112,11 +135,11 @@ class Interaction:
             if isinstance(event, Finished | Failed):
                 self._end(event)
         # An interrupt inside `events` has exhausted the source without its end: the record is owed all the same.
-        self._end(Finished("cancelled", Usage(len(self.opening.prompt_tokens), len(self._token_ids)), Timings()))
+        self._end(Finished("cancelled", Usage(len(self.task.tokens), len(self._token_ids)), Timings()))
 
     def _await_journal(self) -> Finished | Failed | None:
         try:
-            self._entry.wait()
+            self._recording.wait()
         except VaultUnavailable as error:
             self.cancel()
             for _ in self._source:
@@ -125,12 +148,9 @@ class Interaction:
         return None
 
     def _keep(self, delta: Delta) -> None:
-        """Remember a piece, and note in the journal that it is about to be sent."""
         self._text.append(delta.text)
-        self._token_ids.extend(delta.token_ids)
+        self._token_ids += delta.token_ids
         self._num_bytes += len(delta.text.encode())
-        if self.opening.stream:
-            self._entry.progress(len(self._token_ids), self._num_bytes)
 
     def _end(self, event: Finished | Failed) -> Finished | Failed:
         """Record the end, then hand it out; a record that cannot be kept turns the end into a failure."""
@@ -139,30 +159,17 @@ class Interaction:
                 return event
             self._ended = True
         self.usage = event.usage
-        closing = self._closing(event)
+        reason: FinishReason = event.reason if isinstance(event, Finished) else "error"
         try:
-            self._entry.finish(closing)
+            status = self._recording.close(
+                reason,
+                "".join(self._text),
+                usage=event.usage,
+                timings=asdict(event.timings),
+                token_ids=tuple(self._token_ids),
+                error=event.error if isinstance(event, Failed) else None,
+            )
         except VaultUnavailable as error:
             return Failed(error, event.usage, event.timings)
-        self._observe(self.opening.api, closing, event.usage, event.timings)
+        self._metrics.observe(self._origin.api, status, reason, event.usage, event.timings)
         return event
-
-    def _closing(self, event: Finished | Failed) -> Closing:
-        reason: FinishReason = event.reason if isinstance(event, Finished) else "error"
-        return Closing(
-            status=STATUS_OF.get(reason, "cancelled"),
-            finish_reason=reason,
-            response="".join(self._text),
-            completion_tokens=tuple(self._token_ids),
-            usage={**asdict(event.usage), "total_tokens": event.usage.total_tokens},
-            timings=asdict(event.timings),
-            error=_error_of(event),
-        )
-
-
-def _error_of(event: Finished | Failed) -> dict[str, str] | None:
-    if isinstance(event, Finished):
-        return None
-    if isinstance(event.error, MiniVaultError):
-        return {"code": event.error.code, "message": event.error.message}
-    return {"code": MiniVaultError.code, "message": "the generation failed"}

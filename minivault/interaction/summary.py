@@ -14,8 +14,8 @@ def summary(interaction: Interaction, finished: Finished) -> dict[str, Any]:
     """What a whole reply and a stream's last line say of the interaction that ends now."""
     return native.summary(
         id=interaction.id,
-        model=interaction.model,
-        fingerprint=interaction.fingerprint,
+        model=interaction.info.name,
+        fingerprint=interaction.info.fingerprint,
         seed=interaction.seed,
         finished=finished,
         generated_at_ns=time.time_ns(),

@@ -1,11 +1,12 @@
-"""One model, one engine thread, one worker process: the only door between requests and the engine.
+"""Models as those above see them: the only door between requests and engines.
 
-Callers `submit` a job from any thread and read its events from a `Generation`; the engine itself is single-threaded and
-is touched by the service's own thread only. Nothing here knows HTTP, dialects or the vault.
+A `Model` takes a request and answers with events; the `Roster` finds it by name. `backends` chooses what loads a model;
+`local` computes it in this process, on one engine thread. Nothing here knows HTTP, dialects or the vault.
 """
 
 from minivault.service.generation import Generation
-from minivault.service.model_service import ModelService, ServiceStatus
-from minivault.service.served import ServedModel, resolve_backend
+from minivault.service.local import LocalModel
+from minivault.service.model import Loaded, Model, ModelStatus
+from minivault.service.roster import Roster
 
-__all__ = ["Generation", "ModelService", "ServedModel", "ServiceStatus", "resolve_backend"]
+__all__ = ["Generation", "Loaded", "LocalModel", "Model", "ModelStatus", "Roster"]

@@ -1,25 +1,28 @@
-"""The loop of the engine thread: apply messages, take a step, hand out events, again.
+"""The engine thread's loop, and both ends of what passes between it and the threads that ask.
 
-Messages are how other threads reach the single-threaded engine; they are applied between two steps.
+Messages are how other threads reach the single-threaded engine; they are applied between two steps. Each submitted job
+has a `Generation`, from which its events are read.
 """
 
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minivault.errors import MiniVaultError
-from minivault.service.served import ServedModel
-from minivault.types import Event, Failed, FinishReason, Job
+from minivault.errors import GenerationFailed, MiniVaultError, Overloaded
+from minivault.service.generation import Generation
+from minivault.types import Event, Failed, Finished, FinishReason, Job
 
 if TYPE_CHECKING:
     from minivault.engine import Engine
 
-IDLE_POLL_S = 0.2
-"""How often an idle loop looks whether the worker is stopping."""
+LOOK_S = 0.2
+"""How often the loop looks whether the worker is stopping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    function: Callable[[ServedModel], Any]
+    function: Callable[[], Any]
     result: Future[Any]
 
 
@@ -48,60 +51,104 @@ Message = Submit | Cancel | Call | Stop
 
 
 class EngineLoop:
-    """`post` may be called from any thread; `run` is the engine thread. `deliver` takes each (job id, event), and
-    `each_turn` is called at every turn of the loop, at least every IDLE_POLL_S."""
+    """`run` is the engine thread; everything else may be called from any. At most `capacity` jobs at once; `on_silence`
+    is called when the engine says nothing about a job long after its deadline."""
 
-    def __init__(self, deliver: Callable[[str, Event], None], each_turn: Callable[[], None]) -> None:
-        self._deliver = deliver
-        self._each_turn = each_turn
+    def __init__(self, capacity: int, on_silence: Callable[[], None]) -> None:
+        self._capacity = capacity
+        self._on_silence = on_silence
+        self._lock = threading.Lock()
+        self._live: dict[str, Generation] = {}
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._look_at = 0.0
 
-    def post(self, message: Message) -> None:
-        self._inbox.put(message)
+    @property
+    def num_live(self) -> int:
+        return len(self._live)
 
-    def run(self, engine: Engine, served: ServedModel) -> None:
-        """Until `Stop`. Raises what the engine raises outside any one sequence."""
-        job_ids: set[str] = set()
-        while self._apply_waiting(engine, served, job_ids):
-            self._each_turn()
-            self._step(engine, job_ids)
+    def submit(self, job: Job) -> Generation:
+        """Queue a job. Raises Overloaded when every place is taken."""
+        generation = Generation(job, self.cancel, self._on_silence)
+        with self._lock:
+            if len(self._live) >= self._capacity:
+                raise Overloaded("every place is taken; try again shortly", retry_after_s=1)
+            self._live[job.id] = generation
+        self._inbox.put(Submit(job))
+        return generation
+
+    def cancel(self, job_id: str, reason: FinishReason) -> None:
+        self._inbox.put(Cancel(job_id, reason))
+
+    def cancel_all(self, reason: FinishReason) -> None:
+        with self._lock:
+            job_ids = list(self._live)
+        for job_id in job_ids:
+            self.cancel(job_id, reason)
+
+    def call(self, function: Callable[[], Any], timeout_s: float) -> Any:
+        """Run `function` on the engine thread between two steps and return its result."""
+        result: Future[Any] = Future()
+        self._inbox.put(Call(function, result))
+        return result.result(timeout=timeout_s)
+
+    def stop(self) -> None:
+        self._inbox.put(Stop())
+
+    def fail_all(self) -> None:
+        """The engine broke outside any one sequence: nobody is left waiting."""
+        with self._lock:
+            live, self._live = list(self._live.values()), {}
+        for generation in live:
+            generation.deliver(Failed(GenerationFailed("the engine failed")))
+
+    def run(self, engine: Engine, look: Callable[[], None]) -> None:
+        """Until `stop`. Raises what the engine raises outside any one sequence. `look` is called every LOOK_S."""
+        while self._apply_waiting(engine):
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + LOOK_S
+                look()
+            if engine.has_work:
+                self._deliver(engine.step())
+        with self._lock:
+            job_ids = list(self._live)
         for job_id in job_ids:
             engine.cancel(job_id, "shutdown")
         while engine.has_work:
-            self._step(engine, set())
+            self._deliver(engine.step())
 
-    def _apply_waiting(self, engine: Engine, served: ServedModel, job_ids: set[str]) -> bool:
+    def _apply_waiting(self, engine: Engine) -> bool:
         """Apply every waiting message; block briefly when there is nothing else to do. False: stop."""
         wait = not engine.has_work
         while True:
             try:
-                message = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
+                message = self._inbox.get(wait, LOOK_S)
             except queue.Empty:
                 return True
             wait = False
             if isinstance(message, Stop):
                 return False
-            if isinstance(message, Submit):
-                job_ids.add(message.job.id)
-            self._apply(engine, served, message)
+            self._apply(engine, message)
 
-    def _apply(self, engine: Engine, served: ServedModel, message: Submit | Cancel | Call) -> None:
+    def _apply(self, engine: Engine, message: Submit | Cancel | Call) -> None:
         if isinstance(message, Cancel):
             engine.cancel(message.job_id, message.reason)
         elif isinstance(message, Submit):
             try:
                 engine.submit(message.job)
             except MiniVaultError as error:
-                self._deliver(message.job.id, Failed(error))
+                self._deliver([(message.job.id, Failed(error))])
         elif message.result.set_running_or_notify_cancel():
             try:
-                message.result.set_result(message.function(served))
+                message.result.set_result(message.function())
             except Exception as error:
                 message.result.set_exception(error)
 
-    def _step(self, engine: Engine, job_ids: set[str]) -> None:
-        if not engine.has_work:
-            job_ids.clear()
-            return
-        for job_id, event in engine.step():
-            self._deliver(job_id, event)
+    def _deliver(self, events: list[tuple[str, Event]]) -> None:
+        for job_id, event in events:
+            generation = self._live.get(job_id)
+            if generation is None:
+                continue
+            if isinstance(event, Finished | Failed):
+                with self._lock:
+                    self._live.pop(job_id, None)
+            generation.deliver(event)

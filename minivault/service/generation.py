@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from minivault.errors import GenerationFailed
-from minivault.types import Event, Failed, Finished, FinishReason, Job
+from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Timings, Usage
 
 HANG_GRACE_S = 10.0
 """How long after its own deadline a job may stay silent before its caller gives the engine up."""
@@ -23,10 +23,8 @@ class Generation:
         self._cancel = cancel
         self._on_silence = on_silence
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-
-    def deliver(self, event: Event) -> None:
-        """Called by the engine thread."""
-        self._events.put(event)
+        self.deliver: Callable[[Event], None] = self._events.put
+        """Called by the engine thread with each event."""
 
     def cancel(self, reason: FinishReason = "cancelled") -> None:
         """Ask the engine to stop; the terminal event still comes. Safe from any thread, at any time, repeatedly."""
@@ -34,21 +32,28 @@ class Generation:
 
     def events(self) -> Iterator[Event]:
         """Every event up to the terminal one. An engine that went silent past the deadline gives `Failed`."""
+        deadline_ns, patience_s = self.job.deadline_ns, None
         while True:
-            event = self._next()
+            if deadline_ns is not None:
+                patience_s = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9) + HANG_GRACE_S
+            try:
+                event = self._events.get(timeout=patience_s)
+            except queue.Empty:
+                event = self._give_up()
             yield event
             if isinstance(event, Finished | Failed):
                 return
 
-    def _next(self) -> Event:
-        try:
-            return self._events.get(timeout=self._patience_s())
-        except queue.Empty:
-            self.cancel()
-            self._on_silence()
-            return Failed(GenerationFailed("the model stopped responding; the server needs a restart"))
+    def _give_up(self) -> Failed:
+        self.cancel()
+        self._on_silence()
+        return Failed(GenerationFailed("the model stopped responding; the server needs a restart"))
 
-    def _patience_s(self) -> float | None:
-        if self.job.deadline_ns is None:
-            return None
-        return max(0.0, (self.job.deadline_ns - time.monotonic_ns()) / 1e9) + HANG_GRACE_S
+
+def ready_made(job: Job, text: str, tokens: tuple[int, ...]) -> Generation:
+    """A generation whose answer is known: the same events, without the engine."""
+    generation = Generation(job, lambda _id, _reason: None)
+    generation.deliver(Started(len(job.prompt_tokens)))
+    generation.deliver(Delta(text, tokens))
+    generation.deliver(Finished("stop", Usage(len(job.prompt_tokens), len(tokens)), Timings()))
+    return generation

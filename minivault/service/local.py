@@ -1,173 +1,251 @@
-"""The `local` backend: a model from the store, computed by the runner that suits it.
+"""LocalModel: a model computed in this process, by an engine on a thread of its own.
 
-Models and runners do not know each other; this module introduces them.
+`start` returns at once; the model loads on the engine thread, which then runs the engine. Requests come from any thread:
+they are rendered and encoded where they come from, and only token ids reach the engine.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivault.config import Settings
-from minivault.errors import ModelError
-from minivault.models import Checkpoint, ModelStore, load_tokenizer
-from minivault.models.progress import Progress, silent
-from minivault.models.safetensors_check import count_parameters
-from minivault.models.template import chat_template
-from minivault.service.fingerprint import fingerprint
-from minivault.service.served import ServedModel
-from minivault.types import ModelInfo
+from minivault.errors import Draining, LoadFailed, Loading, MiniVaultError
+from minivault.service.backends import Backend, resolve_backend
+from minivault.service.engine_loop import EngineLoop
+from minivault.service.generation import Generation, ready_made
+from minivault.service.model import Loaded, ModelStatus, State
+from minivault.service.prompt import read_inputs, read_request
+from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, Job, ModelInfo
 
 if TYPE_CHECKING:
-    from minivault.engine.runners import Runner
+    from minivault.engine import Engine
+    from minivault.engine.grammar import GrammarCompiler
 
 log = logging.getLogger("minivault.service")
 
-PREPARED = "fused.safetensors"
+DRAIN_MARGIN_S = 5.0
+"""Streams still open this long before the grace period ends are ended by us, with a proper last line."""
 
 
-def store(settings: Settings) -> ModelStore:
-    return ModelStore(settings.models_dir)
+class LocalModel:
+    """One model and its engine thread: a `Model`. All public methods may be called from any thread."""
+
+    def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._has_ended_loading = threading.Event()
+        self._loop = EngineLoop(settings.max_running + settings.max_waiting, self._give_up_engine)
+        self._loaded: Loaded | None = None
+        self._engine: Engine | None = None
+        self._grammars: GrammarCompiler | None = None
+        self._grammars_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._watchdog: threading.Timer | None = None
+        self._state: State = "unloaded"
+        self._reason = "the model is not loaded yet"
+        self._delay_s = 0.0
+        self._on_loaded: Callable[[], None] = lambda: None
+        self._is_stopping: Callable[[], bool] = lambda: False
+        self._drain_deadline: float | None = None
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        is_stopping: Callable[[], bool] = lambda: False,
+        *,
+        delay_s: float = 0.0,
+        on_loaded: Callable[[], None] = lambda: None,
+    ) -> None:
+        """See `Model.start`."""
+        with self._lock:
+            if self._thread is not None or self._state == "draining":
+                return
+            self._is_stopping = is_stopping
+            self._state, self._reason = "loading", "the model is loading"
+            self._delay_s, self._on_loaded = delay_s, on_loaded
+            self._watchdog = threading.Timer(delay_s + self._settings.load_timeout_s, self._give_up_loading)
+            self._watchdog.daemon = True
+            self._watchdog.start()
+            self._thread = threading.Thread(target=self._run, name="minivault-engine", daemon=True)
+            self._thread.start()
+
+    def wait_loaded(self, timeout_s: float | None = None) -> ModelInfo:
+        """See `Model.wait_loaded`."""
+        self.start()
+        self._has_ended_loading.wait(timeout_s)
+        return self.info
+
+    def drain(self) -> None:
+        """Refuse new work from now on and end what runs when the grace period nears its end."""
+        with self._lock:
+            if self._drain_deadline is None:
+                grace = self._settings.graceful_timeout_s
+                self._drain_deadline = time.monotonic() + max(grace - DRAIN_MARGIN_S, grace / 2)
+                self._state = "draining"
+
+    def cancel_all(self, reason: FinishReason = "shutdown") -> None:
+        """See `Model.cancel_all`."""
+        self._loop.cancel_all(reason)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """See `Model.close`."""
+        with self._lock:
+            # A thread that is still loading cannot hear; it dies with the process.
+            thread, self._state = self._thread if self._loaded is not None else None, "draining"
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+        if thread is not None:
+            self._loop.stop()
+            thread.join(timeout_s)
+
+    # -- facts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> Loaded:
+        """The model's parts. Raises Loading or LoadFailed while there are none."""
+        if self._loaded is not None:
+            return self._loaded
+        if self._state == "failed":
+            raise LoadFailed(self._reason, retry_after_s=60)
+        raise Loading(self._reason, retry_after_s=2)
+
+    @property
+    def info(self) -> ModelInfo:
+        """See `Model.info`."""
+        return self.loaded.info
+
+    def status(self) -> ModelStatus:
+        """See `Model.status`."""
+        num_live = self._loop.num_live
+        running = min(num_live, self._settings.max_running)
+        stats = self._engine.stats if self._engine is not None else {}
+        return ModelStatus(self._state, self._reason, running, num_live - running, dict(stats))
+
+    # -- work -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, request: GenerationRequest) -> GenerateTask:
+        """See `Model.prepare`."""
+        self.start()
+        loaded = self.loaded
+        return read_request(request, loaded.tokenizer, loaded.info)
+
+    def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
+        """See `Model.generate`."""
+        job = Job(job_id, task.tokens, task.params, deadline_ns)
+        if task.known_answer is not None:
+            tokens = tuple(self.loaded.tokenizer.encode(task.known_answer, add_special=False))
+            return ready_made(job, task.known_answer, tokens)
+        if task.params.grammar is not None:
+            job = replace(job, constraint=self._compiler().compile(task.params.grammar))
+        _ = self.loaded
+        if self._state == "draining":
+            raise Draining("the server is stopping", retry_after_s=5)
+        return self._loop.submit(job)
+
+    def prepare_embedding(self, inputs: Sequence[str | Sequence[int]], *, truncate: bool) -> EmbedTask:
+        """See `Model.prepare_embedding`."""
+        loaded = self.loaded
+        return read_inputs(inputs, loaded.tokenizer, loaded.info, truncate=truncate)
+
+    def embed(self, task: EmbedTask) -> list[list[float]]:
+        """See `Model.embed`. Each input is one call on the engine thread, so that answers go on between them."""
+        runner = self.loaded.runner
+        calls = [partial(runner.embed, tokens) for tokens in task.inputs]
+        return [self._loop.call(call, self._settings.deadline_s).tolist() for call in calls]
+
+    def _compiler(self) -> GrammarCompiler:
+        from minivault.engine.grammar import GrammarCompiler
+
+        with self._grammars_lock:  # its own: reading the vocabulary takes a moment, and events must flow
+            if self._grammars is None:
+                self._grammars = GrammarCompiler(self.loaded.tokenizer)
+            return self._grammars
+
+    # -- the engine thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        time.sleep(self._delay_s)
+        try:
+            loaded, engine = self._load()
+        except Exception as error:
+            self._fail_loading(_one_line(error))
+            return
+        try:
+            self._loop.run(engine, self._watch_drain)
+            loaded.runner.close()
+        except Exception:
+            log.exception("the engine failed")
+            self._refuse("the engine failed; restart the server")
+            self._loop.fail_all()
+
+    def _load(self) -> tuple[Loaded, Engine]:
+        from minivault.engine import Engine
+
+        started = time.monotonic()
+        loaded = (self._backend or resolve_backend(self._settings))(self._settings)
+        tokenizer, runner = loaded.tokenizer, loaded.runner
+        engine = Engine(
+            runner,
+            tokenizer,
+            max_running=self._settings.max_running,
+            prefix_cache_bytes=self._settings.prefix_cache_mb << 20,
+        )
+        info = replace(loaded.info, has_chat=tokenizer.has_chat_template, has_tools=tokenizer.has_tool_template)
+        with self._lock:
+            self._loaded, self._engine = replace(loaded, info=info), engine
+            if self._state == "loading":
+                self._state, self._reason = "ready", ""
+        self._end_loading()
+        took_s, cache_mb = time.monotonic() - started, runner.bytes_per_slot * runner.num_slots >> 20
+        what = "model %s ready in %.1f s (%s runner, caches of at most %d MB)"
+        log.info(what, info.name, took_s, info.runner, cache_mb)
+        return loaded, engine
+
+    def _end_loading(self) -> None:
+        self._has_ended_loading.set()
+        self._on_loaded()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+
+    def _give_up_loading(self) -> None:
+        if not self._has_ended_loading.is_set():
+            self._fail_loading(f"loading took longer than MINIVAULT_LOAD_TIMEOUT_S={self._settings.load_timeout_s:g}")
+
+    def _fail_loading(self, reason: str) -> None:
+        with self._lock:
+            self._state, self._reason = "failed", reason
+        self._end_loading()
+        log.error("cannot load the model: %s", reason)
+
+    def _give_up_engine(self) -> None:
+        """The engine thread hangs and cannot be stopped: this worker is of no use until it is replaced."""
+        if self._state == "ready":
+            self._refuse("the model stopped responding; restart the server")
+            log.error("the model stopped responding; this worker refuses requests until it is restarted")
+
+    def _refuse(self, reason: str) -> None:
+        """From now on there is nothing to serve, and readiness says why."""
+        with self._lock:
+            self._state, self._reason = "failed", reason
+            self._loaded = None
+
+    def _watch_drain(self) -> None:
+        if self._is_stopping():
+            self.drain()
+        if self._drain_deadline is not None and time.monotonic() >= self._drain_deadline:
+            self.cancel_all("shutdown")
 
 
-def check_model(settings: Settings) -> None:
-    """Refuse early, without torch: raises ModelError when the configured model is missing, damaged or unsupported."""
-    store(settings).resolve(settings.model, verify=True)
-
-
-def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Checkpoint:
-    """Fetch a model and prepare it for the runner that will serve it; idempotent."""
-    checkpoint = store(settings).pull(name, progress)
-    if _chooses_fused(settings, checkpoint):
-        _prepare(settings, checkpoint, progress)
-    return checkpoint
-
-
-def load_local(settings: Settings) -> ServedModel:
-    """Load the configured model. Raises ModelError with one line that says what to do."""
-    checkpoint = store(settings).resolve(settings.model)
-    tokenizer = load_tokenizer(checkpoint)
-    context = _context(settings, checkpoint)
-    runner = _fused(settings, checkpoint, context) or _transformers(settings, checkpoint, context)
-    digest = fingerprint(
-        weights=checkpoint.weights_digest,
-        tokenizer=checkpoint.tokenizer_digest,
-        template=checkpoint.template_digest,
-        grammar=f"llguidance {version('llguidance')}",
-        **runner.signature,
-    )
-    _give_memory_back()
-    return ServedModel(_info(checkpoint, runner, context, digest), tokenizer, runner)
-
-
-def _give_memory_back() -> None:
-    """Return to the system what loading allocated and freed, some 30 MB; the C library keeps it otherwise."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
-
-
-def _context(settings: Settings, checkpoint: Checkpoint) -> int:
-    config = checkpoint.config
-    limit = config.get("max_position_embeddings") or config.get("n_positions") or settings.context
-    return min(settings.context, int(limit))
-
-
-def _cpu_threads(settings: Settings) -> int:
-    return settings.cpu_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers)
-
-
-def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
-    if settings.runner == "transformers" or settings.device.startswith("cuda"):
-        return False
-    from minivault.engine.runners import fused
-
-    reason = fused.why_not(checkpoint.config)
-    if reason is None:
-        return True
-    if settings.runner == "fused":
-        raise ModelError(f"MINIVAULT_RUNNER=fused cannot serve {checkpoint.name}: {reason}")
-    log.info("the transformers runner serves %s: %s", checkpoint.name, reason)
-    return False
-
-
-def _prepare(settings: Settings, checkpoint: Checkpoint, progress: Progress = silent) -> Path:
-    """The file that the fused runner loads, made now if it is not there."""
-    from minivault.engine.runners import fused
-
-    path = store(settings).prepared_dir(checkpoint) / PREPARED
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fused.prepare(checkpoint.directory, path, partial(_in_bytes, progress, checkpoint.size_bytes))
-    return path
-
-
-def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> None:
-    progress("preparing", size_bytes * done // total, size_bytes)
-
-
-def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner | None:
-    if not _chooses_fused(settings, checkpoint):
-        return None
-    from minivault.engine.runners import fused
-
-    load = partial(fused.load, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
-    path = _prepare(settings, checkpoint)
-    try:
-        return load(path)
-    except ModelError as error:  # made by an earlier version, or damaged
-        log.info("preparing %s again: %s", checkpoint.name, error.message)
-        path.unlink()
-    try:
-        return load(_prepare(settings, checkpoint))
-    except ModelError as error:
-        if settings.runner == "fused":
-            raise
-        log.warning("the transformers runner serves %s: %s", checkpoint.name, error.message)
-        return None
-
-
-def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner:
-    import torch
-
-    from minivault.engine.runners.transformers import TransformersRunner
-    from minivault.models import load_transformers_model
-
-    device = _device(settings)
-    torch.set_num_threads(_cpu_threads(settings))
-    model = load_transformers_model(checkpoint, device, torch.float32 if device == "cpu" else torch.bfloat16)
-    return TransformersRunner(model, num_slots=settings.max_running, context=context)
-
-
-def _device(settings: Settings) -> str:
-    import torch
-
-    if settings.device != "auto":
-        return settings.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _info(checkpoint: Checkpoint, runner: Runner, context: int, digest: str) -> ModelInfo:
-    config = checkpoint.config
-    return ModelInfo(
-        name=checkpoint.name,
-        architecture=str(config.get("model_type", "")),
-        num_parameters=count_parameters(checkpoint),
-        context=context,
-        embedding_length=int(config.get("hidden_size") or config.get("n_embd") or 0),
-        num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
-        num_heads=int(config.get("num_attention_heads") or config.get("n_head") or 0),
-        quantization=runner.signature.get("quantization", ""),
-        weights_digest=checkpoint.weights_digest,
-        size_bytes=checkpoint.size_bytes,
-        license=checkpoint.license,
-        runner=runner.name,
-        fingerprint=digest,
-        source=checkpoint.source,
-        chat_template=chat_template(checkpoint.directory).text,
-        modified_ns=checkpoint.modified_ns,
-    )
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MiniVaultError):
+        return error.message
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from minivault.config import Settings
-from minivault.service import ServedModel
+from minivault.service import Loaded
 from minivault.types import Message
 from tests.scripted import ByteTokenizer
 from tests.scripted import backend as plain_backend
@@ -23,5 +23,5 @@ class ToolTokenizer(ByteTokenizer):
         return f"tools={names} {said}"
 
 
-def backend(settings: Settings) -> ServedModel:
+def backend(settings: Settings) -> Loaded:
     return replace(plain_backend(settings), tokenizer=ToolTokenizer())

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from minivault.config import Settings
-from minivault.service import ServedModel
+from minivault.service import Loaded
 from tests.scripted import backend
 
 
@@ -20,21 +20,21 @@ def _count_load(settings: Settings) -> int:
     return len(list(marks.iterdir()))
 
 
-def killed(settings: Settings) -> ServedModel:
+def killed(settings: Settings) -> Loaded:
     """The kernel kills the process for lack of memory while it loads."""
     _count_load(settings)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("not reached")
 
 
-def works_twice(settings: Settings) -> ServedModel:
+def works_twice(settings: Settings) -> Loaded:
     """Loads in the first two workers and fails in their replacements."""
     if _count_load(settings) > 2:
         raise MemoryError("no room for the weights")
     return backend(settings)
 
 
-def calls_home(settings: Settings) -> ServedModel:
+def calls_home(settings: Settings) -> Loaded:
     """Opens a connection to an address that is reserved for documentation, where nobody is."""
     socket.create_connection(("192.0.2.1", 80), timeout=1)
     return backend(settings)

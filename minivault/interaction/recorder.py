@@ -1,0 +1,126 @@
+"""Recorder: a server's models and its vault, and the one way from a piece of work to its record.
+
+The vault is opened on first use, so after any fork. Which kinds of work there are is not known here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from minivault import __version__
+from minivault.config import Settings
+from minivault.errors import MiniVaultError, VaultError, VaultUnavailable
+from minivault.interaction.recording import Recording
+from minivault.metrics import Metrics
+from minivault.service import LocalModel, Roster
+from minivault.types import ModelInfo, Task
+from minivault.vault import Opening, Vault, VaultStatus, new_id
+
+log = logging.getLogger("minivault.interaction")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asked and through which door. `id` becomes the record's id; `body` is the request as received."""
+
+    id: str
+    api: str
+    body: str = ""
+    client: str = ""
+    user_agent: str = ""
+    key: str | None = None
+
+
+class Recorder:
+    """What the HTTP dialects and the CLI work with: `roster` finds a model, `open` begins a record."""
+
+    def __init__(self, settings: Settings, roster: Roster, metrics: Metrics | None = None) -> None:
+        self.settings = settings
+        self.roster = roster
+        self.metrics = metrics or Metrics()
+        self._vault: Vault | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def vault(self) -> Vault:
+        """This process's vault, opened on first use (after fork). Raises VaultUnavailable if it cannot be."""
+        with self._lock:
+            if self._vault is None:
+                self._vault = _open_vault(self.settings)
+            return self._vault
+
+    def open_vault(self) -> None:
+        """Open the vault now; a vault that cannot be opened is logged here and refuses each request."""
+        try:
+            _ = self.vault
+        except MiniVaultError as error:
+            log.error("cannot open the vault: %s", error.message)
+
+    def vault_status(self) -> VaultStatus:
+        """Where the vault stands. Raises VaultUnavailable if it cannot be opened."""
+        return self.vault.status()
+
+    def open(self, task: Task, info: ModelInfo, origin: Origin) -> Recording:
+        """Begin the record of a piece of work that a model does for someone. Raises VaultUnavailable."""
+        opening = Opening(
+            id=origin.id,
+            time_ns=time.time_ns(),
+            api=origin.api,
+            stream=task.is_streamed,
+            model=info.name,
+            fingerprint=info.fingerprint,
+            parameters=task.parameters,
+            prompt=task.text,
+            request=origin.body,
+            rendered_prompt=task.rendered,
+            prompt_tokens=task.tokens,
+            client=origin.client,
+            user_agent=origin.user_agent,
+            key=origin.key,
+            source=task.answerer,
+        )
+        return Recording(self.vault.begin(opening))
+
+    def record_auth_failure(self, client: str, reason: str) -> None:
+        """Record a refused key. Raises VaultUnavailable: what cannot be recorded is refused all the same."""
+        self.vault.append_event("auth_failed", {"client": client, "reason": reason})
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Flush and close the vault; models are closed by their owner."""
+        with self._lock:
+            if self._vault is not None:
+                self._vault.close(timeout_s)
+                self._vault = None
+
+
+def _open_vault(settings: Settings) -> Vault:
+    start: dict[str, Any] = {"version": __version__, "settings_digest": settings.digest}
+    size = settings.vault_segment_mb << 20
+    try:
+        return Vault.open(settings.log_dir, sync=settings.vault_sync, segment_bytes=size, start=start)
+    except VaultError as error:
+        raise VaultUnavailable(error.message, retry_after_s=60) from error
+
+
+@contextmanager
+def open_local(settings: Settings) -> Iterator[Recorder]:
+    """Load the model in this process and open the vault: what the CLI does when no server runs."""
+    model = LocalModel(settings)
+    recorder = Recorder(settings, Roster(model))
+    try:
+        model.wait_loaded()
+        yield recorder
+    finally:
+        model.close()
+        recorder.close()
+
+
+def next_id() -> str:
+    """A new record id, ordered by time."""
+    return new_id(time.time_ns())

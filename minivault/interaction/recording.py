@@ -1,0 +1,48 @@
+"""Recording: one piece of work on its way into the vault, the same for every kind of work.
+
+Opened by the `Recorder` before anything is given, closed once when it is known how it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from minivault.errors import MiniVaultError
+from minivault.types import FinishReason, Usage
+from minivault.vault import Closing, Entry, Status
+
+STATUS_OF: dict[FinishReason, Status] = {"stop": "completed", "length": "completed", "error": "failed"}
+
+
+class Recording:
+    """`wait` before the first byte of an answer leaves, `close` before the last. Both raise VaultUnavailable."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.wait = entry.wait
+        """Block until the request is durable."""
+        self.progress = entry.progress
+        """Note the totals (tokens, bytes) of what has been sent, just before sending."""
+        self._finish = entry.finish
+
+    def close(
+        self,
+        reason: FinishReason,
+        response: str,
+        *,
+        usage: Usage,
+        timings: Mapping[str, int],
+        token_ids: tuple[int, ...] = (),
+        error: Exception | None = None,
+    ) -> Status:
+        """Block until the end is recorded, and return the status that it was recorded with."""
+        status = STATUS_OF.get(reason, "cancelled")
+        fields = {**asdict(usage), "total_tokens": usage.total_tokens}
+        self._finish(Closing(status, reason, response, token_ids, fields, timings, error and _as_fields(error)))
+        return status
+
+
+def _as_fields(error: Exception) -> dict[str, str]:
+    if isinstance(error, MiniVaultError):
+        return {"code": error.code, "message": error.message}
+    return {"code": MiniVaultError.code, "message": "the generation failed"}

@@ -1,0 +1,90 @@
+"""What a model is to everyone above: it takes a request, says how it reads it, and answers with events.
+
+A model may be computed in this process or elsewhere; nobody above sees a tokenizer, a template or a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from minivault.service.generation import Generation
+from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, ModelInfo, Tokenizer
+
+if TYPE_CHECKING:
+    from minivault.engine.runners import Runner
+
+State = Literal["unloaded", "loading", "ready", "failed", "draining"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What a model is doing. `stats` counts since the start."""
+
+    state: State
+    reason: str
+    running: int
+    waiting: int
+    stats: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a backend's function hands over: a model's facts, its tokenizer and a runner that computes it."""
+
+    info: ModelInfo
+    tokenizer: Tokenizer
+    runner: Runner
+
+
+class Model(Protocol):
+    """One model. All methods may be called from any thread."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is served. Raises Loading or LoadFailed while there is nothing to serve."""
+        ...
+
+    def status(self) -> ModelStatus: ...
+
+    def prepare(self, request: GenerationRequest) -> GenerateTask:
+        """The request as this model reads it. Raises BadRequest naming the field that it cannot take."""
+        ...
+
+    def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
+        """Begin an answer. Raises Loading, LoadFailed, Draining or Overloaded at once, never after waiting, and
+        BadRequest for a grammar that cannot be compiled. `deadline_ns` is on the monotonic clock."""
+        ...
+
+    def prepare_embedding(self, inputs: Sequence[str | Sequence[int]], *, truncate: bool) -> EmbedTask:
+        """Texts or token ids as this model reads them. Raises BadRequest, or ContextExceeded for an input that is too
+        long, unless it may be truncated."""
+        ...
+
+    def embed(self, task: EmbedTask) -> list[list[float]]:
+        """A unit vector for each input, in order."""
+        ...
+
+    def start(
+        self,
+        is_stopping: Callable[[], bool] = lambda: False,
+        *,
+        delay_s: float = 0.0,
+        on_loaded: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin loading in the background, after `delay_s`; idempotent. `is_stopping` tells when the worker was asked
+        to stop; `on_loaded` is called once loading has ended, well or not."""
+        ...
+
+    def wait_loaded(self, timeout_s: float | None = None) -> ModelInfo:
+        """Start if needed and block until the model is there. Raises LoadFailed, or Loading on timeout."""
+        ...
+
+    def cancel_all(self, reason: FinishReason = "shutdown") -> None:
+        """End every generation now."""
+        ...
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """End every generation with `shutdown` and free the model."""
+        ...

@@ -1,0 +1,167 @@
+"""From a request to what a model with a tokenizer reads: the template rendered, the text encoded, the parameters settled.
+
+A prompt that is too long is refused, or, where the request says so, shortened and recorded as the model read it. Of a
+conversation the oldest turns go first, never the system's and never the last. What is still too long, or is no
+conversation, loses tokens from its middle: `num_keep` at the front stay. Room for an answer is always left.
+"""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from minivault.errors import BadRequest, ContextExceeded, Unsupported
+from minivault.service.builtin import builtin_answer
+from minivault.types import EmbedTask, GenerateTask, GenerationRequest, Message, ModelInfo, SamplingParams, Tokenizer
+
+MAX_SEED = 2**63 - 1
+ANSWER_SHARE = 4
+"""An answer without a smaller limit of its own is left this part of the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`text` is what the person wrote, `rendered` what the model reads, `tokens` how it reads it."""
+
+    text: str
+    rendered: str
+    tokens: tuple[int, ...]
+
+
+def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelInfo) -> GenerateTask:
+    """The request as the model reads it. Raises BadRequest naming the field: ids that are no tokens, a prompt that does
+    not fit, a conversation for a model without a chat template."""
+    _ensure_tokens_exist((token_id for token_id, _ in request.params.logit_bias), tokenizer, "logit_bias")
+    if request.after:
+        request = _continued(request, tokenizer)
+    prompt = read_prompt(request, tokenizer)
+    limit = info.context - min(request.params.max_tokens, info.context // ANSWER_SHARE)
+    if request.num_keep is not None and len(prompt.tokens) > limit:
+        request = _shortened(request, tokenizer, limit, request.num_keep)
+        prompt = read_prompt(request, tokenizer)
+    params = _settled(request.params, len(prompt.tokens), tokenizer, info)
+    answer = builtin_answer(request, info)
+    return GenerateTask(request, prompt.text, prompt.rendered, prompt.tokens, params, answer)
+
+
+def read_inputs(
+    inputs: Sequence[str | Sequence[int]], tokenizer: Tokenizer, info: ModelInfo, *, truncate: bool
+) -> EmbedTask:
+    """Inputs to embed as the model reads them. Raises as `Model.prepare_embedding` says."""
+    read = [_read_input(item, tokenizer) for item in inputs]
+    for _, tokens in read:
+        if not tokens:
+            raise BadRequest("input: must not be empty", field="input")
+        if len(tokens) > info.context and not truncate:
+            message = f"an input has {len(tokens)} tokens; the model reads {info.context}"
+            raise ContextExceeded(message, field="input")
+    return EmbedTask(tuple(text for text, _ in read), tuple(tuple(tokens[: info.context]) for _, tokens in read))
+
+
+def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
+    """Render and encode. Raises Unsupported when a conversation meets a model without a chat template."""
+    if request.prompt_tokens is not None:
+        text = _text_of(request.prompt_tokens, tokenizer, "prompt")
+        return Prompt(text, text, request.prompt_tokens)
+    text = request.prompt if request.prompt is not None else _last_user_text(request)
+    raw = not tokenizer.has_chat_template if request.raw is None else request.raw
+    if raw:
+        rendered = _plain(request)
+        return Prompt(text, rendered, tuple(tokenizer.encode(rendered, add_special=True)))
+    if not tokenizer.has_chat_template:
+        raise Unsupported("this model has no chat template: leave `raw` out or set it to true", field="raw")
+    rendered = tokenizer.render(_conversation(request), request.tools)
+    return Prompt(text, rendered, tuple(tokenizer.encode(rendered, add_special=False)))
+
+
+def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info: ModelInfo) -> SamplingParams:
+    """The parameters as they will be applied and recorded: seed drawn, `max_tokens` cut to the room there is."""
+    room = info.context - num_tokens
+    if room < 1:
+        message = (
+            f"the prompt has {num_tokens} tokens; with room for an answer the context takes "
+            f"{info.context - 1}: shorten the prompt"
+        )
+        raise ContextExceeded(message, field="prompt")
+    seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
+    top_k = min(params.top_k, tokenizer.vocabulary_size)
+    return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k)
+
+
+def _read_input(item: str | Sequence[int], tokenizer: Tokenizer) -> tuple[str, Sequence[int]]:
+    if isinstance(item, str):
+        return item, tokenizer.encode(item, add_special=True)
+    return _text_of(item, tokenizer, "input"), item
+
+
+def _text_of(token_ids: Sequence[int], tokenizer: Tokenizer, field: str) -> str:
+    """The text that ids stand for. Raises BadRequest naming `field` when one is none of the model's."""
+    _ensure_tokens_exist(token_ids, tokenizer, field)
+    return b"".join(map(tokenizer.token_bytes, token_ids)).decode("utf-8", "replace")
+
+
+def _ensure_tokens_exist(token_ids: Iterable[int], tokenizer: Tokenizer, field: str) -> None:
+    for token_id in token_ids:
+        if not 0 <= token_id < tokenizer.vocabulary_size:
+            message = f"{field}: {token_id} is not a token; ids go from 0 to {tokenizer.vocabulary_size - 1}"
+            raise BadRequest(message, field=field)
+
+
+def _conversation(request: GenerationRequest) -> list[Message]:
+    system = [Message("system", request.system)] if request.system is not None else []
+    return [*system, *(request.messages or (Message("user", request.prompt or ""),))]
+
+
+def _plain(request: GenerationRequest) -> str:
+    if request.messages is not None:
+        raise Unsupported("this model has no chat template: send `prompt` instead of `messages`", field="messages")
+    if request.system is not None:
+        raise Unsupported("this model has no chat template: put the instructions into `prompt`", field="system")
+    return request.prompt or ""
+
+
+def _last_user_text(request: GenerationRequest) -> str:
+    messages = request.messages or ()
+    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+
+
+# -- what comes after an earlier exchange, and what is too long ----------------------------------------------------
+
+
+def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> GenerationRequest:
+    """The request with the earlier exchange's tokens before its new prompt's."""
+    _ensure_tokens_exist(request.after, tokenizer, "context")
+    text = request.prompt or ""
+    if tokenizer.has_chat_template:
+        text = tokenizer.render(_conversation(request))
+    tokens = (*request.after, *tokenizer.encode(text, add_special=False))
+    return replace(request, prompt=None, system=None, after=(), prompt_tokens=tokens)
+
+
+def _shortened(request: GenerationRequest, tokenizer: Tokenizer, limit: int, num_keep: int) -> GenerationRequest:
+    """As much of the request as `limit` tokens hold."""
+    shorter = _without_oldest(request, tokenizer, limit)
+    tokens = read_prompt(shorter, tokenizer).tokens
+    if len(tokens) <= limit:
+        return shorter
+    keep = min(max(num_keep, 0), limit // 2)
+    kept = tokens[:keep] + tokens[len(tokens) - (limit - keep) :]
+    return replace(shorter, prompt=None, messages=None, system=None, tools=(), prompt_tokens=kept)
+
+
+def _without_oldest(request: GenerationRequest, tokenizer: Tokenizer, limit: int) -> GenerationRequest:
+    """The conversation without as few of its oldest turns as make it fit, at most all but the last."""
+    messages = request.messages or ()
+    if len(messages) < 2:
+        return request
+
+    def fits(num: int) -> bool:
+        return len(read_prompt(_dropped(request, messages, num), tokenizer).tokens) <= limit
+
+    return _dropped(request, messages, bisect_left(range(len(messages) - 1), True, key=fits))
+
+
+def _dropped(request: GenerationRequest, messages: tuple[Message, ...], num: int) -> GenerationRequest:
+    return replace(request, messages=tuple(m for m in messages[:num] if m.role == "system") + messages[num:])
