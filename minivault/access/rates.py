@@ -88,11 +88,11 @@ class Rates:
 
     def hit(self, unit: Unit, item: RateLimitItem, who: str, cost: int = 1) -> Window:
         """Count `cost` and say where `who` stands after it; exact between all processes that share the storage."""
-        return self._with_storage(lambda limiter: self._count(limiter, unit, item, who, cost))
+        return self._with_storage(_count, unit, item, who, cost)
 
     def peek(self, unit: Unit, item: RateLimitItem, who: str) -> Window:
         """Where `who` stands, without counting; exceeded when not even one more fits."""
-        return self._with_storage(lambda limiter: self._look(limiter, unit, item, who))
+        return self._with_storage(_look, unit, item, who, 0)
 
     def close(self) -> None:
         """Release the storage's files."""
@@ -100,24 +100,15 @@ class Rates:
             if limiter is not None and isinstance(limiter.storage, SqliteStorage):
                 limiter.storage.close()
 
-    def _count(self, limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str, cost: int) -> Window:
-        is_admitted = limiter.hit(item, unit, who, cost=cost)
-        stats = limiter.get_window_stats(item, unit, who)
-        return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, not is_admitted)
-
-    def _look(self, limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str) -> Window:
-        stats = limiter.get_window_stats(item, unit, who)
-        return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, stats.remaining < 1)
-
-    def _with_storage(self, action: Callable[[FixedWindowRateLimiter], Window]) -> Window:
-        if self.is_shared or self._may_probe():
+    def _with_storage(self, action: _Action, unit: Unit, item: RateLimitItem, who: str, cost: int) -> Window:
+        if self._retry_at == -math.inf or self._may_probe():
             try:
-                window = action(self._open())
+                window = action(self._shared or self._open(), unit, item, who, cost)
                 self._retry_at = -math.inf
                 return window
             except self._errors() as error:
                 self._note(error)
-        return action(self._own)
+        return action(self._own, unit, item, who, cost)
 
     def _may_probe(self) -> bool:
         """True for one caller in each interval: only that one waits for a storage that may still not work."""
@@ -128,10 +119,9 @@ class Rates:
             return is_due
 
     def _open(self) -> FixedWindowRateLimiter:
-        if self._shared is None:
-            with self._lock:
-                self._shared = self._shared or FixedWindowRateLimiter(_storage(self._uri, self._clock))
-        return self._shared
+        with self._lock:
+            self._shared = self._shared or FixedWindowRateLimiter(_storage(self._uri, self._clock))
+            return self._shared
 
     def _errors(self) -> tuple[type[Exception], ...]:
         if self._shared is None:
@@ -144,6 +134,20 @@ class Rates:
             _log.warning("rate limits are per worker until their storage works again: %s", type(error).__name__)
         self._on_failure()
         self._retry_at = time.monotonic() + _RETRY_STORAGE_AFTER_S
+
+
+def _count(limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str, cost: int) -> Window:
+    is_admitted = limiter.hit(item, unit, who, cost=cost)
+    stats = limiter.get_window_stats(item, unit, who)
+    return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, not is_admitted)
+
+
+def _look(limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str, _cost: int) -> Window:
+    stats = limiter.get_window_stats(item, unit, who)
+    return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, stats.remaining < 1)
+
+
+_Action = Callable[[FixedWindowRateLimiter, Unit, RateLimitItem, str, int], Window]
 
 
 def _ensure_known(uri: str) -> None:

@@ -32,6 +32,7 @@ ON CONFLICT (key) DO UPDATE SET
   expires_at = CASE WHEN {_IS_STALE} THEN :now + :expiry ELSE expires_at END
 RETURNING count
 """
+_SELECT = "SELECT count, expires_at FROM counters WHERE key = ? AND expires_at > ?"
 _CLEANUP_EVERY_S = 60.0
 MEMORY = "minivault://:memory:"
 # Connections of a parent process, found after a fork: SQLite forbids using or closing them here.
@@ -76,15 +77,17 @@ class SqliteStorage(Storage):
 
     def get(self, key: str) -> int:
         """The count of `key` in its current window."""
-        return int(self._select("count", key) or 0)
+        rows = self._execute(_SELECT, (key, self._clock()))
+        return int(rows[0][0]) if rows else 0
 
     def get_expiry(self, key: str) -> float:
         """Unix seconds at which the window of `key` ends; now, when it has none."""
-        return float(self._select("expires_at", key) or self._clock())
+        rows = self._execute(_SELECT, (key, self._clock()))
+        return float(rows[0][1]) if rows else self._clock()
 
     def check(self) -> bool:
         """True when the file can be read."""
-        self._select("count", "")
+        self.get("")
         return True
 
     def reset(self) -> int:
@@ -100,40 +103,31 @@ class SqliteStorage(Storage):
         with self._lock:
             self._disconnect()
 
-    def _select(self, column: str, key: str) -> float | None:
-        rows = self._execute(f"SELECT {column} FROM counters WHERE key = ? AND expires_at > ?", (key, self._clock()))
-        return rows[0][0] if rows else None
-
     def _execute(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        # fetchall, not fetchone: a statement holds its lock until it has been run to its end.
-        with self._in_turn():
-            try:
-                return self._connected().execute(statement, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                self._disconnect()
-                with self._exclusive():
-                    _set_aside(self._path)
-                return self._connected().execute(statement, values).fetchall()
-
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """One thread at a time; those that wait behind a thread that waits in vain give up with it."""
+        """Every row of a statement. One thread at a time; those behind a thread that waits in vain give up with it."""
         if not self._lock.acquire(timeout=self._timeout_s):
             raise sqlite3.OperationalError("database is locked")
         try:
-            yield
+            if self._connection is None or (os.getpid(), self._inode()) != self._owner:
+                self._connect()
+            # fetchall, not fetchone: a statement holds its lock until it has been run to its end.
+            return self._connection.execute(statement, values).fetchall()  # type: ignore[union-attr]
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._disconnect()
+            with self._exclusive():
+                _set_aside(self._path)
+            return self._connect().execute(statement, values).fetchall()
         finally:
             self._lock.release()
 
-    def _connected(self) -> sqlite3.Connection:
-        """This process's connection to the file that has the path now: not a parent's, not a removed file's."""
-        if self._connection is None or (os.getpid(), self._inode()) != self._owner:
-            self._disconnect()
-            with self._exclusive():
-                self._connection = self._open()
-            self._owner = (os.getpid(), self._inode())
+    def _connect(self) -> sqlite3.Connection:
+        """Connect to the file that has the path now, as this process: not a parent's, not a removed file's."""
+        self._disconnect()
+        with self._exclusive():
+            self._connection = self._open()
+        self._owner = (os.getpid(), self._inode())
         return self._connection
 
     def _inode(self) -> int:
