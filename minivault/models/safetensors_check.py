@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models.checkpoint import Checkpoint
+from minivault.models.model_files import ModelFiles
 
 _HEADER_LIMIT_BYTES = 100_000_000
 
@@ -29,9 +29,9 @@ def check_file(path: Path) -> int:
     return count
 
 
-def count_parameters(checkpoint: Checkpoint) -> int:
-    """How many numbers the checkpoint's weights hold."""
-    return sum(map(check_file, sorted(checkpoint.directory.glob("*.safetensors"))))
+def count_parameters(files: ModelFiles) -> int:
+    """How many numbers the model's weights hold."""
+    return sum(map(check_file, sorted(files.directory.glob("*.safetensors"))))
 
 
 def _described(path: Path, text: bytes) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from minivault.config import Settings
 from minivault.errors import ModelError
-from minivault.models import Checkpoint, ModelStore, load_tokenizer
+from minivault.models import ModelFiles, ModelStore, load_tokenizer
 from minivault.models.progress import Progress, silent
 from minivault.models.safetensors_check import count_parameters
 from minivault.models.template import chat_template
@@ -40,7 +40,7 @@ def check_model(settings: Settings) -> None:
     store(settings).resolve(settings.model, verify=True)
 
 
-def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Checkpoint:
+def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
     checkpoint = store(settings).pull(name, progress)
     if _chooses_fused(settings, checkpoint):
@@ -71,7 +71,7 @@ def _give_memory_back() -> None:
         trim(0)
 
 
-def _context(settings: Settings, checkpoint: Checkpoint) -> int:
+def _context(settings: Settings, checkpoint: ModelFiles) -> int:
     config = checkpoint.config
     limit = config.get("max_position_embeddings") or config.get("n_positions") or settings.context
     return min(settings.context, int(limit))
@@ -81,7 +81,7 @@ def _cpu_threads(settings: Settings) -> int:
     return settings.cpu_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers)
 
 
-def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
+def _chooses_fused(settings: Settings, checkpoint: ModelFiles) -> bool:
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
     from minivault.engine.runners import fused
@@ -95,7 +95,7 @@ def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
     return False
 
 
-def _prepare(settings: Settings, checkpoint: Checkpoint, progress: Progress = silent) -> Path:
+def _prepare(settings: Settings, checkpoint: ModelFiles, progress: Progress = silent) -> Path:
     """The file that the fused runner loads, made now if it is not there."""
     from minivault.engine.runners import fused
 
@@ -110,7 +110,7 @@ def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> Non
     progress("preparing", size_bytes * done // total, size_bytes)
 
 
-def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner | None:
+def _fused(settings: Settings, checkpoint: ModelFiles, context: int) -> Runner | None:
     if not _chooses_fused(settings, checkpoint):
         return None
     from minivault.engine.runners import fused
@@ -131,7 +131,7 @@ def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner |
         return None
 
 
-def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner:
+def _transformers(settings: Settings, checkpoint: ModelFiles, context: int) -> Runner:
     import torch
 
     from minivault.engine.runners.transformers import TransformersRunner
@@ -151,7 +151,7 @@ def _device(settings: Settings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _info(checkpoint: Checkpoint, runner: Runner, context: int, digest: str) -> ModelInfo:
+def _info(checkpoint: ModelFiles, runner: Runner, context: int, digest: str) -> ModelInfo:
     config = checkpoint.config
     return ModelInfo(
         name=checkpoint.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class WheelSource:
+class WheelOrigin:
     """One GGUF file inside one wheel of a package index. Digests are SHA-256 in hex."""
 
     project: str
@@ -23,7 +23,7 @@ class WheelSource:
 
 
 @dataclass(frozen=True, slots=True)
-class HubSource:
+class HubOrigin:
     """A repository of a model hub at a branch, tag or commit."""
 
     repository: str
@@ -34,7 +34,7 @@ class HubSource:
 
 
 @dataclass(frozen=True, slots=True)
-class DirectorySource:
+class DirectoryOrigin:
     """A directory of this machine in the hub's layout; used in place and never written to."""
 
     path: Path
@@ -44,7 +44,7 @@ class DirectorySource:
 
 
 @dataclass(frozen=True, slots=True)
-class GgufSource:
+class GgufOrigin:
     """A GGUF file of this machine; converted once."""
 
     path: Path
@@ -53,4 +53,4 @@ class GgufSource:
         return f"file {self.path}"
 
 
-Source = WheelSource | HubSource | DirectorySource | GgufSource
+ModelOrigin = WheelOrigin | HubOrigin | DirectoryOrigin | GgufOrigin
