@@ -4,19 +4,19 @@ This folder decides before a route runs and knows nothing of models, prompts or 
 Nothing here is opened before the fork; nothing here needs a server besides MiniVault.
 """
 
-from minivault.access.caller import Caller, charge_tokens, generation_slot
+from minivault.access.caller import Caller, charge_tokens, generation_permit
 from minivault.access.exposure import check_access
 from minivault.access.guard import init_app
 from minivault.access.offline import install_offline_guard
-from minivault.access.slots import Slot
+from minivault.access.permits import Permit
 from minivault.access.sockets import harden_sockets
 
 __all__ = [
     "Caller",
-    "Slot",
+    "Permit",
     "charge_tokens",
     "check_access",
-    "generation_slot",
+    "generation_permit",
     "harden_sockets",
     "init_app",
     "install_offline_guard",
