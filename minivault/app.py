@@ -10,7 +10,7 @@ from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
 from minivault.interaction import Interactions, next_id
-from minivault.worker import worker_service
+from minivault.worker.hooks import worker_service
 
 
 def create_app(settings: Settings | None = None, interactions: Interactions | None = None) -> Flask:

@@ -187,3 +187,8 @@ def _build(given: Mapping[str, Origin]) -> Settings:
 def metrics_dir() -> str | None:
     """Where prometheus_client keeps the workers' numbers under gunicorn; None outside it."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
+def share_metrics(directory: Path) -> None:
+    """Make `directory` that place for this process and those it forks, before prometheus_client is imported."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)

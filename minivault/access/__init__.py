@@ -9,7 +9,6 @@ from minivault.access.exposure import check_access
 from minivault.access.guard import init_app
 from minivault.access.offline import install_offline_guard
 from minivault.access.permits import Permit
-from minivault.access.sockets import harden_sockets
 
 __all__ = [
     "Caller",
@@ -17,7 +16,6 @@ __all__ = [
     "charge_tokens",
     "check_access",
     "generation_permit",
-    "harden_sockets",
     "init_app",
     "install_offline_guard",
 ]
