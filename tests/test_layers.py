@@ -153,6 +153,13 @@ def test_the_application_starts_without_torch() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_prometheus_client_is_not_imported_before_the_workers_have_their_directory() -> None:
+    modules = "minivault.worker.hooks, minivault.worker.patient_threads"
+    code = f"import sys, {modules}; print([m for m in ('prometheus_client', 'torch') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def test_the_verifier_needs_only_the_standard_library() -> None:
     names = {name.split(".")[0] for name, _ in imported(PACKAGE / "vault" / "verify.py")}
     assert names <= sys.stdlib_module_names

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import json_option
-from minivault.cli.output import print_json, print_pairs
-from minivault.cli.source import current_settings
-from minivault.cli.terminal import note
-from minivault.cli.transfer import show_transfer
+from minivault.cli.options import current_settings, json_option
+from minivault.cli.show.output import print_json, print_pairs
+from minivault.cli.show.terminal import note
+from minivault.cli.show.transfer import show_transfer
 
 if TYPE_CHECKING:
     from minivault.models import ModelFiles, ModelStore

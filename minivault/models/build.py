@@ -10,9 +10,9 @@ from typing import Any
 
 from minivault.errors import ModelError
 from minivault.models import gguf, layout, safetensors_check
+from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.manifest import Manifest, record_files, write_manifest
-from minivault.models.origin import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.progress import Progress
 
 

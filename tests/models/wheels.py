@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minivault.models.catalog import KnownModel
-from minivault.models.origin import WheelOrigin
+from minivault.models.catalog import KnownModel, WheelOrigin
 
 MEMBER = "tiny_model/tiny.gguf"
 

@@ -19,7 +19,7 @@ from minivault.types import Delta, Event, Failed, Finished
 from minivault.wire import native
 
 
-class LocalSource:
+class LocalAnswerer:
     """Requests run here through `interactions`; `api` is what the records call this command (`cli.ask`, …)."""
 
     def __init__(self, interactions: Interactions, api: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minivault.cli.address import bound_address, parse_address
+from minivault.cli.client.address import bound_address, parse_address
 from minivault.errors import ConfigError
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from minivault import errors
-from minivault.cli.address import parse_address
-from minivault.cli.client import Client
+from minivault.cli.client.address import parse_address
+from minivault.cli.client.client import Client
 from tests.cli.server import Handler, Script, ScriptedServer, answer, endless, error
 from tests.live import free_port
 
@@ -135,7 +135,7 @@ def test_leaving_a_stream_early_closes_the_connection(server: ScriptedServer) ->
 def test_something_that_listens_and_never_speaks_is_unreachable_and_not_absent(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minivault.cli.client.PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("minivault.cli.client.client.PROBE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = parse_address(f"127.0.0.1:{listener.getsockname()[1]}")
         with Client(address) as asking, pytest.raises(errors.Unreachable, match="does not answer /health"):
