@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models import gguf, layout, safetensors_check
+from minivault.models import gguf, layout
 from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.manifest import Manifest, record_files, write_manifest
@@ -54,7 +54,7 @@ def describe_directory(name: str, origin: DirectoryOrigin, now_ns: int, progress
 def _describe(place: Path, progress: Progress, **known: Any) -> Manifest:
     names = layout.check_directory(place)
     weights = [place / name for name in names if name.endswith(".safetensors")]
-    count = sum(safetensors_check.check_file(path) for path in weights)
+    count = sum(layout.check_safetensors(path) for path in weights)
     return Manifest(files=record_files(place, names, progress), num_parameters=count, **known)
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from minivault.config import Settings
 from minivault.errors import ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
+from minivault.models.layout import count_parameters
 from minivault.models.progress import Progress, silent
-from minivault.models.safetensors_check import count_parameters
 from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
 from minivault.service.served import ServedModel
