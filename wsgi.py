@@ -1,5 +1,5 @@
 """What gunicorn serves: `gunicorn wsgi:app`."""
 
-from minivault import create_app
+from minivault.app import create_app
 
 app = create_app()

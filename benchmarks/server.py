@@ -119,8 +119,8 @@ def plain_transformers(settings: Settings, served: Loaded, num_clients: int, num
 
     from minivault.models import ModelStore, load_transformers_model
 
-    checkpoint = ModelStore(settings.models_dir).resolve(settings.model)
-    model: Any = load_transformers_model(checkpoint, "cpu", torch.float32)
+    files = ModelStore(settings.models_dir).resolve(settings.model)
+    model: Any = load_transformers_model(files, "cpu", torch.float32)
     started, total = time.perf_counter(), 0
     for index in range(num_clients):
         ids = torch.tensor([_tokens(served, index)])

@@ -10,7 +10,7 @@ from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
 from minivault.interaction import Recorder, next_id
-from minivault.worker import worker_roster
+from minivault.worker.hooks import worker_roster
 
 
 def create_app(settings: Settings | None = None, recorder: Recorder | None = None) -> Flask:

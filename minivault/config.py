@@ -123,8 +123,8 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a setting's value came from: `environment`, `.env` or `default`."""
+class Given:
+    """A setting's value and where it came from: `environment`, `.env` or `default`."""
 
     value: Any
     source: Literal["environment", ".env", "default"]
@@ -140,26 +140,26 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
 
     Raises ConfigError for an unknown name or a value that does not fit.
     """
-    return _build(_given(environ, dotenv))
+    return _build(_read(environ, dotenv))
 
 
-def explain_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, Origin]:
+def explain_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, Given]:
     """Every setting by field name with its value and where that came from."""
-    given = _given(environ, dotenv)
+    given = _read(environ, dotenv)
     settings = _build(given)
     return {
-        name: Origin(getattr(settings, name), given[name].source if name in given else "default")
+        name: Given(getattr(settings, name), given[name].source if name in given else "default")
         for name in Settings.model_fields
     }
 
 
-def _given(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, Origin]:
+def _read(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, Given]:
     env = os.environ if environ is None else environ
     file = dotenv_values(Path.cwd() / ".env" if dotenv is None else dotenv)
-    given = {_field(key): Origin(value or "", ".env") for key, value in file.items() if key.startswith(PREFIX)}
+    given = {_field(key): Given(value or "", ".env") for key, value in file.items() if key.startswith(PREFIX)}
     # The `flask` command copies `.env` into the environment; what is the same in both came from the file.
     own = {key: value for key, value in env.items() if key.startswith(PREFIX) and file.get(key) != value}
-    return given | {_field(key): Origin(value, "environment") for key, value in own.items()}
+    return given | {_field(key): Given(value, "environment") for key, value in own.items()}
 
 
 def _field(key: str) -> str:
@@ -172,9 +172,9 @@ def _field(key: str) -> str:
     raise ConfigError(f"{key} is not a setting; {hint}", field=key)
 
 
-def _build(given: Mapping[str, Origin]) -> Settings:
+def _build(given: Mapping[str, Given]) -> Settings:
     try:
-        return Settings(**{name: origin.value for name, origin in given.items()})
+        return Settings(**{name: one.value for name, one in given.items()})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -187,3 +187,8 @@ def _build(given: Mapping[str, Origin]) -> Settings:
 def metrics_dir() -> str | None:
     """Where prometheus_client keeps the workers' numbers under gunicorn; None outside it."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
+def share_metrics(directory: Path) -> None:
+    """Make `directory` that place for this process and those it forks, before prometheus_client is imported."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)

@@ -54,10 +54,10 @@ def test_a_bad_value_stops_with_key_and_value(name: str, value: str) -> None:
 def test_environment_beats_dotenv_beats_default(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("MINIVAULT_THREADS=8\nMINIVAULT_WORKERS=2\nOTHER=1\n")
-    origins = explain_settings({"MINIVAULT_THREADS": "16"}, file)
-    assert (origins["threads"].value, origins["threads"].source) == (16, "environment")
-    assert (origins["workers"].value, origins["workers"].source) == (2, ".env")
-    assert origins["context"].source == "default"
+    settings = explain_settings({"MINIVAULT_THREADS": "16"}, file)
+    assert (settings["threads"].value, settings["threads"].source) == (16, "environment")
+    assert (settings["workers"].value, settings["workers"].source) == (2, ".env")
+    assert settings["context"].source == "default"
 
 
 def test_an_unknown_name_in_dotenv_is_refused(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,23 +15,24 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "minivault"
 
 LAYERS: list[set[str]] = [
-    {"app", "worker", "cli", "api"},
+    {"app", "worker", "cli", "api", "web"},
     {"interaction", "replay"},
     {"service"},
     {"engine", "models", "vault", "wire", "access", "metrics"},
+    {"families"},
     {"types"},
     {"config", "errors"},
+    {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-SAME_LAYER_ALLOWED = {("app", "api"), ("app", "cli"), ("app", "worker"), ("api", "app"), ("config", "errors")}
+SAME_LAYER_ALLOWED = {("app", "api"), ("app", "cli"), ("app", "web"), ("app", "worker"), ("config", "errors")}
 """`app` is the table of contents of its layer; settings raise errors."""
 
 
 def sources() -> Iterator[tuple[str, Path]]:
+    """Every module of the package and the part it belongs to; the package's own `__init__` is below them all."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        top = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if top != "__init__":
-            yield top, path
+        yield path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path
 
 
 def imported(path: Path) -> Iterator[tuple[str, ast.stmt]]:
@@ -56,6 +59,61 @@ def test_imports_go_downwards_only(layer: str, path: Path) -> None:
         assert downwards, f"{path.name}:{node.lineno} imports {name}, which is not below {layer}"
 
 
+def modules() -> dict[str, Path]:
+    """Module name → file."""
+    found = {}
+    for _, path in sources():
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below `node` except what is for the type checker alone."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from at_run_time(child)
+
+
+def needed(name: str, known: dict[str, Path]) -> set[str]:
+    """The modules that `name` imports, also inside its functions, and their packages but for its own."""
+    found = set()
+    for node in at_run_time(ast.parse(known[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named if named <= known.keys() else named | {node.module}
+    packages = {package for module in found for package in packages_of(module)}
+    return (found | packages - {name, *packages_of(name)}) & known.keys()
+
+
+def packages_of(name: str) -> list[str]:
+    return [name[: place.start()] for place in re.finditer(r"\.", name)]
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules of which each needs the next, the first again at the end; empty when there is no cycle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = modules()
+    cycle = cycle_in({name: needed(name, known) for name in known})
+    assert not cycle, " imports ".join(cycle)
+
+
+def test_a_circle_is_found() -> None:
+    cycle = cycle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+    assert cycle[0] == cycle[-1] and "".join(cycle) in "abcabc"
+    assert cycle_in({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
 def homes_of(module: str) -> set[str]:
     """Which top-level parts of the package import a module."""
     found = set()
@@ -71,7 +129,7 @@ def homes_of(module: str) -> set[str]:
     [
         ("torch", {"engine", "models", "service"}),
         ("transformers", {"engine", "models"}),
-        ("flask", {"app", "worker", "api", "cli", "access/guard"}),
+        ("flask", {"app", "api", "cli", "access/guard"}),
     ],
 )
 def test_heavy_libraries_stay_in_their_folders(module: str, homes: set[str]) -> None:
@@ -91,6 +149,13 @@ def test_only_config_reads_the_environment() -> None:
 
 def test_the_application_starts_without_torch() -> None:
     code = "import sys, minivault.app; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_prometheus_client_is_not_imported_before_the_workers_have_their_directory() -> None:
+    modules = "minivault.worker.hooks, minivault.worker.patient_threads"
+    code = f"import sys, {modules}; print([m for m in ('prometheus_client', 'torch') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

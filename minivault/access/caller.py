@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from limits import RateLimitItem, RateLimitItemPerDay
 
 from minivault.access.keys import Key
+from minivault.access.permits import Permit, Permits
 from minivault.access.quota import refusal
 from minivault.access.rates import Rates, Unit, Window, parse_limit
 from minivault.access.roles import Role
-from minivault.access.slots import Slot, Slots
 from minivault.config import Settings, variable
 from minivault.errors import ConfigError
 
@@ -43,18 +43,11 @@ class Caller:
 
 
 class Meter:
-    """Counts callers against the server's limits and their keys' own. `clock` gives Unix seconds; `on_storage_failure`
-    is called each time when the counters cannot be shared."""
+    """Counts callers against the server's limits and their keys' own. `clock` gives Unix seconds."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Callable[[], float] = time.time,
-        on_storage_failure: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.rates = Rates(settings.rate_storage, settings.run_dir, clock=clock, on_failure=on_storage_failure)
-        self._slots = Slots(settings.run_dir / "slots", settings.concurrency_limit)
+    def __init__(self, settings: Settings, rates: Rates, *, clock: Callable[[], float] = time.time) -> None:
+        self.rates = rates
+        self._permits = Permits(settings.run_dir / "slots", settings.concurrency_limit)
         self._request_limit = _limit_of(settings, "rate_limit")
         self._token_limit = _limit_of(settings, "token_limit")
         self._failure_limit = _limit_of(settings, "auth_failure_limit")
@@ -85,21 +78,21 @@ class Meter:
         if caller.token_limit is not None and num_tokens > 0:
             self.rates.hit("tokens", caller.token_limit, caller.bucket, num_tokens)
 
-    def acquire(self, caller: Caller) -> Slot:
+    def acquire(self, caller: Caller) -> Permit:
         """The right to generate. Raises QuotaExceeded when the tokens are used up or too many generations run."""
         window = self.tokens_left(caller)
         if window is not None and window.is_exceeded:
             raise refusal(window, self._clock())
-        if not self._slots.limit:
-            return Slot(None)
+        if not self._permits.limit:
+            return Permit(None)
         try:
-            slot = self._slots.acquire(caller.bucket)
+            permit = self._permits.acquire(caller.bucket)
         except OSError as error:
             _log.warning("generations at once cannot be counted: %s", type(error).__name__)
-            return Slot(None)
-        if slot is None:
-            raise refusal(Window("generations", self._slots.limit, 0, 0, self._clock() + 1, True), self._clock())
-        return slot
+            return Permit(None)
+        if permit is None:
+            raise refusal(Window("generations", self._permits.limit, 0, 0, self._clock() + 1, True), self._clock())
+        return permit
 
     def _count(self, unit: Unit, limit: RateLimitItem | None, who: str) -> Window | None:
         if limit is None:
@@ -110,7 +103,7 @@ class Meter:
         return window
 
 
-def generation_slot(caller: Caller) -> Slot:
+def generation_permit(caller: Caller) -> Permit:
     """The caller's right to run one generation: a context manager, or call `release` at the end.
 
     Raises QuotaExceeded when the caller has no tokens left or already runs as many generations as allowed.

@@ -8,6 +8,7 @@ from minivault.access.caller import Meter
 from minivault.access.hosts import OriginPolicy
 from minivault.access.keyring import Keyring
 from minivault.access.offline import is_loopback
+from minivault.access.rates import Rates
 from minivault.config import Settings
 from minivault.errors import ConfigError
 
@@ -19,7 +20,7 @@ def check_access(settings: Settings, addresses: Iterable[tuple[str, int] | str] 
     `addresses` are those really bound, `(host, port)` or the path of a socket, where they may differ from the setting.
     """
     OriginPolicy.of(settings)
-    Meter(settings)
+    Meter(settings, Rates.of(settings))
     hosts = [address[0] for address in addresses if isinstance(address, tuple)]
     is_exposed = not settings.is_loopback or not all(is_loopback(host) for host in hosts)
     if not is_exposed or Keyring(settings.keys_file).has_valid_key:

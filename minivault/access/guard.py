@@ -20,6 +20,7 @@ from minivault.access.hosts import HostPolicy, OriginPolicy
 from minivault.access.keyring import Keyring
 from minivault.access.offline import is_loopback
 from minivault.access.quota import rate_headers
+from minivault.access.rates import Rates
 from minivault.access.roles import PUBLIC_RULE, UNCOUNTED_RULES, roles_for
 from minivault.config import Settings
 from minivault.errors import Forbidden, Unauthorized
@@ -37,20 +38,13 @@ OnAuthFailure = Callable[[str, str], None]
 class Guard:
     """Admits or refuses requests of one app. Files and storages are opened at first use, so after any fork."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        on_auth_failure: OnAuthFailure | None = None,
-        on_storage_failure: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, settings: Settings, meter: Meter, on_auth_failure: OnAuthFailure) -> None:
+        self.meter = meter
         self._hosts = HostPolicy.of(settings)
         self._origins = OriginPolicy.of(settings)
-        self._keyring = Keyring(settings.keys_file, clock=clock)
+        self._keyring = Keyring(settings.keys_file)
         self._on_auth_failure = on_auth_failure
-        self._clock = clock
         self._is_loopback_bind = settings.is_loopback
-        self.meter = Meter(settings, clock=clock, on_storage_failure=on_storage_failure)
 
     def admit(self) -> Response | None:
         """Let the current request through, or raise; a preflight of a listed origin is answered here."""
@@ -71,7 +65,7 @@ class Guard:
         """Add what the guard knows to the reply: rate-limit fields, a browser's challenge, CORS for listed origins."""
         window = g.get("rate_window")
         if window is not None:
-            for name, value in rate_headers([window], self._clock()).items():
+            for name, value in rate_headers([window], time.time()).items():
                 response.headers.setdefault(name, value)
         if response.status_code == 401 and "text/html" in request.accept_mimetypes.values():
             response.headers.add("WWW-Authenticate", 'Basic realm="minivault: any name, the key as password"')
@@ -103,8 +97,7 @@ class Guard:
         # Counted only for failures: whoever shares an address (a proxy, a class room) with a guesser keeps access.
         self.meter.count_auth_failure(client)
         _log.warning("refused a request from %s: %s", client or "a local socket", reason)
-        if self._on_auth_failure is not None:
-            self._on_auth_failure(client, reason)
+        self._on_auth_failure(client, reason)
         raise Unauthorized("a valid key is needed: send the header `Authorization: Bearer mv_...`")
 
     def _ensure_role(self, caller: Caller) -> None:
@@ -127,22 +120,18 @@ class Guard:
 
 
 def init_app(
-    app: Flask,
-    settings: Settings,
-    *,
-    on_auth_failure: OnAuthFailure | None = None,
-    on_storage_failure: Callable[[], None] = lambda: None,
-) -> Guard:
+    app: Flask, settings: Settings, *, on_auth_failure: OnAuthFailure, on_storage_failure: Callable[[], None]
+) -> None:
     """Put a guard in front of every route of `app`. The callbacks hear of failed key checks and of failures of the
     limits' storage.
 
     Raises ConfigError for a setting that is no limit, origin or storage.
     """
-    guard = Guard(settings, on_auth_failure, on_storage_failure)
+    meter = Meter(settings, Rates.of(settings, on_failure=on_storage_failure))
+    guard = Guard(settings, meter, on_auth_failure)
     app.extensions["minivault_guard"] = guard
     app.before_request(guard.admit)
     app.after_request(guard.annotate)
-    return guard
 
 
 def _rule() -> str | None:

@@ -26,6 +26,7 @@ from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
 from minivault.access.storage import MEMORY, SqliteStorage, embedded_uri
+from minivault.config import Settings
 from minivault.errors import ConfigError
 
 Unit = Literal["requests", "tokens", "auth-failures", "generations"]
@@ -80,6 +81,11 @@ class Rates:
         self._own = FixedWindowRateLimiter(SqliteStorage(MEMORY, clock=clock))
         self._retry_at = -math.inf
         self._on_failure = on_failure
+
+    @classmethod
+    def of(cls, settings: Settings, *, on_failure: Callable[[], None] = lambda: None) -> Rates:
+        """A server's counts, by its settings. Raises ConfigError for a storage that is none."""
+        return cls(settings.rate_storage, settings.run_dir, on_failure=on_failure)
 
     @property
     def is_shared(self) -> bool:

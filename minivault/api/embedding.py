@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flask import g
 
-from minivault.access.caller import charge_tokens, generation_slot
+from minivault.access.caller import charge_tokens, generation_permit
 from minivault.api.streaming import interactions
 from minivault.api.tokens import ensure_tokens_exist, token_text
 from minivault.errors import BadRequest, ContextExceeded
@@ -36,7 +36,7 @@ def embed(
     if not batch:
         return Embedded([], 0)
     num_tokens = sum(len(item.tokens) for item in batch)
-    with generation_slot(g.caller):
+    with generation_permit(g.caller):
         vectors = record_and_embed(interactions(), batch, source)
     charge_tokens(g.caller, num_tokens)
     return Embedded([_shortened(vector, dimensions) for vector in vectors], num_tokens)

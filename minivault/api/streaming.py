@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from flask import Response, current_app, g, request
 
-from minivault.access import Caller, Slot, charge_tokens, generation_slot
+from minivault.access import Caller, Permit, charge_tokens, generation_permit
 from minivault.api.disconnect import DisconnectWatcher, client_socket
 from minivault.errors import MiniVaultError
 from minivault.interaction import Answer, Interaction, Interactions, Origin
@@ -37,13 +37,13 @@ class Watched:
     interaction: Interaction
     forget: Callable[[], None]
     caller: Caller
-    slot: Slot
+    permit: Permit
 
     def close(self) -> None:
         """Stop the interaction, charge its tokens and give the right back; idempotent."""
         self.forget()
         self.interaction.close()
-        if self.slot.release():
+        if self.permit.release():
             charge_tokens(self.caller, self.interaction.usage.total_tokens)
 
 
@@ -66,13 +66,13 @@ def origin(api: str, body: bytes) -> Origin:
 
 def start(wanted: GenerationRequest, source: Origin) -> Watched:
     """Start an interaction within its caller's limits, and watch its client."""
-    slot = generation_slot(g.caller)
+    permit = generation_permit(g.caller)
     try:
         interaction = interactions().start(wanted, source)
     except BaseException:
-        slot.release()
+        permit.release()
         raise
-    return Watched(interaction, _watch(interaction), g.caller, slot)
+    return Watched(interaction, _watch(interaction), g.caller, permit)
 
 
 def _watch(interaction: Interaction) -> Callable[[], None]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from minivault.cli.answer import describe, ensure_whole, note_length, print_streamed
-from minivault.cli.options import json_option, read_prompt, sampling_options, target_options
-from minivault.cli.output import print_json
-from minivault.cli.source import Target, current_settings, open_source
-from minivault.cli.terminal import note
+from minivault.cli.client.answerer import Target, open_answerer
+from minivault.cli.options import current_settings, json_option, read_prompt, sampling_options, target_options
+from minivault.cli.show.answer import describe, ensure_whole, note_length, print_streamed
+from minivault.cli.show.output import print_json
+from minivault.cli.show.terminal import note
 
 
 @click.command()
@@ -27,12 +27,12 @@ def ask(prompt: str, sampling: dict[str, Any], target: Target, as_json: bool, ve
     """
     settings = current_settings()
     body = {"prompt": read_prompt(prompt), **sampling}
-    with open_source(settings, target, "cli.ask") as source:
+    with open_answerer(settings, target, "cli.ask") as answerer:
         if as_json:
-            reply = source.generate(body)
+            reply = answerer.generate(body)
             print_json(reply)
         else:
-            reply = print_streamed(source.stream(body))
+            reply = print_streamed(answerer.stream(body))
     if verbose:
         note(describe(reply))
     ensure_whole(reply)

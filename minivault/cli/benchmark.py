@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import json_option, read_prompt, sampling_options, server_options
-from minivault.cli.output import print_json
-from minivault.cli.source import SILENCE_S, Target, current_settings, open_client
-from minivault.cli.terminal import note, write
+from minivault.cli.client.answerer import SILENCE_S, Target, open_client
+from minivault.cli.options import current_settings, json_option, read_prompt, sampling_options, server_options
+from minivault.cli.show.output import print_json
+from minivault.cli.show.terminal import note, write
 from minivault.errors import GenerationFailed, Overloaded
 
 if TYPE_CHECKING:
-    from minivault.cli.load import Load, Tally
+    from minivault.cli.client.load import Load, Tally
 
 DEFAULT_MAX_TOKENS = 64
 WARMUP_PROMPTS = ("Hello.",)
@@ -69,7 +69,7 @@ def benchmark(
         for body in bodies(WARMUP_PROMPTS, warmup, sampling):
             deque(client.stream(body), maxlen=0)
 
-    from minivault.cli.load import Load
+    from minivault.cli.client.load import Load
 
     load = Load(
         client.address,
@@ -97,14 +97,14 @@ def _limit(sampling: dict[str, Any]) -> int:
 def _run(load: Load) -> Tally:
     if not sys.stderr.isatty():
         return load.run()
-    from minivault.cli.live import watching
+    from minivault.cli.show.report import watching
 
     with watching(load.tally):
         return load.run()
 
 
 def _print(about: dict[str, Any], tally: Tally, *, as_json: bool) -> None:
-    from minivault.cli.report import render, summarise
+    from minivault.cli.show.report import render, summarise
 
     found = {**about, **summarise(tally)}
     if as_json:

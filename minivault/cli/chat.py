@@ -16,10 +16,10 @@ from typing import Any
 
 import click
 
-from minivault.cli.answer import ensure_whole, note_length, print_streamed
-from minivault.cli.options import sampling_options, target_options
-from minivault.cli.source import Source, Target, current_settings, open_source
-from minivault.cli.terminal import note, one_line
+from minivault.cli.client.answerer import Answerer, Target, open_answerer
+from minivault.cli.options import current_settings, sampling_options, target_options
+from minivault.cli.show.answer import ensure_whole, note_length, print_streamed
+from minivault.cli.show.terminal import note, one_line
 from minivault.errors import MiniVaultError
 
 PROMPT = "> "
@@ -61,17 +61,17 @@ def chat(sampling: dict[str, Any], target: Target) -> None:
         raise click.UsageError("--raw has no conversation: use `ask --raw`.")
     conversation = Conversation(system=sampling.pop("system", None))
     settings = current_settings()
-    with open_source(settings, target, "cli.chat") as source:
+    with open_answerer(settings, target, "cli.chat") as answerer:
         _enable_line_editing()
         _say_hello()
-        Session(source, conversation, sampling).run()
+        Session(answerer, conversation, sampling).run()
 
 
 class Session:
     """Reads lines until the end and answers each."""
 
-    def __init__(self, source: Source, conversation: Conversation, sampling: dict[str, Any]) -> None:
-        self._source = source
+    def __init__(self, answerer: Answerer, conversation: Conversation, sampling: dict[str, Any]) -> None:
+        self._answerer = answerer
         self._conversation = conversation
         self._sampling = sampling
         self._is_interactive = sys.stdin.isatty()
@@ -121,7 +121,7 @@ class Session:
         pieces: list[str] = []
         reply: dict[str, Any] | None = None
         try:
-            reply = print_streamed(self._source.stream({"messages": turn, **self._sampling}), pieces)
+            reply = print_streamed(self._answerer.stream({"messages": turn, **self._sampling}), pieces)
         except KeyboardInterrupt:
             if not self._is_interactive:
                 raise

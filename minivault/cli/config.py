@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import click
 
 from minivault.cli.options import json_option
-from minivault.cli.output import print_json
-from minivault.cli.terminal import write
-from minivault.config import Origin, Settings, explain_settings, variable
+from minivault.cli.show.output import print_json
+from minivault.cli.show.terminal import write
+from minivault.config import Given, Settings, explain_settings, variable
 
 HIDDEN = "(hidden)"
 MIN_MEANING_WIDTH = 30
@@ -37,13 +37,13 @@ def config(as_json: bool) -> None:
     Settings come from MINIVAULT_* environment variables, then from `.env` in the working directory, then from the
     defaults. Keys and passwords are never shown.
     """
-    origins = explain_settings()
+    settings = explain_settings()
     if as_json:
-        print_json({variable(name): _as_object(name, origin) for name, origin in origins.items()})
+        print_json({variable(name): _as_object(name, given) for name, given in settings.items()})
         return
     rows = [
-        Row(variable(name), _shown(name, origin) or "(empty)", origin.source, _meaning(name))
-        for name, origin in origins.items()
+        Row(variable(name), _shown(name, given) or "(empty)", given.source, _meaning(name))
+        for name, given in settings.items()
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in layout(rows, width):
@@ -66,16 +66,16 @@ def layout(rows: Sequence[Row], width: int | None) -> Iterator[str]:
             yield from wrap(row.meaning, width, initial_indent=f"{first}  ", subsequent_indent=" " * indent)
 
 
-def _as_object(name: str, origin: Origin) -> dict[str, Any]:
-    shown = _shown(name, origin)
-    plain = isinstance(origin.value, (bool, int, float)) and shown == str(origin.value)
-    return {"value": origin.value if plain else shown, "source": origin.source, "meaning": _meaning(name)}
+def _as_object(name: str, given: Given) -> dict[str, Any]:
+    shown = _shown(name, given)
+    plain = isinstance(given.value, (bool, int, float)) and shown == str(given.value)
+    return {"value": given.value if plain else shown, "source": given.source, "meaning": _meaning(name)}
 
 
-def _shown(name: str, origin: Origin) -> str:
+def _shown(name: str, given: Given) -> str:
     if not Settings.model_fields[name].repr:
-        return HIDDEN if origin.value else ""
-    return re.sub(r"(?<=//)[^/@\s]*@", f"{HIDDEN}@", str(origin.value))
+        return HIDDEN if given.value else ""
+    return re.sub(r"(?<=//)[^/@\s]*@", f"{HIDDEN}@", str(given.value))
 
 
 def _meaning(name: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import click
 
-from minivault.cli.terminal import one_line
+from minivault.cli.show.terminal import one_line
 from minivault.errors import (
     ConfigError,
     LoadFailed,

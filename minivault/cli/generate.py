@@ -10,11 +10,18 @@ from typing import Any
 
 import click
 
-from minivault.cli.answer import ensure_whole, print_streamed
-from minivault.cli.options import json_option, prompt_option, read_prompt, sampling_options, target_options
-from minivault.cli.output import print_json
-from minivault.cli.source import Target, current_settings, open_source
-from minivault.cli.terminal import write
+from minivault.cli.client.answerer import Target, open_answerer
+from minivault.cli.options import (
+    current_settings,
+    json_option,
+    prompt_option,
+    read_prompt,
+    sampling_options,
+    target_options,
+)
+from minivault.cli.show.answer import ensure_whole, print_streamed
+from minivault.cli.show.output import print_json
+from minivault.cli.show.terminal import write
 
 
 @click.command()
@@ -29,8 +36,8 @@ def generate(prompt: str, sampling: dict[str, Any], target: Target, as_json: boo
     seed, fingerprint and timings.
     """
     settings = current_settings()
-    with open_source(settings, target, "cli.generate") as source:
-        reply = source.generate({"prompt": read_prompt(prompt), **sampling})
+    with open_answerer(settings, target, "cli.generate") as answerer:
+        reply = answerer.generate({"prompt": read_prompt(prompt), **sampling})
     if as_json:
         print_json(reply)
     else:
@@ -50,8 +57,8 @@ def stream(prompt: str, sampling: dict[str, Any], target: Target, as_text: bool)
     cut and the exit code is not 0.
     """
     settings = current_settings()
-    with open_source(settings, target, "cli.stream") as source:
-        lines = source.stream({"prompt": read_prompt(prompt), **sampling})
+    with open_answerer(settings, target, "cli.stream") as answerer:
+        lines = answerer.stream({"prompt": read_prompt(prompt), **sampling})
         ensure_whole(print_streamed(lines) if as_text else _print_lines(lines))
 
 

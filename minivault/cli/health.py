@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from minivault.cli.client import Client
-from minivault.cli.options import json_option, server_options
-from minivault.cli.output import print_json, print_pairs
-from minivault.cli.source import Target, current_settings, open_client
+from minivault.cli.client.answerer import Target, open_client
+from minivault.cli.client.client import Client
+from minivault.cli.options import current_settings, json_option, server_options
+from minivault.cli.show.output import print_json, print_pairs
 from minivault.errors import MiniVaultError, Unavailable
 
 

@@ -16,8 +16,8 @@ from minivault.access.keys import Key, KeyFile, NewKey
 from minivault.access.rates import parse_limit
 from minivault.access.roles import ROLES, Role
 from minivault.cli.options import json_option
-from minivault.cli.output import print_json
-from minivault.cli.terminal import one_line, write
+from minivault.cli.show.output import print_json, print_table
+from minivault.cli.show.terminal import one_line, write
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 
@@ -43,7 +43,7 @@ def keys() -> None:
 @click.option("--tokens-per-day", type=click.IntRange(min=1), help="Prompt and answer tokens a day.")
 @click.option(
     "--from",
-    "source",
+    "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A key for each line of a CSV file. Columns: name, and if wanted role, expires, rate, tokens_per_day.",
 )
@@ -55,7 +55,7 @@ def create(
     expires: str | None,
     rate: str | None,
     tokens_per_day: int | None,
-    source: Path | None,
+    file: Path | None,
     as_json: bool,
 ) -> None:
     """Make a key and print it, once.
@@ -69,13 +69,13 @@ def create(
         "rate": rate or "",
         "tokens_per_day": str(tokens_per_day or ""),
     }
-    if (name is None) == (source is None):
+    if (name is None) == (file is None):
         raise click.UsageError("give either a NAME or --from FILE")
-    rows = [{**defaults, "name": name}] if source is None else _read_rows(source, defaults)
+    rows = [{**defaults, "name": name}] if file is None else _read_rows(file, defaults)
     created = _file().create(*(_new_key(row) for row in rows))
     if as_json:
         print_json({"keys": [{**_shown(key), "key": token} for key, token in created]})
-    elif source is not None:
+    elif file is not None:
         write("name,key\n" + "".join(f"{_cell(key.name)},{token}\n" for key, token in created))
     else:
         _hand_over(*created[0])
@@ -92,9 +92,7 @@ def list_keys(as_json: bool) -> None:
     if not found:
         click.echo("There are no keys: only callers on this machine are answered.", err=True)
     rows = [("NAME", "ID", "ROLE", "STATE", "EXPIRES", "RATE", "TOKENS/DAY"), *map(_row, found)] if found else []
-    widths = [max(len(row[column]) for row in rows) for column in range(7)] if rows else []
-    for row in rows:
-        write("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    print_table(rows)
 
 
 @keys.command()

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import json_option
-from minivault.cli.output import print_json, print_pairs
-from minivault.cli.source import current_settings
-from minivault.cli.terminal import note
-from minivault.cli.transfer import show_transfer
+from minivault.cli.options import current_settings, json_option
+from minivault.cli.show.output import print_json, print_pairs
+from minivault.cli.show.terminal import note
+from minivault.cli.show.transfer import show_transfer
 
 if TYPE_CHECKING:
-    from minivault.models import Checkpoint, ModelStore
+    from minivault.models import ModelFiles, ModelStore
 
 
 @click.group()
@@ -32,13 +31,13 @@ def list_models(as_json: bool) -> None:
     """List the models that are here, and those that can be fetched by a short name."""
     from minivault.models.catalog import CATALOG
 
-    here = {checkpoint.name: checkpoint for checkpoint in _store().list()}
+    here = {files.name: files for files in _store().list()}
     absent = [entry for entry in CATALOG.values() if entry.name not in here]
     if as_json:
         available = [{"name": entry.name, "summary": entry.summary, "license": entry.license} for entry in absent]
-        print_json({"models": [_as_object(checkpoint) for checkpoint in here.values()], "available": available})
+        print_json({"models": [_as_object(files) for files in here.values()], "available": available})
         return
-    rows = [(name, f"{_size(checkpoint.size_bytes):>9}  {checkpoint.source}") for name, checkpoint in here.items()]
+    rows = [(name, f"{_size(files.size_bytes):>9}  {files.source}") for name, files in here.items()]
     rows += [(entry.name, f"not here   {entry.summary}; about {_size(entry.download_bytes)}") for entry in absent]
     print_pairs(rows)
 
@@ -51,11 +50,11 @@ def pull(name: str, as_json: bool) -> None:
     from minivault.service.backends import pull_model
 
     with show_transfer(name) as progress:
-        checkpoint = pull_model(current_settings(), name, progress)
+        files = pull_model(current_settings(), name, progress)
     if as_json:
-        print_json(_as_object(checkpoint))
+        print_json(_as_object(files))
         return
-    note(f"{checkpoint.name} is ready: {_size(checkpoint.size_bytes)} in {checkpoint.directory}")
+    note(f"{files.name} is ready: {_size(files.size_bytes)} in {files.directory}")
 
 
 @models.command()
@@ -65,11 +64,11 @@ def pull(name: str, as_json: bool) -> None:
 def show(name: str, verify: bool, as_json: bool) -> None:
     """Show what is known of NAME. Fails when it is missing or damaged."""
     with show_transfer(name) as progress:
-        checkpoint = _store().resolve(name, verify=verify, progress=progress)
+        files = _store().resolve(name, verify=verify, progress=progress)
     if as_json:
-        print_json(_as_object(checkpoint) | {"is_verified": verify})
+        print_json(_as_object(files) | {"is_verified": verify})
         return
-    print_pairs((key, _shown(key, value)) for key, value in _as_object(checkpoint).items())
+    print_pairs((key, _shown(key, value)) for key, value in _as_object(files).items())
     if verify:
         note("every file has its recorded digest")
 
@@ -88,13 +87,11 @@ def _store() -> ModelStore:
     return ModelStore(current_settings().models_dir)
 
 
-def _as_object(checkpoint: Checkpoint) -> dict[str, Any]:
-    values = asdict(checkpoint) | {"directory": str(checkpoint.directory)}
-    values["modified"] = datetime.fromtimestamp(checkpoint.modified_ns / 1e9, timezone.utc).isoformat(
-        timespec="seconds"
-    )
-    values["architecture"] = str(checkpoint.config.get("model_type", ""))
-    values["has_chat_template"] = bool(checkpoint.chat_template)
+def _as_object(files: ModelFiles) -> dict[str, Any]:
+    values = asdict(files) | {"directory": str(files.directory)}
+    values["modified"] = datetime.fromtimestamp(files.modified_ns / 1e9, timezone.utc).isoformat(timespec="seconds")
+    values["architecture"] = str(files.config.get("model_type", ""))
+    values["has_chat_template"] = bool(files.chat_template)
     hidden = ("config", "chat_template", "modified_ns")
     return {key: value for key, value in values.items() if key not in hidden}
 

@@ -5,17 +5,23 @@ Only what the user gave is sent: the server's defaults stay the server's, and it
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from functools import wraps
 from typing import Any
 
 import click
 
-from minivault.cli.source import Target
+from minivault.cli.client.answerer import Target
+from minivault.config import Settings, load_settings
 
 Command = Callable[..., None]
 
+_AGO = re.compile(r"(\d{1,6})([mhdw])")
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SAMPLING = {
     "max_tokens": click.option("--max-tokens", type=int, help="Most tokens to generate."),
     "temperature": click.option("--temperature", type=float, help="0 = always the likeliest token, 2 = wild."),
@@ -42,6 +48,42 @@ _wait = click.option(
     metavar="SECONDS",
     help="Keep trying for so long while the server is starting, loading or overloaded.",
 )
+
+
+class When(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A moment: `2026-11-21`, `2026-11-21T20:15:03Z`, or how long ago: `30m`, `12h`, `7d`, `4w`. UTC."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The moment in nanoseconds since 1970."""
+        ago = _AGO.fullmatch(value)
+        if ago:
+            return time.time_ns() - int(ago[1]) * _UNIT_SECONDS[ago[2]] * 10**9
+        try:
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 2026-11-21, 2026-11-21T20:15:03Z, 12h or 7d", param, ctx)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1) * 1000
+
+
+_FILTERS = (
+    click.option("--since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago."),
+    click.option("--until", type=When(), help="Before this moment."),
+    click.option("--model", help="Answers of this model."),
+    click.option("--key", help="Asked with the key of this id."),
+    click.option(
+        "--status",
+        type=click.Choice(["completed", "cancelled", "failed", "interrupted"]),
+        help="How the interaction ended.",
+    ),
+)
+
+
+def current_settings() -> Settings:
+    """The settings that the group was called with (tests), else those of the environment."""
+    return click.get_current_context().find_object(Settings) or load_settings()
 
 
 def sampling_options(command: Command) -> Command:
@@ -76,6 +118,22 @@ def server_options(command: Command) -> Command:
     return _with_options(collecting, _url, _wait)
 
 
+def filter_options(command: Command) -> Command:
+    """Add the options that choose records; the command gets them as `wanted`."""
+
+    @wraps(command)
+    def collecting(
+        since: int | None, until: int | None, model: str | None, key: str | None, status: str | None, **options: Any
+    ) -> None:
+        from minivault.vault.query import Filter
+
+        wanted = Filter(options.pop("text", ""), since, until, model, key, status)
+        command(wanted=wanted, **options)
+
+    return _with_options(collecting, *_FILTERS)
+
+
+json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 prompt_option = click.option("-p", "--prompt", required=True, help="The prompt; `-` reads it from stdin.")
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.choosing import filter_options
-from minivault.cli.options import json_option
-from minivault.cli.output import print_json
-from minivault.cli.source import current_settings
-from minivault.cli.terminal import note, write
+from minivault.cli.options import current_settings, filter_options, json_option
+from minivault.cli.show.output import print_json
+from minivault.cli.show.terminal import note, write
 from minivault.cli.vault import opened
 from minivault.vault.query import Filter
 

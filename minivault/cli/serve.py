@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import minivault
-from minivault.cli.source import current_settings
+from minivault.cli.options import current_settings
 from minivault.errors import ConfigError
 
 

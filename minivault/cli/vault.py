@@ -13,11 +13,9 @@ from typing import Any
 
 import click
 
-from minivault.cli.choosing import filter_options, json_lines_option
-from minivault.cli.options import json_option
-from minivault.cli.output import print_json
-from minivault.cli.records import group_row, print_record, print_records, print_table
-from minivault.cli.terminal import note, write
+from minivault.cli.options import filter_options, json_lines_option, json_option
+from minivault.cli.show.output import group_row, print_json, print_record, print_records, print_table
+from minivault.cli.show.terminal import note, write
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 from minivault.vault.archive import Archive, current_user

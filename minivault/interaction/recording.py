@@ -37,8 +37,9 @@ class Recording:
     ) -> Status:
         """Block until the end is recorded, and return the status that it was recorded with."""
         status = STATUS_OF.get(reason, "cancelled")
-        fields = {**asdict(usage), "total_tokens": usage.total_tokens}
-        self._finish(Closing(status, reason, response, token_ids, fields, timings, error and _as_fields(error)))
+        used = {**asdict(usage), "total_tokens": usage.total_tokens}
+        failure = None if error is None else _as_fields(error)
+        self._finish(Closing(status, reason, response, token_ids, used, timings, failure))
         return status
 
 

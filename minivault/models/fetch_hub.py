@@ -16,10 +16,9 @@ from typing import Any
 
 from minivault.errors import ModelError
 from minivault.models import layout
+from minivault.models.catalog import HubOrigin
 from minivault.models.digest import sha256_file
-from minivault.models.progress import Progress
-from minivault.models.quiet import quiet_hub
-from minivault.models.source import HubSource
+from minivault.models.progress import Progress, quiet_hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Fetched:
     license: str
 
 
-def fetch(source: HubSource, folder: Path, progress: Progress) -> Fetched:
+def fetch(origin: HubOrigin, folder: Path, progress: Progress) -> Fetched:
     """Download the repository's model into `folder`, which may hold the rest of an earlier attempt.
 
     Raises ModelError with one line when the hub refuses, cannot be reached, or has nothing that may be loaded.
@@ -39,11 +38,11 @@ def fetch(source: HubSource, folder: Path, progress: Progress) -> Fetched:
     folder.mkdir(exist_ok=True)
     for unfinished in folder.rglob("*.incomplete"):  # of a killed pull; the library starts such a file again
         unfinished.unlink()
-    with _hub_errors(source), quiet_hub():
+    with _hub_errors(origin), quiet_hub():
         from huggingface_hub import HfApi
 
-        info = HfApi().model_info(source.repository, revision=source.revision, files_metadata=True)
-        download = _Download(source.repository, str(info.sha), folder, _files(info), progress)
+        info = HfApi().model_info(origin.repository, revision=origin.revision, files_metadata=True)
+        download = _Download(origin.repository, str(info.sha), folder, _files(info), progress)
         names = download.all()
     return Fetched([folder / name for name in names], str(info.sha), _license(info))
 
@@ -132,18 +131,18 @@ def _license(info: Any) -> str:
 
 
 @contextlib.contextmanager
-def _hub_errors(source: HubSource) -> Iterator[None]:
+def _hub_errors(origin: HubOrigin) -> Iterator[None]:
     """The library's errors as ours: one line, with what to do."""
     from huggingface_hub import errors
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it is built on
 
-    name = source.repository
+    name = origin.repository
     try:
         yield
     except errors.GatedRepoError:
         raise ModelError(f"hub model {name} is gated: accept its terms on the hub and set HF_TOKEN") from None
     except errors.RevisionNotFoundError:
-        raise ModelError(f"hub model {name} has no revision {source.revision!r}; check the part after @") from None
+        raise ModelError(f"hub model {name} has no revision {origin.revision!r}; check the part after @") from None
     except errors.RepositoryNotFoundError:
         raise ModelError(f"the hub has no model {name}; check the name, or set HF_TOKEN if it is private") from None
     except errors.OfflineModeIsEnabled:

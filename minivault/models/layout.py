@@ -1,4 +1,4 @@
-"""What files make a checkpoint, and whether a directory is one that may be loaded.
+"""What files make a checkpoint, whether they are whole, and whether a directory is one that may be loaded.
 
 Only safetensors weights are accepted: pickle files can run code when they are opened. Nothing is followed out of the
 directory: no links, no names with a path in them.
@@ -7,13 +7,14 @@ directory: no links, no names with a path in them.
 from __future__ import annotations
 
 import json
+import math
 import re
 import stat
 from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models import safetensors_check
+from minivault.models.model_files import ModelFiles
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -31,6 +32,7 @@ SETTINGS_FILES = (CONFIG, "generation_config.json", INDEX)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack")
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.+=@-]{0,200}", re.ASCII)
 _JSON_LIMIT_BYTES = 64 << 20
+_HEADER_LIMIT_BYTES = 100_000_000
 
 
 def is_plain_name(name: str) -> bool:
@@ -72,7 +74,7 @@ def check_directory(directory: Path) -> list[str]:
     check_architecture(read_json(directory / CONFIG), directory)
     weights = weight_files(directory, names)
     for name in weights:
-        safetensors_check.check_file(directory / name)
+        check_safetensors(directory / name)
     _check_tokenizer(directory, names)
     used = {name for name in names if name in TOKENIZER_FILES or name in SETTINGS_FILES}
     return sorted(used | set(weights))
@@ -125,6 +127,54 @@ def _check_tokenizer(directory: Path, names: set[str]) -> None:
             f"{directory} has neither tokenizer.json nor vocab.json with merges.txt; "
             "save the model's fast tokenizer there with transformers' save_pretrained"
         )
+
+
+def check_safetensors(path: Path) -> int:
+    """How many numbers the file holds: its header is sane and describes exactly the bytes that follow.
+
+    Raises ModelError, naming the file, when it is cut short or damaged.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= length <= _HEADER_LIMIT_BYTES:
+            raise ModelError(f"{path} is not a safetensors file (its header is broken); get the model again")
+        text = file.read(length)
+    if len(text) < length:
+        raise ModelError(f"{path} is cut short; get the model again")
+    end, count = _described(path, text)
+    if 8 + length + end != size:
+        raise ModelError(f"{path} is cut short or damaged: {size} bytes instead of {8 + length + end}; get it again")
+    return count
+
+
+def count_parameters(files: ModelFiles) -> int:
+    """How many numbers the model's weights hold."""
+    return sum(map(check_safetensors, sorted(files.directory.glob("*.safetensors"))))
+
+
+def _described(path: Path, text: bytes) -> tuple[int, int]:
+    """(bytes of data, number of elements) by the header."""
+    try:
+        header = json.loads(text)
+        entries = [entry for name, entry in header.items() if name != "__metadata__"]
+        spans = sorted(_span(entry) for entry in entries)
+        count = sum(math.prod(entry["shape"]) for entry in entries)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ModelError(f"{path} has a broken safetensors header; get the model again") from None
+    end = 0
+    for start, stop in spans:
+        if start != end or stop < start:
+            raise ModelError(f"{path} has a broken safetensors header (gaps or overlaps); get the model again")
+        end = stop
+    return end, count
+
+
+def _span(entry: dict[str, Any]) -> tuple[int, int]:
+    start, stop = entry["data_offsets"]
+    if type(start) is not int or type(stop) is not int:
+        raise ValueError("offsets are not integers")
+    return start, stop
 
 
 def check_architecture(config: dict[str, Any], directory: Path) -> None:

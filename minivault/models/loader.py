@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
-from minivault.models.checkpoint import Checkpoint
-from minivault.models.quiet import quiet_libraries
+from minivault.models.model_files import ModelFiles
+from minivault.models.progress import quiet_libraries
 
 if TYPE_CHECKING:
     import torch
 
 
-def load_transformers_model(checkpoint: Checkpoint, device: str = "cpu", dtype: Any = "float32") -> torch.nn.Module:
+def load_transformers_model(files: ModelFiles, device: str = "cpu", dtype: Any = "float32") -> torch.nn.Module:
     """The causal language model in evaluation mode on `device` (as torch names it), without gradients.
 
     `dtype` is a torch dtype or its name. Only safetensors are read, from the directory alone, and no code of the
@@ -23,18 +23,18 @@ def load_transformers_model(checkpoint: Checkpoint, device: str = "cpu", dtype: 
     kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     try:
         with quiet_libraries():
-            model = _load(checkpoint, kind)
+            model = _load(files, kind)
         return model.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {checkpoint.name} cannot be loaded: {reason}") from error
+        raise ModelError(f"model {files.name} cannot be loaded: {reason}") from error
 
 
-def _load(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
+def _load(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
     from transformers import AutoModelForCausalLM
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        str(checkpoint.directory),
+        str(files.directory),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,

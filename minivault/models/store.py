@@ -17,12 +17,21 @@ from pathlib import Path
 
 from minivault.errors import ModelError
 from minivault.models import build, layout
-from minivault.models.catalog import CATALOG, Entry, canonical_name, identify, store_key
-from minivault.models.checkpoint import Checkpoint
+from minivault.models.catalog import (
+    CATALOG,
+    DirectoryOrigin,
+    GgufOrigin,
+    HubOrigin,
+    KnownModel,
+    ModelOrigin,
+    canonical_name,
+    identify,
+    store_key,
+)
 from minivault.models.digest import digest_of_set
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
+from minivault.models.model_files import ModelFiles
 from minivault.models.progress import Progress, silent
-from minivault.models.source import DirectorySource, GgufSource, HubSource, Source
 from minivault.models.template import chat_template
 
 
@@ -32,45 +41,45 @@ class ModelStore:
 
     models_dir: Path
     clock: Callable[[], int] = time.time_ns
-    catalog: Mapping[str, Entry] = field(default_factory=lambda: CATALOG)
+    catalog: Mapping[str, KnownModel] = field(default_factory=lambda: CATALOG)
 
-    def list(self) -> list[Checkpoint]:
+    def list(self) -> list[ModelFiles]:
         """Every model that is here and looks whole, by name."""
         found = []
         for folder in sorted(self.models_dir.glob("[!.]*")):
             with contextlib.suppress(ModelError):
                 manifest = read_manifest(folder)
                 if manifest is not None and not find_change(manifest, _place(manifest, folder), verify=False):
-                    found.append(_checkpoint(manifest, folder))
+                    found.append(_files_of(manifest, folder))
         return found
 
-    def resolve(self, name: str, *, verify: bool = False, progress: Progress = silent) -> Checkpoint:
+    def resolve(self, name: str, *, verify: bool = False, progress: Progress = silent) -> ModelFiles:
         """The model called `name`, checked by names and sizes, or with `verify` by digests.
 
         Raises ModelError with one line that says what to do when it is missing or damaged. A directory needs no pull:
         it is checked and its digests taken when first seen, or when one of its files has changed.
         """
-        source = identify(name, self.catalog)
-        folder = self.models_dir / store_key(name, source, self.catalog)
-        if isinstance(source, DirectorySource):
-            return self._resolve_directory(name, source, folder, verify=verify, progress=progress)
+        origin = identify(name, self.catalog)
+        folder = self.models_dir / store_key(name, origin, self.catalog)
+        if isinstance(origin, DirectoryOrigin):
+            return self._resolve_directory(name, origin, folder, verify=verify, progress=progress)
         manifest = read_manifest(folder)
-        if manifest is None or (isinstance(source, GgufSource) and build.is_outdated(manifest, source)):
+        if manifest is None or (isinstance(origin, GgufOrigin) and build.is_outdated(manifest, origin)):
             raise ModelError(f"model {name} is not on this machine; get it with `flask minivault models pull {name}`")
         if change := find_change(manifest, folder, verify=verify, progress=progress):
             raise ModelError(f"model {name} is damaged: {change}; repair it with `flask minivault models pull {name}`")
-        return _checkpoint(manifest, folder)
+        return _files_of(manifest, folder)
 
-    def pull(self, name: str, progress: Progress = silent) -> Checkpoint:
+    def pull(self, name: str, progress: Progress = silent) -> ModelFiles:
         """Make sure that `name` is here and whole: fetch, convert and check whatever is missing or damaged."""
-        source = identify(name, self.catalog)
-        if isinstance(source, DirectorySource):
+        origin = identify(name, self.catalog)
+        if isinstance(origin, DirectoryOrigin):
             return self.resolve(name, verify=True, progress=progress)
-        key = store_key(name, source, self.catalog)
+        key = store_key(name, origin, self.catalog)
         with self._writing(), self._lock(key):
             with contextlib.suppress(ModelError):
                 return self.resolve(name, verify=True, progress=progress)
-            self._build(name, source, key, progress)
+            self._build(name, origin, key, progress)
             return self.resolve(name)
 
     def remove(self, name: str) -> None:
@@ -83,32 +92,32 @@ class ModelStore:
             prepared = None
             with contextlib.suppress(ModelError):
                 if (manifest := read_manifest(folder)) is not None:
-                    prepared = self._prepared_path(_checkpoint(manifest, folder))
+                    prepared = self._prepared_path(_files_of(manifest, folder))
             (folder / "minivault.json").unlink(missing_ok=True)
             shutil.rmtree(folder)
             if prepared is not None and prepared not in {self._prepared_path(other) for other in self.list()}:
                 shutil.rmtree(prepared, ignore_errors=True)
 
-    def prepared_dir(self, checkpoint: Checkpoint) -> Path:
+    def prepared_dir(self, files: ModelFiles) -> Path:
         """Where a runner keeps its own form of these weights, named by their digest. Created when missing."""
-        folder = self._prepared_path(checkpoint)
+        folder = self._prepared_path(files)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _prepared_path(self, checkpoint: Checkpoint) -> Path:
-        return self.models_dir / ".prepared" / checkpoint.weights_digest.removeprefix("sha256:")[:32]
+    def _prepared_path(self, files: ModelFiles) -> Path:
+        return self.models_dir / ".prepared" / files.weights_digest.removeprefix("sha256:")[:32]
 
-    def _build(self, name: str, source: Source, key: str, progress: Progress) -> None:
+    def _build(self, name: str, origin: ModelOrigin, key: str, progress: Progress) -> None:
         work = self.models_dir / ".partial" / key
         work.mkdir(parents=True, exist_ok=True)
-        known_as = canonical_name(name, source)
+        known_as = canonical_name(name, origin)
         known_license = self.catalog[name].license if name in self.catalog else ""
         try:
             whole = build.build(
-                known_as, source, work, now_ns=self.clock(), known_license=known_license, progress=progress
+                known_as, origin, work, now_ns=self.clock(), known_license=known_license, progress=progress
             )
         except BaseException:
-            if not isinstance(source, HubSource):  # whose finished files the next pull goes on with
+            if not isinstance(origin, HubOrigin):  # whose finished files the next pull goes on with
                 shutil.rmtree(work, ignore_errors=True)
             raise
         folder = self.models_dir / key
@@ -118,17 +127,17 @@ class ModelStore:
         shutil.rmtree(work, ignore_errors=True)
 
     def _resolve_directory(
-        self, name: str, source: DirectorySource, folder: Path, *, verify: bool, progress: Progress
-    ) -> Checkpoint:
+        self, name: str, origin: DirectoryOrigin, folder: Path, *, verify: bool, progress: Progress
+    ) -> ModelFiles:
         with contextlib.suppress(ModelError):
             manifest = read_manifest(folder)
-            if manifest is not None and not find_change(manifest, source.path, verify=verify, progress=progress):
-                return _checkpoint(manifest, folder)
-        manifest = build.describe_directory(canonical_name(name, source), source, self.clock(), progress)
+            if manifest is not None and not find_change(manifest, origin.path, verify=verify, progress=progress):
+                return _files_of(manifest, folder)
+        manifest = build.describe_directory(canonical_name(name, origin), origin, self.clock(), progress)
         with contextlib.suppress(OSError):  # only remembered; where that cannot be, it is computed again next time
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(folder, manifest)
-        return _checkpoint(manifest, folder)
+        return _files_of(manifest, folder)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -151,12 +160,12 @@ def _place(manifest: Manifest, folder: Path) -> Path:
     return Path(manifest.directory) if manifest.directory else folder
 
 
-def _checkpoint(manifest: Manifest, folder: Path) -> Checkpoint:
+def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
     directory = _place(manifest, folder)
     weights = {name: record for name, record in manifest.files.items() if name.endswith(".safetensors")}
     tokenizer = {name: record.sha256 for name, record in manifest.files.items() if name in layout.TOKENIZER_FILES}
     template = chat_template(directory)
-    return Checkpoint(
+    return ModelFiles(
         name=manifest.name,
         directory=directory,
         config=layout.read_json(directory / layout.CONFIG),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from minivault.errors import BadRequest, ModelError
 from minivault.models import layout
-from minivault.models.checkpoint import Checkpoint
+from minivault.models.model_files import ModelFiles
 from minivault.models.template import ChatTemplate, chat_template
 from minivault.models.token_bytes import decoder_section, decoding
 from minivault.types import Message, TokenDecoder
@@ -26,8 +26,8 @@ _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|end_of_
 """Tokens that end a turn in the templates in use; one counts when the model's own template writes it."""
 
 
-class CheckpointTokenizer:
-    """Implements types.Tokenizer on a `tokenizers.Tokenizer` and the checkpoint's settings files."""
+class ModelTokenizer:
+    """Implements types.Tokenizer on a `tokenizers.Tokenizer` and the model's settings files."""
 
     def __init__(
         self,
@@ -84,21 +84,21 @@ class CheckpointTokenizer:
         return self._token_bytes(token_id)
 
 
-def load_tokenizer(checkpoint: Checkpoint, *, now: Callable[[], datetime] = datetime.now) -> CheckpointTokenizer:
-    """The tokenizer of a checkpoint; `now` is what a template that asks for the date is told.
+def load_tokenizer(files: ModelFiles, *, now: Callable[[], datetime] = datetime.now) -> ModelTokenizer:
+    """The tokenizer of a model; `now` is what a template that asks for the date is told.
 
     Raises ModelError when its files are damaged.
     """
-    directory = checkpoint.directory
+    directory = files.directory
     tokenizer = _read_tokenizer(directory)
     settings = _settings(directory)
     special = _special_tokens(directory, settings)
     template = chat_template(directory)
-    return CheckpointTokenizer(
+    return ModelTokenizer(
         tokenizer,
         template=template,
         special_tokens=special,
-        eos_ids=_eos_ids(checkpoint, tokenizer, special, template),
+        eos_ids=_eos_ids(files, tokenizer, special, template),
         bos_id=tokenizer.token_to_id(special.get("bos_token", "")) if settings.get("add_bos_token") is True else None,
         now=now,
     )
@@ -156,13 +156,13 @@ def _special_tokens(directory: Path, settings: Mapping[str, Any]) -> dict[str, s
 
 
 def _eos_ids(
-    checkpoint: Checkpoint, tokenizer: tokenizers.Tokenizer, special: Mapping[str, str], template: ChatTemplate
+    files: ModelFiles, tokenizer: tokenizers.Tokenizer, special: Mapping[str, str], template: ChatTemplate
 ) -> frozenset[int]:
     """Every id that ends an answer: by the settings files, the tokenizer's own, and what ends the template's turns."""
-    file = checkpoint.directory / "generation_config.json"
+    file = files.directory / "generation_config.json"
     generation = layout.read_json(file) if file.is_file() else {}
     ids: set[int] = set()
-    for config in (generation, checkpoint.config):
+    for config in (generation, files.config):
         value = config.get("eos_token_id")
         ids.update(index for index in (value if isinstance(value, list) else [value]) if type(index) is int)
     tokens = [special.get("eos_token", ""), *(token for token in _TURN_ENDS if token in template.text)]

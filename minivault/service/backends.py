@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, cast
 
 from minivault.config import Settings
 from minivault.errors import ConfigError, ModelError
-from minivault.models import Checkpoint, ModelStore, load_tokenizer
+from minivault.models import ModelFiles, ModelStore, load_tokenizer
+from minivault.models.layout import count_parameters
 from minivault.models.progress import Progress, silent
-from minivault.models.safetensors_check import count_parameters
 from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
 from minivault.service.model import Loaded
@@ -61,29 +61,29 @@ def store(settings: Settings) -> ModelStore:
     return ModelStore(settings.models_dir)
 
 
-def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Checkpoint:
+def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
-    checkpoint = store(settings).pull(name, progress)
-    if _chooses_fused(settings, checkpoint):
-        _prepare(settings, checkpoint, progress)
-    return checkpoint
+    files = store(settings).pull(name, progress)
+    if _chooses_fused(settings, files):
+        _prepare(settings, files, progress)
+    return files
 
 
 def load_local(settings: Settings) -> Loaded:
     """Load the configured model. Raises ModelError with one line that says what to do."""
-    checkpoint = store(settings).resolve(settings.model)
-    tokenizer = load_tokenizer(checkpoint)
-    context = _context(settings, checkpoint)
-    runner = _fused(settings, checkpoint, context) or _transformers(settings, checkpoint, context)
+    files = store(settings).resolve(settings.model)
+    tokenizer = load_tokenizer(files)
+    context = _context(settings, files)
+    runner = _fused(settings, files, context) or _transformers(settings, files, context)
     digest = fingerprint(
-        weights=checkpoint.weights_digest,
-        tokenizer=checkpoint.tokenizer_digest,
-        template=checkpoint.template_digest,
+        weights=files.weights_digest,
+        tokenizer=files.tokenizer_digest,
+        template=files.template_digest,
         grammar=f"llguidance {version('llguidance')}",
         **runner.signature,
     )
     _give_memory_back()
-    return Loaded(_info(checkpoint, runner, context, digest), tokenizer, runner)
+    return Loaded(_info(files, runner, context, digest), tokenizer, runner)
 
 
 def _give_memory_back() -> None:
@@ -92,8 +92,8 @@ def _give_memory_back() -> None:
         trim(0)
 
 
-def _context(settings: Settings, checkpoint: Checkpoint) -> int:
-    config = checkpoint.config
+def _context(settings: Settings, files: ModelFiles) -> int:
+    config = files.config
     limit = config.get("max_position_embeddings") or config.get("n_positions") or settings.context
     return min(settings.context, int(limit))
 
@@ -102,28 +102,28 @@ def _cpu_threads(settings: Settings) -> int:
     return settings.cpu_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers)
 
 
-def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
+def _chooses_fused(settings: Settings, files: ModelFiles) -> bool:
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
     from minivault.engine.runners import fused
 
-    reason = fused.why_not(checkpoint.config)
+    reason = fused.why_not(files.config)
     if reason is None:
         return True
     if settings.runner == "fused":
-        raise ModelError(f"MINIVAULT_RUNNER=fused cannot serve {checkpoint.name}: {reason}")
-    log.info("the transformers runner serves %s: %s", checkpoint.name, reason)
+        raise ModelError(f"MINIVAULT_RUNNER=fused cannot serve {files.name}: {reason}")
+    log.info("the transformers runner serves %s: %s", files.name, reason)
     return False
 
 
-def _prepare(settings: Settings, checkpoint: Checkpoint, progress: Progress = silent) -> Path:
+def _prepare(settings: Settings, files: ModelFiles, progress: Progress = silent) -> Path:
     """The file that the fused runner loads, made now if it is not there."""
     from minivault.engine.runners import fused
 
-    path = store(settings).prepared_dir(checkpoint) / PREPARED
+    path = store(settings).prepared_dir(files) / PREPARED
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        fused.prepare(checkpoint.directory, path, partial(_in_bytes, progress, checkpoint.size_bytes))
+        fused.prepare(files.directory, path, partial(_in_bytes, progress, files.size_bytes))
     return path
 
 
@@ -131,28 +131,28 @@ def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> Non
     progress("preparing", size_bytes * done // total, size_bytes)
 
 
-def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner | None:
-    if not _chooses_fused(settings, checkpoint):
+def _fused(settings: Settings, files: ModelFiles, context: int) -> Runner | None:
+    if not _chooses_fused(settings, files):
         return None
     from minivault.engine.runners import fused
 
     load = partial(fused.load, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
-    path = _prepare(settings, checkpoint)
+    path = _prepare(settings, files)
     try:
         return load(path)
     except ModelError as error:  # made by an earlier version, or damaged
-        log.info("preparing %s again: %s", checkpoint.name, error.message)
+        log.info("preparing %s again: %s", files.name, error.message)
         path.unlink()
     try:
-        return load(_prepare(settings, checkpoint))
+        return load(_prepare(settings, files))
     except ModelError as error:
         if settings.runner == "fused":
             raise
-        log.warning("the transformers runner serves %s: %s", checkpoint.name, error.message)
+        log.warning("the transformers runner serves %s: %s", files.name, error.message)
         return None
 
 
-def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner:
+def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner:
     import torch
 
     from minivault.engine.runners.transformers import TransformersRunner
@@ -160,7 +160,7 @@ def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> R
 
     device = _device(settings)
     torch.set_num_threads(_cpu_threads(settings))
-    model = load_transformers_model(checkpoint, device, torch.float32 if device == "cpu" else torch.bfloat16)
+    model = load_transformers_model(files, device, torch.float32 if device == "cpu" else torch.bfloat16)
     return TransformersRunner(model, num_slots=settings.max_running, context=context)
 
 
@@ -172,24 +172,24 @@ def _device(settings: Settings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _info(checkpoint: Checkpoint, runner: Runner, context: int, digest: str) -> ModelInfo:
-    config = checkpoint.config
+def _info(files: ModelFiles, runner: Runner, context: int, digest: str) -> ModelInfo:
+    config = files.config
     return ModelInfo(
-        name=checkpoint.name,
+        name=files.name,
         architecture=str(config.get("model_type", "")),
-        num_parameters=count_parameters(checkpoint),
+        num_parameters=count_parameters(files),
         context=context,
         embedding_length=int(config.get("hidden_size") or config.get("n_embd") or 0),
         num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         num_heads=int(config.get("num_attention_heads") or config.get("n_head") or 0),
         quantization=runner.signature.get("quantization", ""),
-        weights_digest=checkpoint.weights_digest,
-        size_bytes=checkpoint.size_bytes,
-        license=checkpoint.license,
+        weights_digest=files.weights_digest,
+        size_bytes=files.size_bytes,
+        license=files.license,
         runner=runner.name,
         fingerprint=digest,
         device=runner.signature.get("device", "cpu"),
-        source=checkpoint.source,
-        chat_template=chat_template(checkpoint.directory).text,
-        modified_ns=checkpoint.modified_ns,
+        source=files.source,
+        chat_template=chat_template(files.directory).text,
+        modified_ns=files.modified_ns,
     )

@@ -1,7 +1,7 @@
 """LocalModel: a model computed in this process, by an engine on a thread of its own.
 
-`start` returns at once; the model loads on the engine thread, which then runs the engine. Requests come from any thread:
-they are rendered and encoded where they come from, and only token ids reach the engine.
+`start` returns at once; the model loads on the engine thread, which then runs the engine. Requests come from any
+thread: they are rendered and encoded where they come from, and only token ids reach the engine.
 """
 
 from __future__ import annotations

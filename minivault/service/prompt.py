@@ -1,4 +1,4 @@
-"""From a request to what a model with a tokenizer reads: the template rendered, the text encoded, the parameters settled.
+"""From a request to what a model with a tokenizer reads: template rendered, text encoded, parameters settled.
 
 A prompt that is too long is refused, or, where the request says so, shortened and recorded as the model read it. Of a
 conversation the oldest turns go first, never the system's and never the last. What is still too long, or is no

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from minivault.access import charge_tokens, generation_slot
+from minivault.access import charge_tokens, generation_permit
 from minivault.access.caller import Meter
 from minivault.access.keys import Key
+from minivault.access.rates import Rates
 from minivault.config import Settings
 from minivault.errors import ConfigError, QuotaExceeded
 
@@ -22,7 +23,8 @@ def make_meter(tmp_path: Path) -> Iterator[Any]:
     made: list[Meter] = []
 
     def make(**settings: Any) -> Meter:
-        made.append(Meter(Settings(home=tmp_path, **settings), clock=lambda: 1000.0))
+        rates = Rates("embedded", tmp_path / "run", clock=lambda: 1000.0)
+        made.append(Meter(Settings(home=tmp_path, **settings), rates, clock=lambda: 1000.0))
         return made[-1]
 
     yield make
@@ -56,7 +58,7 @@ def test_without_limits_nothing_is_counted_and_no_file_is_made(make_meter: Any, 
     meter = make_meter(rate_limit="", auth_failure_limit="")
     caller = meter.caller(None, "127.0.0.1")
     assert meter.count_request(caller) is None
-    with generation_slot(caller):
+    with generation_permit(caller):
         charge_tokens(caller, 1_000_000)
     assert list(tmp_path.iterdir()) == []
 
@@ -65,28 +67,28 @@ def test_tokens_are_refused_once_they_are_used_up(make_meter: Any) -> None:
     meter = make_meter(token_limit="100/day")
     caller = meter.caller(None, "127.0.0.1")
     for _ in range(2):
-        with generation_slot(caller):
+        with generation_permit(caller):
             charge_tokens(caller, 60)
     with pytest.raises(QuotaExceeded) as caught:
-        generation_slot(caller)
+        generation_permit(caller)
     assert caught.value.details["policy"] == "tokens"
     assert caught.value.retry_after_s == 86400
 
 
 def test_generations_at_once_are_refused_and_come_back(make_meter: Any) -> None:
     caller = make_meter(concurrency_limit=1).caller(KEY, "127.0.0.1")
-    slot = generation_slot(caller)
+    permit = generation_permit(caller)
     with pytest.raises(QuotaExceeded, match="1 generation at once"):
-        generation_slot(caller)
-    assert slot.release()
-    assert not slot.release()
-    with generation_slot(caller):
+        generation_permit(caller)
+    assert permit.release()
+    assert not permit.release()
+    with generation_permit(caller):
         pass
 
 
 def test_places_that_cannot_be_counted_refuse_nobody(make_meter: Any, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where a directory should be")
-    with generation_slot(make_meter(concurrency_limit=1).caller(KEY, "127.0.0.1")):
+    with generation_permit(make_meter(concurrency_limit=1).caller(KEY, "127.0.0.1")):
         pass
 
 

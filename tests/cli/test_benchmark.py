@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 from minivault.cli import exits
-from minivault.cli.address import parse_address
-from minivault.cli.load import Load
+from minivault.cli.client.address import parse_address
+from minivault.cli.client.load import Load
 from tests.cli.conftest import Cli
 from tests.cli.server import Handler, ScriptedServer, answer, error, pieces
 

@@ -1,10 +1,12 @@
-"""The group itself: lazy, sturdy, and with the help it promises."""
+"""The group itself: lazy, sturdy, and with the help it promises, which docs/cli.md tells too."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -12,9 +14,11 @@ import pytest
 import minivault.cli
 from minivault.cli import COMMANDS, Entry, exits
 from minivault.cli import minivault as group
+from minivault.cli.reference import reference
 from tests.cli.conftest import Cli, subprocess_environment
 from tests.cli.server import ScriptedServer
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 HEAVY = ("torch", "transformers", "tokenizers", "numpy", "flask", "httpx", "rich", "pydantic")
 LOADED = (
     "import json, sys\n"
@@ -92,3 +96,21 @@ def test_the_help_lists_every_exit_code(offline_cli: Cli) -> None:
     shown = offline_cli("--help").stdout
     for code, meaning in exits.EXIT_CODES.items():
         assert f"{code:<4} {meaning}" in shown
+
+
+def sections(page: str) -> dict[str, str]:
+    """Each heading with its text, white space evened out."""
+    parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
+    return {title: " ".join(text.split()) for title, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_the_page_has_every_command_as_its_help_tells_it() -> None:
+    written, now = sections(PAGE.read_text("utf-8")), sections(reference())
+    stale = sorted(title for title in written.keys() | now.keys() if written.get(title) != now.get(title))
+    assert not stale, f"run `make docs`: docs/cli.md is not up to date in {', '.join(stale)}"
+
+
+def test_every_option_and_argument_is_explained() -> None:
+    for title, text in sections(reference()).items():
+        options = re.findall(r"(--[a-z-]+)(?: [A-Z]+| \[[^\]]*\])?(?= -|$)", text)
+        assert not options, f"{title}: {options} has no help"

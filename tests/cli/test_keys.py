@@ -91,9 +91,9 @@ def test_rotating_changes_the_secret_and_revoking_ends_it(offline_cli: Cli, keyr
 
 
 def test_a_class_gets_its_keys_from_a_csv_file(offline_cli: Cli, keyring: Keyring, tmp_path: Path) -> None:
-    source = tmp_path / "class.csv"
-    source.write_text('\ufeffname,role,tokens_per_day\nAda,,\n"Babbage, C.",audit,500\n=HYPERLINK(1),,\n', "utf-8")
-    result = offline_cli("keys", "create", "--from", str(source), "--rate", "9/minute", "--tokens-per-day", "100")
+    file = tmp_path / "class.csv"
+    file.write_text('\ufeffname,role,tokens_per_day\nAda,,\n"Babbage, C.",audit,500\n=HYPERLINK(1),,\n', "utf-8")
+    result = offline_cli("keys", "create", "--from", str(file), "--rate", "9/minute", "--tokens-per-day", "100")
     assert result.exit_code == exits.OK
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["name"] for row in rows] == ["Ada", "Babbage, C.", "'=HYPERLINK(1)"]
@@ -124,9 +124,9 @@ def test_a_class_gets_its_keys_from_a_csv_file(offline_cli: Cli, keyring: Keyrin
 def test_a_file_with_one_wrong_line_makes_no_key_at_all(
     offline_cli: Cli, keyring: Keyring, tmp_path: Path, text: str
 ) -> None:
-    source = tmp_path / "class.csv"
-    source.write_text(text)
-    assert offline_cli("keys", "create", "--from", str(source)).exit_code == exits.USAGE
+    file = tmp_path / "class.csv"
+    file.write_text(text)
+    assert offline_cli("keys", "create", "--from", str(file)).exit_code == exits.USAGE
     assert not keyring.is_locked
 
 

@@ -102,7 +102,7 @@ def test_listing_and_showing_need_neither_torch_nor_transformers() -> None:
 
 def test_a_terminal_gets_a_bar() -> None:
     code = (
-        "from minivault.cli.transfer import show_transfer\n"
+        "from minivault.cli.show.transfer import show_transfer\n"
         "with show_transfer('tiny') as progress:\n"
         "    [progress('downloading', done, 5_000_000) for done in range(0, 5_000_001, 1_000_000)]\n"
     )

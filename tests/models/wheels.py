@@ -8,26 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minivault.models.catalog import Entry
-from minivault.models.source import WheelSource
+from minivault.models.catalog import KnownModel, WheelOrigin
 
 MEMBER = "tiny_model/tiny.gguf"
 
 
-def write(folder: Path, gguf_file: Path) -> Entry:
+def write(folder: Path, gguf_file: Path) -> KnownModel:
     """Write tiny_model-1.0-py3-none-any.whl and return the entry that describes it."""
     folder.mkdir(exist_ok=True)
     path = folder / "tiny_model-1.0-py3-none-any.whl"
     info = "tiny_model-1.0.dist-info"
+    texts = {
+        "tiny_model/__init__.py": "raise SystemExit('a wheel is data, its code never runs')\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\nRequires-Dist: absent\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(gguf_file, MEMBER)
-        archive.writestr("tiny_model/__init__.py", "raise SystemExit('a wheel is data, its code never runs')\n")
-        archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\nRequires-Dist: absent\n"
-        )
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    source = WheelSource(
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(name), text)  # without the time of day: written again, it is the same
+    origin = WheelOrigin(
         project="tiny-model",
         version="1.0",
         wheel_sha256=_digest(path),
@@ -36,13 +37,13 @@ def write(folder: Path, gguf_file: Path) -> Entry:
         member_sha256=_digest(gguf_file),
         member_bytes=gguf_file.stat().st_size,
     )
-    return Entry("tiny", "A tiny model", "mit", source, source.wheel_bytes)
+    return KnownModel("tiny", "A tiny model", "mit", origin, origin.wheel_bytes)
 
 
-def changed(entry: Entry, **changes: Any) -> Entry:
+def changed(entry: KnownModel, **changes: Any) -> KnownModel:
     """The entry with other facts about its wheel."""
-    assert isinstance(entry.source, WheelSource)
-    return replace(entry, source=replace(entry.source, **changes))
+    assert isinstance(entry.origin, WheelOrigin)
+    return replace(entry, origin=replace(entry.origin, **changes))
 
 
 def _digest(path: Path) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from minivault.errors import ModelError
 from minivault.models.gguf.metadata import GgufFile
-from minivault.models.progress import Progress
-from minivault.models.quiet import quiet_libraries
+from minivault.models.progress import Progress, quiet_libraries
 
 
 def convert(file: GgufFile, out: Path, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from minivault.config import Settings
-from minivault.service.load_backoff import LoadBackoff
+from minivault.worker.backoff import LoadBackoff
 
 RETRY_S = 5.0
 CANNOT_START = 3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault import errors
-from minivault.cli.replies import LineParser, error_from_reply
+from minivault.cli.client.replies import LineParser, error_from_reply
 from minivault.errors import MiniVaultError, ServerError
 
 LINES: list[dict[str, Any]] = [

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivault.cli.load import Sample, Tally
-from minivault.cli.report import percentile, render, summarise
+from minivault.cli.client.load import Sample, Tally
+from minivault.cli.show.report import percentile, render, summarise
 from minivault.errors import GenerationFailed, Overloaded, Unreachable
 
 NUMBERS = st.lists(st.floats(0, 1e6), min_size=1, max_size=200)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import httpx
 
 from minivault import __version__
-from minivault.cli.address import Address
-from minivault.cli.replies import LineParser, error_from_reply, is_ours, parse_object
+from minivault.cli.client.address import Address
+from minivault.cli.client.replies import LineParser, error_from_reply, is_ours, parse_object
 from minivault.errors import (
     ConfigError,
     DeadlineExceeded,

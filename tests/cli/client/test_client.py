@@ -1,4 +1,4 @@
-"""The HTTP client on its own: when it tries again, when it must not, and what it makes of silence."""
+"""The HTTP client on its own: when it tries again, when it must not, what it makes of silence, and its addresses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from minivault import errors
-from minivault.cli.address import parse_address
-from minivault.cli.client import Client
+from minivault.cli.client.address import bound_address, parse_address
+from minivault.cli.client.client import Client
 from tests.cli.server import Handler, Script, ScriptedServer, answer, endless, error
 from tests.live import free_port
 
@@ -135,7 +135,7 @@ def test_leaving_a_stream_early_closes_the_connection(server: ScriptedServer) ->
 def test_something_that_listens_and_never_speaks_is_unreachable_and_not_absent(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minivault.cli.client.PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("minivault.cli.client.client.PROBE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = parse_address(f"127.0.0.1:{listener.getsockname()[1]}")
         with Client(address) as asking, pytest.raises(errors.Unreachable, match="does not answer /health"):
@@ -147,3 +147,41 @@ def test_a_redirect_is_never_followed(server: ScriptedServer) -> None:
     with client(server, Clock(), api_key="secret") as asking, pytest.raises(errors.ServerError, match="307"):
         asking.generate(BODY)
     assert server.seen.paths == ["/generate"]
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "is_loopback"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000", True),
+        ("localhost", "http://localhost", True),
+        ("http://[::1]:8000/", "http://[::1]:8000", True),
+        ("https://llm.example/vault/", "https://llm.example/vault", False),
+        ("unix:/run/mv.sock", "http://localhost", True),
+    ],
+)
+def test_each_way_to_write_an_address(text: str, url: str, is_loopback: bool) -> None:
+    address = parse_address(text)
+    assert (address.base_url, address.is_loopback) == (url, is_loopback)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ftp://h", "http://", "h:0", "h:70000", "h:x", "http://u:p@h", "h?q=1", "h#f", "h h", "höst", "[::1"]
+)
+def test_what_is_none_is_refused(text: str) -> None:
+    with pytest.raises(errors.ConfigError):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("0.0.0.0:80", "http://127.0.0.1:80"),
+        ("[::]:80", "http://[::1]:80"),
+        ("::1:80", "http://[::1]:80"),
+        ("unix:/x", "unix:/x"),
+        ("127.0.0.1:0", "None"),
+    ],
+)
+def test_where_a_bind_address_is_reached(bind: str, url: str) -> None:
+    assert str(bound_address(bind)) == url

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from minivault.cli.address import Address, bound_address, parse_address
-from minivault.cli.terminal import note
-from minivault.config import Settings, load_settings
+from minivault.cli.client.address import Address, bound_address, parse_address
+from minivault.cli.show.terminal import note
+from minivault.config import Settings
 from minivault.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
-    from minivault.cli.client import Client
+    from minivault.cli.client.client import Client
 
 SILENCE_S = 30.0
 """How long after its own deadline a server may stay silent before it is given up."""
 
 
-class Source(Protocol):
+class Answerer(Protocol):
     """Who answers. Requests and replies are the native dialect's objects (wire.md §1)."""
 
     def generate(self, body: dict[str, Any]) -> dict[str, Any]: ...
@@ -43,14 +43,9 @@ class Target:
     wait_s: float = 0.0
 
 
-def current_settings() -> Settings:
-    """The settings that the group was called with (tests), else those of the environment."""
-    return click.get_current_context().find_object(Settings) or load_settings()
-
-
 @contextmanager
-def open_source(settings: Settings, target: Target, api: str) -> Iterator[Source]:
-    """The source of answers for one command; `api` names the command in records made here."""
+def open_answerer(settings: Settings, target: Target, api: str) -> Iterator[Answerer]:
+    """Who answers one command; `api` names the command in records made here."""
     if target.url and target.is_local:
         raise click.UsageError("--url and --local exclude each other.")
     client = None if target.is_local else find_server(settings, target)
@@ -61,8 +56,8 @@ def open_source(settings: Settings, target: Target, api: str) -> Iterator[Source
     model = settings.model if settings.backend == "local" else settings.backend
     why = "" if target.is_local else f"No server{_at(settings)}: "
     note(f"{why}loading {model} into this process.")
-    with _local_source(settings, api) as source:
-        yield source
+    with _local_answerer(settings, api) as answerer:
+        yield answerer
 
 
 @contextmanager
@@ -88,26 +83,26 @@ def find_server(settings: Settings, target: Target) -> Client | None:
 
 
 def _client(settings: Settings, address: Address, wait_s: float) -> Client:
-    from minivault.cli.client import Client
+    from minivault.cli.client.client import Client
 
     return Client(address, api_key=settings.api_key, read_timeout_s=settings.deadline_s + SILENCE_S, wait_s=wait_s)
 
 
-def _parse(text: str, origin: str) -> Address:
+def _parse(text: str, name: str) -> Address:
     try:
         return parse_address(text)
     except ConfigError as error:
-        raise ConfigError(f"{origin}: {error.message}", field=origin) from None
+        raise ConfigError(f"{name}: {error.message}", field=name) from None
 
 
 @contextmanager
-def _local_source(settings: Settings, api: str) -> Iterator[Source]:
-    from minivault.cli.local import LocalSource
+def _local_answerer(settings: Settings, api: str) -> Iterator[Answerer]:
+    from minivault.cli.client.local import LocalAnswerer
     from minivault.interaction import open_local
 
     _keep_log_off_stderr(settings)
     with open_local(settings) as recorder:
-        yield LocalSource(recorder, api)
+        yield LocalAnswerer(recorder, api)
 
 
 def _keep_log_off_stderr(settings: Settings) -> None:

@@ -12,17 +12,12 @@ import struct
 from collections.abc import Iterable
 from typing import Protocol
 
-RECEIVE_TIMEOUT_S = 10
-SEND_TIMEOUT_S = 20
-
 
 class _Socket(Protocol):
     def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
 
 
-def harden_sockets(
-    listeners: Iterable[_Socket], *, receive_s: float = RECEIVE_TIMEOUT_S, send_s: float = SEND_TIMEOUT_S
-) -> None:
+def harden_sockets(listeners: Iterable[_Socket], *, receive_s: float, send_s: float) -> None:
     """Give every connection accepted by `listeners` from now on these limits, in seconds for one receive or send."""
     for listener in listeners:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_s))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minivault.service.load_backoff import LoadBackoff
+from minivault.worker.backoff import LoadBackoff
 
 
 def die_while_loading(backoff: LoadBackoff) -> None:

@@ -20,7 +20,7 @@ from minivault.types import Delta, Event, Failed, Finished
 from minivault.wire import native
 
 
-class LocalSource:
+class LocalAnswerer:
     """Requests run here through `recorder`; `api` is what the records call this command (`cli.ask`, …)."""
 
     def __init__(self, recorder: Recorder, api: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from minivault.config import Settings
-from minivault.service.load_backoff import LoadBackoff
-from minivault.service.threads import start_all, thread_limit
+from minivault.worker.backoff import LoadBackoff
+from minivault.worker.threads import start_all, thread_limit
 
 
 def test_every_thread_of_a_pool_is_started_however_quick_the_work() -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from minivault.cli.terminal import note
+from minivault.cli.show.terminal import note
 
 Progress = Callable[[str, int, int], None]
 _STEP_PERCENT = 25

@@ -1,7 +1,7 @@
 """How many generations one key or client has running on this machine, counted so that a crash cannot miscount.
 
 A running generation holds the lock (flock) of one numbered file. The kernel drops the lock when the process dies,
-however it dies, so no slot is ever lost and nothing needs repair. Files stay behind empty and are used again.
+however it dies, so no permit is ever lost and nothing needs repair. Files stay behind empty and are used again.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import threading
 from pathlib import Path
 
 
-class Slot:
-    """One held place, a context manager too. Without a descriptor it holds nothing: there is no limit."""
+class Permit:
+    """The right to one generation, a context manager too. Without a descriptor it holds nothing: there is no limit."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._is_released = False
 
-    def __enter__(self) -> Slot:
+    def __enter__(self) -> Permit:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
 
     def release(self) -> bool:
-        """Give the place back; True for the call that did, False for any after it."""
+        """Give the permit back; True for the call that did, False for any after it."""
         with self._lock:
             if self._is_released:
                 return False
@@ -38,21 +38,21 @@ class Slot:
         return True
 
 
-class Slots:
-    """Places in `directory`, at most `limit` at once for each holder, over all threads and processes."""
+class Permits:
+    """Permits in `directory`, at most `limit` at once for each holder, over all threads and processes."""
 
     def __init__(self, directory: Path, limit: int) -> None:
         self._directory = directory
         self.limit = limit
 
-    def acquire(self, who: str) -> Slot | None:
-        """A place for `who`, or None when all are taken. Never waits. Raises OSError when files cannot be made."""
+    def acquire(self, who: str) -> Permit | None:
+        """A permit for `who`, or None when all are taken. Never waits. Raises OSError when files cannot be made."""
         folder = self._directory / hashlib.sha256(who.encode()).hexdigest()[:32]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in range(self.limit):
             descriptor = _lock(folder / str(number))
             if descriptor is not None:
-                return Slot(descriptor)
+                return Permit(descriptor)
         return None
 
 

@@ -1,17 +1,42 @@
-"""Showing records of the vault: one a line, or one whole. What a person or a model wrote is never obeyed."""
+"""Printing results: one JSON object, aligned columns, and records of the vault, one a line or one whole.
+
+What a person or a model wrote is never obeyed by the terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minivault.cli.output import print_pairs
-from minivault.cli.terminal import one_line, write
-from minivault.vault.query import Group
+from minivault.cli.show.terminal import one_line, write
+
+if TYPE_CHECKING:
+    from minivault.vault.query import Group
 
 _NUM_SHOWN = 60
 _TEXTS = ("prompt", "response", "request", "rendered_prompt")
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object in ASCII on stdout: indented for a person, one line for a program."""
+    write(json.dumps(value, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Names and values in two columns on stdout."""
+    rows = list(pairs)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        write(f"{name:<{width}}  {value}\n")
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows as aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    for row in rows:
+        write("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
 def print_records(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
@@ -52,10 +77,3 @@ def group_row(group: Group) -> tuple[str, ...]:
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(group.statuses.items()))
     numbers = (str(group.requests), str(group.prompt_tokens), str(group.completion_tokens), f"{group.median_ms:.0f}")
     return group.day, one_line(group.model), one_line(group.key), *numbers, one_line(statuses)
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows as aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    for row in rows:
-        write("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")

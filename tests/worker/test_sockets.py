@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from minivault.access import harden_sockets
+from minivault.worker.sockets import harden_sockets
 
 
 def test_an_accepted_socket_gives_up_on_a_silent_client() -> None:

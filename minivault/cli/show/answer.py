@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
-from minivault.cli.terminal import note, write
+from minivault.cli.show.terminal import note, write
 from minivault.errors import GenerationFailed
 
 WHOLE = ("stop", "length")

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class ModelFiles:
     """A directory in the hub's layout (config.json, *.safetensors, tokenizer files) and what is known of it.
 
     Digests are `sha256:` and 64 hex digits. `weights_digest` is that of the one weights file, or, of several, the

@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
-from minivault.cli.address import Address
-from minivault.cli.client import GENERATE, ONE_REQUEST_EACH, connecting, reading, request_headers, timeouts
-from minivault.cli.replies import LineParser, error_from_reply
+from minivault.cli.client.address import Address
+from minivault.cli.client.client import GENERATE, ONE_REQUEST_EACH, connecting, reading, request_headers, timeouts
+from minivault.cli.client.replies import LineParser, error_from_reply
 from minivault.errors import LoadFailed, MiniVaultError, Overloaded, Unavailable, VaultUnavailable
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivault.cli.terminal import escape, one_line, write
+from minivault.cli.show.terminal import escape, one_line, write
 
 
 class Terminal(io.StringIO):
