@@ -5,7 +5,7 @@ imports nothing but the standard library.
 """
 
 from minivault.vault.entry import Closing, Entry, Opening, Status
-from minivault.vault.record import Receipt, new_id
+from minivault.vault.record import Place, new_id
 from minivault.vault.vault import Vault, VaultStatus
 
-__all__ = ["Closing", "Entry", "Opening", "Receipt", "Status", "Vault", "VaultStatus", "new_id"]
+__all__ = ["Closing", "Entry", "Opening", "Place", "Status", "Vault", "VaultStatus", "new_id"]

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minivault.errors import NotFound, VaultError, VaultUnavailable
-from minivault.vault.checkpoint import write_checkpoint
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
-from minivault.vault.export import Excerpt, export_csv, export_jsonl
 from minivault.vault.index import Index
+from minivault.vault.proof.checkpoint import write_checkpoint
+from minivault.vault.proof.export import Excerpt, export_csv, export_jsonl
 from minivault.vault.prune import Pruned, prune
 from minivault.vault.query import Filter, Group, search, stats
 from minivault.vault.reader import Record, follow, last_records, read_records
-from minivault.vault.record import Draft, Receipt, is_content_sound
+from minivault.vault.record import Draft, Place, is_content_sound
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.redact import complete_redactions, redact
 from minivault.vault.vault import open_log
@@ -106,23 +106,23 @@ class Archive:
         self._record_read("export", {**wanted.describe(), "format": "csv"}, None)
         return export_csv(search(self.directory, wanted))
 
-    def head(self) -> Receipt:
+    def head(self) -> Place:
         """The last record's seq and hash."""
         last = last_records(self.directory, 1)
-        return Receipt(last[-1]["seq"], last[-1]["hash"]) if last else Receipt(0, "")
+        return Place(last[-1]["seq"], last[-1]["hash"]) if last else Place(0, "")
 
     def checkpoint(self) -> dict[str, Any]:
         """Sign the head; the line is to be kept elsewhere."""
         return self._guarded(lambda: write_checkpoint(self._log))
 
-    def redact(self, id_or_seq: str, reason: str) -> Receipt:
+    def redact(self, id_or_seq: str, reason: str) -> Place:
         """Remove the content of one record for good. Raises NotFound, VaultError."""
         record = self._find(id_or_seq)
         if record is None:
             raise NotFound(f"the vault holds no record {id_or_seq}")
-        receipt = self._guarded(lambda: redact(self._log, record["id"], by=self.by, reason=reason))
+        place = self._guarded(lambda: redact(self._log, record["id"], by=self.by, reason=reason))
         self.checkpoint()
-        return receipt
+        return place
 
     def prune(self, keep_days: float) -> Pruned:
         """Remove sealed segments whose records are all older than `keep_days`."""
@@ -156,10 +156,10 @@ class Archive:
         fields = {"by": self.by, "command": command, "filter": dict(filter_), "records": num_records}
         self._guarded(lambda: self._append(self._log.draft("read", fields)))
 
-    def _append(self, draft: Draft) -> Receipt:
-        [receipt] = self._log.append([draft])
+    def _append(self, draft: Draft) -> Place:
+        [place] = self._log.append([draft])
         self._log.sync()
-        return receipt
+        return place
 
     def _guarded(self, act: Callable[[], T]) -> T:
         try:

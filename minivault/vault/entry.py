@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from minivault.errors import VaultError, VaultUnavailable
-from minivault.vault.record import Draft, Receipt, draft
+from minivault.vault.record import Draft, Place, draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class Entry:
     def __init__(
         self,
         opening: Mapping[str, Any],
-        opened: Future[Receipt],
+        opened: Future[Place],
         submit: Callable[[str, Draft], Work],
         journal: Journal,
         boot: str,
@@ -116,7 +116,7 @@ class Entry:
         """Note the totals of what has been sent, just before sending. Cheap; survives a kill, not a power cut."""
         self._journal.mark(self.id, num_tokens, num_bytes)
 
-    def finish(self, closing: Closing) -> Receipt:
+    def finish(self, closing: Closing) -> Place:
         """Block until the record is durable; only then may the final line leave. A second call repeats the first.
 
         Raises VaultUnavailable: the record is then owed and is written when the vault recovers.

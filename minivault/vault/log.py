@@ -21,7 +21,7 @@ from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
 from minivault.vault.head import Head, read_head
-from minivault.vault.record import Draft, Receipt, digest, draft, seal
+from minivault.vault.record import Draft, Place, digest, draft, seal
 from minivault.vault.segments import ACTIVE, first_record, sealed_name, sealed_segments, segments, summarize
 
 SEGMENT_AGE_NS = 24 * 3600 * 10**9
@@ -60,7 +60,7 @@ class Log:
         self._vault_id = ""
         self.head = Head()
 
-    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append(self, drafts: Sequence[Draft]) -> list[Place]:
         """Append records in order, as one write. Raises OSError or VaultError and then has appended nothing."""
         with self.locked():
             return self.append_locked(drafts)
@@ -70,7 +70,7 @@ class Log:
         self.append_locked([])
         return self.head
 
-    def append_locked(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append_locked(self, drafts: Sequence[Draft]) -> list[Place]:
         """`append` for a caller that holds the lock."""
         head = self.refresh()
         if self._is_due(head):
@@ -79,9 +79,9 @@ class Log:
             head = self._restart(head)
         opening = self._opening(head)
         prefix = b"\n" if head.is_unterminated else b""
-        lines, receipts = _chain(head, [*opening, *drafts])
-        self._write(prefix + b"".join(lines), head, receipts)
-        return receipts[len(opening) :]
+        lines, places = _chain(head, [*opening, *drafts])
+        self._write(prefix + b"".join(lines), head, places)
+        return places[len(opening) :]
 
     def sync(self) -> None:
         """Make everything this process appended durable. Raises OSError; then nothing unsynced may be believed."""
@@ -207,11 +207,11 @@ class Log:
     def _segment_fields(self, head: Head) -> dict[str, Any]:
         sealed = sealed_segments(self.directory)
         identity = {"vault": self.vault_id(), "public_key": self.public_key(create=False)}
-        place = {"last_seq": head.seq, "last_hash": head.hash}
+        end = {"last_seq": head.seq, "last_hash": head.hash}
         if not sealed:
-            return {**identity, "previous": None, **place}
+            return {**identity, "previous": None, **end}
         summary = summarize(sealed[-1])
-        return {**identity, "previous": summary.name, "lines": summary.lines, **place, "sha256": summary.sha256}
+        return {**identity, "previous": summary.name, "lines": summary.lines, **end, "sha256": summary.sha256}
 
     def vault_id(self) -> str:
         """The id that the genesis record gave, and every `segment` record repeats; empty before there is one."""
@@ -228,7 +228,7 @@ class Log:
         """The same record with more chained fields."""
         return Draft(record.type, {**record.fields, **fields})
 
-    def _write(self, data: bytes, head: Head, receipts: Sequence[Receipt]) -> None:
+    def _write(self, data: bytes, head: Head, places: Sequence[Place]) -> None:
         fd = self._require_fd()
         self._unsynced.add(fd)
         try:
@@ -236,12 +236,12 @@ class Log:
         except OSError:
             self._take_back(fd, head)
             raise
-        last = receipts[-1] if receipts else Receipt(head.seq, head.hash)
+        last = places[-1] if places else Place(head.seq, head.hash)
         self.head = Head(
             seq=last.seq,
             hash=last.hash,
             size=head.size + len(data),
-            first_seq=head.first_seq or receipts[0].seq,
+            first_seq=head.first_seq or places[0].seq,
             born_ns=head.born_ns or self.clock(),
         )
 
@@ -255,12 +255,12 @@ class Log:
             self.head = replace(self.head, size=-1)
 
 
-def _chain(head: Head, drafts: Sequence[Draft]) -> tuple[list[bytes], list[Receipt]]:
-    lines, receipts = [], []
+def _chain(head: Head, drafts: Sequence[Draft]) -> tuple[list[bytes], list[Place]]:
+    lines, places = [], []
     seq, prev = head.seq, head.hash
     for record in drafts:
         sealed = seal(record, seq + 1, prev)
         lines.append(sealed.line)
-        receipts.append(sealed.receipt)
-        seq, prev = sealed.receipt.seq, sealed.receipt.hash
-    return lines, receipts
+        places.append(sealed.place)
+        seq, prev = sealed.place.seq, sealed.place.hash
+    return lines, places

@@ -37,12 +37,12 @@ def prune(log: Log, *, keep_days: float, by: str) -> Pruned:
             return Pruned(None)
         removed = tuple(_describe(segment, last) for segment, last in old)
         fields = {"by": by, "keep_days": keep_days, "segments": list(removed), "vault": log.vault_id()}
-        [receipt] = log.append_locked([log.draft("prune", {**fields, "public_key": log.public_key(create=False)})])
+        [place] = log.append_locked([log.draft("prune", {**fields, "public_key": log.public_key(create=False)})])
         log.sync()
         for segment, _ in old:
             log.disk.unlink(segment.path)
         log.disk.fsync_directory(log.directory)
-        return Pruned(receipt.seq, removed)
+        return Pruned(place.seq, removed)
 
 
 def _older(log: Log, before_ns: int) -> list[tuple[Segment, Record]]:
@@ -58,5 +58,5 @@ def _older(log: Log, before_ns: int) -> list[tuple[Segment, Record]]:
 def _describe(segment: Segment, last: Record) -> dict[str, Any]:
     first = first_record(segment) or last
     digest = summarize(segment).sha256
-    place = {"first_seq": first["seq"], "last_seq": last["seq"], "last_hash": last["hash"]}
-    return {"name": segment.name, **place, "sha256": digest}
+    span = {"first_seq": first["seq"], "last_seq": last["seq"], "last_hash": last["hash"]}
+    return {"name": segment.name, **span, "sha256": digest}

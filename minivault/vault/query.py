@@ -90,6 +90,6 @@ def stats(records: Iterable[Record]) -> list[Group]:
     """Requests, tokens and latency per day, model and key, in that order."""
     groups: dict[tuple[str, str, str], Group] = {}
     for record in records:
-        place = (str(record["timestamp"])[:10], str(record.get("model")), str(record.get("key") or "-"))
-        groups.setdefault(place, Group(*place)).add(record)
-    return [groups[place] for place in sorted(groups)]
+        name = (str(record["timestamp"])[:10], str(record.get("model")), str(record.get("key") or "-"))
+        groups.setdefault(name, Group(*name)).add(record)
+    return [groups[name] for name in sorted(groups)]

@@ -14,12 +14,12 @@ from minivault.errors import NotFound, VaultError
 from minivault.vault.index import Index
 from minivault.vault.log import Log
 from minivault.vault.reader import read_records
-from minivault.vault.record import CONTENT_KEYS, Receipt, compact, parse
+from minivault.vault.record import CONTENT_KEYS, Place, compact, parse
 from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
 from minivault.vault.segments import Segment, segments
 
 
-def redact(log: Log, id_: str, *, by: str, reason: str) -> Receipt:
+def redact(log: Log, id_: str, *, by: str, reason: str) -> Place:
     """Remove the content of the record `id_`. Raises NotFound, VaultError (nothing to redact), OSError."""
     with maintenance(log.directory, log.disk), log.locked():
         with Index(log.directory) as index:
@@ -47,7 +47,7 @@ def complete_redactions(log: Log) -> int:
     return len(present)
 
 
-def _redact(log: Log, target: Mapping[str, Any], by: str, reason: str) -> Receipt:
+def _redact(log: Log, target: Mapping[str, Any], by: str, reason: str) -> Place:
     remove_leftovers(log.directory, log.disk)
     head = log.settle_locked()
     segment = _holding(log, target["seq"])
@@ -59,12 +59,12 @@ def _redact(log: Log, target: Mapping[str, Any], by: str, reason: str) -> Receip
     if not segment.is_active:
         new = _rewritten(log, segment, target["seq"], stub)
         digests |= {"sha256_before": new.sha256_before, "sha256_after": new.sha256_after}
-    [receipt] = log.append_locked([log.extend(record, digests)])
+    [place] = log.append_locked([log.extend(record, digests)])
     log.sync()
     if segment.is_active:
         new = _rewritten(log, segment, target["seq"], stub)
     _swap(log, segment, new)
-    return receipt
+    return place
 
 
 def _stub(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import logging
 import threading
 
 from minivault.errors import VaultError
-from minivault.vault.checkpoint import write_checkpoint
 from minivault.vault.index import Index
 from minivault.vault.log import Log
+from minivault.vault.proof.checkpoint import write_checkpoint
 from minivault.vault.rewrite import compress_segments
 
 CHECKPOINT_RECORDS = 1000

@@ -20,9 +20,9 @@ from minivault.vault.directory import ensure_directory
 from minivault.vault.disk import Disk
 from minivault.vault.entry import Entry, Opening, opening_fields
 from minivault.vault.journal import Journal
-from minivault.vault.key import SigningKey, read_public
 from minivault.vault.log import Log
-from minivault.vault.record import Draft, Receipt
+from minivault.vault.proof.key import SigningKey, read_public
+from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.upkeep import Upkeep
 from minivault.vault.writer import Sync, Work, Writer
@@ -113,13 +113,13 @@ class Vault:
         opened = _settled() if self._sync == "async" else work.done
         return Entry(fields, opened, self._close_entry, self._journal, self._log.boot)
 
-    def append_event(self, type_: str, fields: Mapping[str, Any]) -> Receipt:
+    def append_event(self, type_: str, fields: Mapping[str, Any]) -> Place:
         """Record something that is not an interaction (`read`, `auth_failed` …). Raises VaultUnavailable."""
         draft = self._log.draft(type_, dict(fields))
         if self._sync != "async":
             return self._append_now(draft)
         self._queue(Work(draft=draft))
-        return Receipt(0, "")
+        return Place(0, "")
 
     def status(self) -> VaultStatus:
         fault, head = self._writer.fault, self._log.head
@@ -141,7 +141,7 @@ class Vault:
         """
         return recover_journals(self.directory, self._append_now, regenerate=regenerate)
 
-    def _append_now(self, draft: Draft) -> Receipt:
+    def _append_now(self, draft: Draft) -> Place:
         work = Work(draft=draft)
         self._queue(work)
         return work.done.result()
@@ -165,7 +165,7 @@ class Vault:
         self._writer.submit(work)
 
 
-def _settled() -> Future[Receipt]:
-    done: Future[Receipt] = Future()
-    done.set_result(Receipt(0, ""))
+def _settled() -> Future[Place]:
+    done: Future[Place] = Future()
+    done.set_result(Place(0, ""))
     return done

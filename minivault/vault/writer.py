@@ -22,7 +22,7 @@ from minivault.errors import MiniVaultError, VaultUnavailable
 from minivault.types import rfc3339
 from minivault.vault.journal import Journal
 from minivault.vault.log import Log
-from minivault.vault.record import Draft, Receipt
+from minivault.vault.record import Draft, Place
 
 Sync = Literal["synced", "written", "async"]
 PROBE_S = 0.25
@@ -40,7 +40,7 @@ class Work:
     entry: str | None = None
     opening: dict[str, Any] | None = None
     draft: Draft | None = None
-    done: Future[Receipt] = field(default_factory=Future)
+    done: Future[Place] = field(default_factory=Future)
 
 
 @dataclass(slots=True)
@@ -164,26 +164,26 @@ class Writer:
     def _commit(self, batch: list[Work]) -> None:
         entries = [(work.entry, work.opening) for work in batch if work.entry and work.opening is not None]
         records = [work for work in batch if work.draft is not None]
-        receipts = self._write(entries, records)
+        places = self._write(entries, records)
         self._journal.done([work.entry for work in records if work.entry])
-        places = dict(zip(map(id, records), receipts, strict=True))
+        places = dict(zip(map(id, records), places, strict=True))
         for work in batch:
-            work.done.set_result(places.get(id(work), Receipt(0, "")))
+            work.done.set_result(places.get(id(work), Place(0, "")))
         if records:
             self._after_commit(len(records), self._log.num_rotations)
 
-    def _write(self, entries: list[tuple[str, dict[str, Any]]], records: list[Work]) -> list[Receipt]:
+    def _write(self, entries: list[tuple[str, dict[str, Any]]], records: list[Work]) -> list[Place]:
         if entries:
             for _, opening in entries:
                 opening["after"] = self._log.head.seq
             self._journal.write(entries)
-        receipts = self._log.append([work.draft for work in records if work.draft]) if records else []
+        places = self._log.append([work.draft for work in records if work.draft]) if records else []
         if self._sync == "synced":
             if entries:
                 self._journal.sync()
             if records:
                 self._sync_log(records)
-        return receipts
+        return places
 
     def _sync_log(self, records: list[Work]) -> None:
         try:

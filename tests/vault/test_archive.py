@@ -17,9 +17,9 @@ from minivault.errors import NotFound, VaultError
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
-from minivault.vault.export import safe_cell
 from minivault.vault.index import Index
-from minivault.vault.key import SigningKey
+from minivault.vault.proof.export import safe_cell
+from minivault.vault.proof.key import SigningKey
 from minivault.vault.query import Filter
 from minivault.vault.reader import follow, last_records
 from minivault.vault.record import CONTENT_KEYS
@@ -144,10 +144,10 @@ def test_a_redacted_record_verifies_and_its_content_is_nowhere(
     before = archive.show(ids[number])
     for name in ("log.jsonl.tmp", "log-000000000001.jsonl.tmp"):
         (directory / name).write_text(f'"prompt {number}"')  # left by a crash
-    receipt = archive.redact(ids[number], "asked to")
+    place = archive.redact(ids[number], "asked to")
     record = archive.show(ids[number])
     assert not set(record) & {*CONTENT_KEYS, "salt"}
-    assert record["redacted"]["record"] == receipt.seq
+    assert record["redacted"]["record"] == place.seq
     assert (record["redacted"]["by"], record["redacted"]["reason"]) == ("tester (uid 1)", "asked to")
     assert (record["hash"], record["content_sha256"]) == (before["hash"], before["content_sha256"])
     report = check(directory)
@@ -274,13 +274,13 @@ def test_a_second_compressor_stands_aside(archive: Archive, directory: Path) -> 
 
 def test_following_sees_each_record_once_across_rotations(make_vault: Make, directory: Path) -> None:
     vault = make_vault(segment_bytes=1)
-    _, receipt = ask(vault, "before")
+    _, place = ask(vault, "before")
     steps = itertools.count()
 
     def wait(_seconds: float) -> None:
         ask(vault, f"prompt {next(steps)}")
 
-    seen = follow(directory, after_seq=receipt.seq, wait=wait)
+    seen = follow(directory, after_seq=place.seq, wait=wait)
     found = [record["prompt"] for record in itertools.islice((r for r in seen if r["type"] == "interaction"), 5)]
     assert found == [f"prompt {number}" for number in range(5)]
 

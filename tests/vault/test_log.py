@@ -25,7 +25,7 @@ def log(directory: Path, clock: Clock) -> Iterator[Log]:
 
 
 def add(log: Log, *numbers: int) -> list[int]:
-    return [receipt.seq for receipt in log.append([log.draft("read", {"n": number}) for number in numbers])]
+    return [place.seq for place in log.append([log.draft("read", {"n": number}) for number in numbers])]
 
 
 def test_a_new_log_starts_with_its_genesis(log: Log, directory: Path) -> None:

@@ -49,9 +49,9 @@ def test_a_line_starts_with_what_a_person_looks_for(vault: Vault, directory: Pat
 def test_a_record_holds_the_whole_interaction(vault: Vault, directory: Path) -> None:
     asked = opening(key="k1", source="builtin")
     entry = vault.begin(asked)
-    receipt = entry.finish(closing(error={"code": "x", "message": "y"}, status="failed", finish_reason="error"))
+    place = entry.finish(closing(error={"code": "x", "message": "y"}, status="failed", finish_reason="error"))
     [record] = records(directory)
-    assert (record["seq"], record["hash"]) == (receipt.seq, receipt.hash)
+    assert (record["seq"], record["hash"]) == (place.seq, place.hash)
     for name in ("id", "api", "stream", "model", "fingerprint", "prompt", "request", "rendered_prompt", "client"):
         assert record[name] == getattr(asked, name)
     assert record["prompt_tokens"] == [1, 2, 3]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault.types import rfc3339
-from minivault.vault.checkpoint import checkpoints, write_checkpoint
 from minivault.vault.log import Log
+from minivault.vault.proof.checkpoint import checkpoints, write_checkpoint
 from minivault.vault.query import Filter
 from minivault.vault.reader import Record, read_records
 from minivault.vault.record import CONTENT_KEYS, VERSION, compact
