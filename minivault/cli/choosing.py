@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from minivault.vault.query import Filter
+from minivault.vault.reader import Filter
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

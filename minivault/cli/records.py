@@ -8,7 +8,7 @@ from typing import Any
 
 from minivault.cli.output import print_pairs
 from minivault.cli.terminal import one_line, write
-from minivault.vault.query import Group
+from minivault.vault.reader import Group
 
 _NUM_SHOWN = 60
 _TEXTS = ("prompt", "response", "request", "rendered_prompt")

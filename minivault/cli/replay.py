@@ -14,7 +14,7 @@ from minivault.cli.output import print_json
 from minivault.cli.source import current_settings
 from minivault.cli.terminal import note, write
 from minivault.cli.vault import opened
-from minivault.vault.query import Filter
+from minivault.vault.reader import Filter
 
 if TYPE_CHECKING:
     from minivault.config import Settings

@@ -21,7 +21,7 @@ from minivault.cli.terminal import note, write
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 from minivault.vault.archive import Archive, current_user
-from minivault.vault.query import Filter
+from minivault.vault.reader import Filter
 from minivault.vault.verify import as_json as report_as_json
 from minivault.vault.verify import describe
 from minivault.vault.verify import verify as verify_path

@@ -72,5 +72,5 @@ def _opening(interactions: Interactions, inputs: Sequence[EmbeddingInput], origi
         client=origin.client,
         user_agent=origin.user_agent,
         key=origin.key,
-        source=SOURCE,
+        answerer=SOURCE,
     )

@@ -148,7 +148,7 @@ def _opening(
         client=origin.client,
         user_agent=origin.user_agent,
         key=origin.key,
-        source="model" if builtin_answer(request, served.info) is None else "builtin",
+        answerer="model" if builtin_answer(request, served.info) is None else "builtin",
     )
 
 

@@ -11,48 +11,53 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
 from minivault.vault.head import Head, read_head
+from minivault.vault.proof.key import SigningKey, read_public
 from minivault.vault.record import Draft, Place, digest, draft, seal
 from minivault.vault.segments import ACTIVE, first_record, sealed_name, sealed_segments, segments, summarize
 
 SEGMENT_AGE_NS = 24 * 3600 * 10**9
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class PublicKey(Protocol):
-    """The public half of the signing key; empty where there is none and `create` does not ask for one."""
-
-    def __call__(self, *, create: bool) -> str: ...
+def boot_name() -> str:
+    """Which process of which boot: eight digits of the kernel's boot id and the process id."""
+    try:
+        boot_id = _BOOT_ID.read_text("ascii")[:8]
+    except OSError:
+        boot_id = uuid.uuid4().hex[:8]
+    return f"{boot_id}-{os.getpid()}"
 
 
 class Log:
-    """One process's hold on the log. Not thread-safe: the writer thread or one command uses it."""
+    """One process's hold on the log; the directory is looked at when it is first used.
+
+    Not thread-safe: the writer thread or one command uses it.
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
-        boot: str,
         segment_bytes: int = 64 << 20,
-        public_key: PublicKey,
-        disk: Disk | None = None,
         clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
     ) -> None:
         self.directory = directory
-        self.boot = boot
+        self.boot = boot_name()
         self.disk = disk or Disk()
         self.clock = clock
         self.num_rotations = 0
         self._segment_bytes = segment_bytes
-        self.public_key = public_key
         self._path = directory / ACTIVE
         self._lock: Lock | None = None
         self._fd: int | None = None
@@ -197,16 +202,15 @@ class Log:
             fields = {"torn_bytes": len(torn), "sha256": digest(torn)}
             drafts.append(self.draft("recovered", fields))
         if head.seq == 0:
-            drafts.append(
-                self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": self.public_key(create=True)})
-            )
+            key = SigningKey.load(self.directory) or SigningKey.create(self.directory, self.disk)
+            drafts.append(self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": key.public}))
         elif head.first_seq == 0:
             drafts.append(self.draft("segment", self._segment_fields(head)))
         return drafts
 
     def _segment_fields(self, head: Head) -> dict[str, Any]:
         sealed = sealed_segments(self.directory)
-        identity = {"vault": self.vault_id(), "public_key": self.public_key(create=False)}
+        identity = {"vault": self.vault_id(), "public_key": read_public(self.directory)}
         end = {"last_seq": head.seq, "last_hash": head.hash}
         if not sealed:
             return {**identity, "previous": None, **end}
@@ -223,10 +227,6 @@ class Log:
     def draft(self, type_: str, fields: dict[str, Any]) -> Draft:
         """A record of this process, made now."""
         return draft(type_, self.clock(), self.boot, fields)
-
-    def extend(self, record: Draft, fields: Mapping[str, Any]) -> Draft:
-        """The same record with more chained fields."""
-        return Draft(record.type, {**record.fields, **fields})
 
     def _write(self, data: bytes, head: Head, places: Sequence[Place]) -> None:
         fd = self._require_fd()

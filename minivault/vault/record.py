@@ -89,7 +89,7 @@ def draft(type_: str, time_ns: int, boot: str, fields: Mapping[str, Any], *, id_
     ordered |= {"time_ns": time_ns, "boot": boot}
     try:
         ordered |= _commitment(content)
-        canonical(ordered)
+        canonical({key: value for key, value in ordered.items() if key not in content})
     except (TypeError, ValueError) as error:
         raise VaultError(f"a {type_} record cannot be written as JSON: {error}") from None
     return Draft(type_, ordered)

@@ -110,7 +110,7 @@ def _record(entry: OpenEntry, append: Append, regenerate: Regenerate | None) -> 
         "sent": {"tokens": num_tokens, "bytes": num_bytes},
         "reconstructed": answer is not None,
     }
-    place = append(interaction(opening, closing, opening["boot"]))
+    place = append(interaction(opening, closing))
     return Recovered(opening["id"], place.seq, num_tokens, num_bytes, answer is not None)
 
 

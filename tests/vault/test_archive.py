@@ -18,14 +18,13 @@ from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
 from minivault.vault.index import Index
+from minivault.vault.log import Log
 from minivault.vault.proof.export import safe_cell
 from minivault.vault.proof.key import SigningKey
-from minivault.vault.query import Filter
-from minivault.vault.reader import follow, last_records
+from minivault.vault.reader import Filter, follow, last_records
 from minivault.vault.record import CONTENT_KEYS
 from minivault.vault.rewrite import compress_segments, maintenance
 from minivault.vault.segments import first_record, last_record, sealed_segments, summarize
-from minivault.vault.vault import open_log
 from tests.vault.samples import START_NS, Clock, ask, check, closing, opening, records
 
 Make = Callable[..., Vault]
@@ -235,7 +234,7 @@ def test_a_compressed_segment_is_plain_gzip_in_members(make_vault: Make, directo
 
 
 def test_a_segment_that_is_compressed_after_it_was_listed_is_still_read(directory: Path) -> None:
-    log = open_log(directory, segment_bytes=1)
+    log = Log(directory, segment_bytes=1)
     for number in range(4):
         log.append([log.draft("read", {"n": number})])
     log.close()

@@ -47,7 +47,7 @@ def test_a_line_starts_with_what_a_person_looks_for(vault: Vault, directory: Pat
 
 
 def test_a_record_holds_the_whole_interaction(vault: Vault, directory: Path) -> None:
-    asked = opening(key="k1", source="builtin")
+    asked = opening(key="k1", answerer="builtin")
     entry = vault.begin(asked)
     place = entry.finish(closing(error={"code": "x", "message": "y"}, status="failed", finish_reason="error"))
     [record] = records(directory)

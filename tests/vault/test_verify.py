@@ -377,7 +377,7 @@ def test_hostile_json_is_only_bad_data(line: bytes, log: Path, directory: Path) 
 
 
 def test_an_export_verifies_alone_and_no_longer_when_changed(log: Path, directory: Path, tmp_path: Path) -> None:
-    from minivault.vault.query import Filter
+    from minivault.vault.reader import Filter
 
     with Archive(directory, by="tester") as archive:
         data = b"".join(archive.export_jsonl(Filter(text="prompt 2")))
