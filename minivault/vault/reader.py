@@ -15,8 +15,9 @@ from statistics import median
 from typing import IO, Any
 
 from minivault.vault.directory import is_same_file
+from minivault.vault.head import last_record
 from minivault.vault.record import compact, parse
-from minivault.vault.segments import ACTIVE, Segment, last_record, sealed_segments, segments
+from minivault.vault.segments import ACTIVE, Segment, sealed_segments, segments
 
 Record = dict[str, Any]
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault.errors import NotFound, VaultError
+from minivault.vault.head import last_record
 from minivault.vault.index import Index
 from minivault.vault.log import Log
 from minivault.vault.proof.key import read_public
 from minivault.vault.reader import Record, read_records
 from minivault.vault.record import CONTENT_KEYS, Draft, Place, compact, parse
 from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
-from minivault.vault.segments import Segment, first_record, last_record, sealed_segments, segments, summarize
+from minivault.vault.segments import Segment, first_record, sealed_segments, segments, summarize
 
 
 def redact(log: Log, id_: str, *, by: str, reason: str) -> Place:

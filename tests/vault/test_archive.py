@@ -17,6 +17,7 @@ from minivault.errors import NotFound, VaultError
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
+from minivault.vault.head import last_record
 from minivault.vault.index import Index
 from minivault.vault.log import Log
 from minivault.vault.proof.export import safe_cell
@@ -24,7 +25,7 @@ from minivault.vault.proof.key import SigningKey
 from minivault.vault.reader import Filter, follow, last_records
 from minivault.vault.record import CONTENT_KEYS
 from minivault.vault.rewrite import compress_segments, maintenance
-from minivault.vault.segments import first_record, last_record, sealed_segments, summarize
+from minivault.vault.segments import first_record, sealed_segments, summarize
 from tests.vault.samples import START_NS, Clock, ask, check, closing, opening, records
 
 Make = Callable[..., Vault]
