@@ -1,4 +1,4 @@
-"""The files a log consists of: their names, their order, and how to read them whole or from the end.
+"""The files a log consists of: their names, their order, and how to read them.
 
 Sealed segments carry the seq of their first record in their name and never change it; the active one is `log.jsonl`.
 """
