@@ -25,8 +25,8 @@ from typing import Any
 
 from minivault.vault import Closing, Opening, Vault, new_id, verify
 from minivault.vault.archive import Archive
+from minivault.vault.log import Log
 from minivault.vault.rewrite import compress_segments
-from minivault.vault.vault import open_log
 
 PROCESSES = 4
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "says", "what", "it", "thinks"]
@@ -134,7 +134,7 @@ EVENT = {
 
 def make_log(directory: Path, count: int, fields: dict[str, Any], segment_bytes: int = 64 << 20) -> Path:
     """A log of `count` records, written a thousand at a time, its sealed segments compressed."""
-    log = open_log(directory, segment_bytes=segment_bytes)
+    log = Log(directory, segment_bytes=segment_bytes)
     for start in range(0, count, 1000):
         log.append([log.draft("interaction", fields) for _ in range(min(1000, count - start))])
     log.close()

@@ -125,7 +125,7 @@ def filter_options(command: Command) -> Command:
     def collecting(
         since: int | None, until: int | None, model: str | None, key: str | None, status: str | None, **options: Any
     ) -> None:
-        from minivault.vault.query import Filter
+        from minivault.vault.reader import Filter
 
         wanted = Filter(options.pop("text", ""), since, until, model, key, status)
         command(wanted=wanted, **options)

@@ -12,7 +12,7 @@ from minivault.cli.options import current_settings, filter_options, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
 from minivault.cli.vault import opened
-from minivault.vault.query import Filter
+from minivault.vault.reader import Filter
 
 if TYPE_CHECKING:
     from minivault.config import Settings

@@ -19,7 +19,7 @@ from minivault.cli.show.terminal import note, write
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 from minivault.vault.archive import Archive, current_user
-from minivault.vault.query import Filter
+from minivault.vault.reader import Filter
 from minivault.vault.verify import as_json as report_as_json
 from minivault.vault.verify import describe
 from minivault.vault.verify import verify as verify_path
@@ -150,11 +150,11 @@ def verify(
 def head(as_json: bool) -> None:
     """Print the last record's seq and hash: note them, and `verify --expect-head` will miss them if they go."""
     with opened() as archive:
-        receipt = archive.head()
+        place = archive.head()
     if as_json:
-        print_json(asdict(receipt))
+        print_json(asdict(place))
     else:
-        write(f"{receipt.seq} {receipt.hash}\n")
+        write(f"{place.seq} {place.hash}\n")
 
 
 @vault.command()
@@ -173,11 +173,11 @@ def checkpoint() -> None:
 def redact(id_: str, reason: str, as_json: bool) -> None:
     """Remove prompt, response and everything else a person wrote from one record, for good."""
     with opened() as archive:
-        receipt = archive.redact(id_, reason)
+        place = archive.redact(id_, reason)
     if as_json:
-        print_json(asdict(receipt))
+        print_json(asdict(place))
     else:
-        note(f"Redacted; record {receipt.seq} says so. Exports and backups made before still hold the content.")
+        note(f"Redacted; record {place.seq} says so. Exports and backups made before still hold the content.")
 
 
 @vault.command()

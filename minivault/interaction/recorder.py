@@ -83,7 +83,7 @@ class Recorder:
             client=origin.client,
             user_agent=origin.user_agent,
             key=origin.key,
-            source=task.answerer,
+            answerer=task.answerer,
         )
         return Recording(self.vault.begin(opening))
 

@@ -1,11 +1,11 @@
 """The append-only, tamper-evident record of every interaction. See docs/vault.md for the format and its limits.
 
-Files of the log are opened only in this package. It knows nothing of HTTP, models or the command line; `verify.py`
-imports nothing but the standard library.
+Files of the log are opened only in this package: what keeps it is here, what proves it in `proof/`. It knows nothing of
+HTTP, models or the command line; `verify.py` imports nothing but the standard library.
 """
 
 from minivault.vault.entry import Closing, Entry, Opening, Status
-from minivault.vault.record import Receipt, new_id
+from minivault.vault.record import Place, new_id
 from minivault.vault.vault import Vault, VaultStatus
 
-__all__ = ["Closing", "Entry", "Opening", "Receipt", "Status", "Vault", "VaultStatus", "new_id"]
+__all__ = ["Closing", "Entry", "Opening", "Place", "Status", "Vault", "VaultStatus", "new_id"]

@@ -10,24 +10,21 @@ import pwd
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from minivault.errors import NotFound, VaultError, VaultUnavailable
-from minivault.vault.checkpoint import write_checkpoint
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
-from minivault.vault.export import Excerpt, export_csv, export_jsonl
 from minivault.vault.index import Index
-from minivault.vault.prune import Pruned, prune
-from minivault.vault.query import Filter, Group, search, stats
-from minivault.vault.reader import Record, follow, last_records, read_records
-from minivault.vault.record import Draft, Receipt, is_content_sound
+from minivault.vault.log import Log
+from minivault.vault.proof.checkpoint import write_checkpoint
+from minivault.vault.proof.export import export_csv, export_jsonl
+from minivault.vault.reader import Filter, Group, Record, follow, last_records, read_records, search, stats
+from minivault.vault.record import Draft, Place, is_content_sound
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
-from minivault.vault.redact import complete_redactions, redact
-from minivault.vault.vault import open_log
-
-T = TypeVar("T")
+from minivault.vault.removal import Pruned, complete_redactions, prune, redact
 
 
 def current_user() -> str:
@@ -37,6 +34,15 @@ def current_user() -> str:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
         return f"uid {uid}"
+
+
+@contextmanager
+def _written_or_nothing() -> Iterator[None]:
+    """Says of a disk that failed that nothing was done."""
+    try:
+        yield
+    except OSError as error:
+        raise VaultUnavailable(f"the vault cannot be written, so nothing is done: {error}") from None
 
 
 class Archive:
@@ -55,7 +61,7 @@ class Archive:
             raise VaultError(f"{directory} holds no vault; it is made when the server first starts")
         self.directory = directory
         self.by = by
-        self._log = open_log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
+        self._log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
 
     def __enter__(self) -> Archive:
         return self
@@ -98,43 +104,47 @@ class Archive:
     def export_jsonl(self, wanted: Filter) -> Iterator[bytes]:
         """An excerpt with the proof that it is one."""
         self._record_read("export", {**wanted.describe(), "format": "jsonl"}, None)
-        excerpt: Excerpt = self._guarded(lambda: export_jsonl(self._log, wanted))
-        return excerpt.lines
+        with _written_or_nothing():
+            return export_jsonl(self._log, wanted)
 
     def export_csv(self, wanted: Filter) -> Iterator[str]:
         """A table, without proof."""
         self._record_read("export", {**wanted.describe(), "format": "csv"}, None)
         return export_csv(search(self.directory, wanted))
 
-    def head(self) -> Receipt:
+    def head(self) -> Place:
         """The last record's seq and hash."""
         last = last_records(self.directory, 1)
-        return Receipt(last[-1]["seq"], last[-1]["hash"]) if last else Receipt(0, "")
+        return Place(last[-1]["seq"], last[-1]["hash"]) if last else Place(0, "")
 
     def checkpoint(self) -> dict[str, Any]:
         """Sign the head; the line is to be kept elsewhere."""
-        return self._guarded(lambda: write_checkpoint(self._log))
+        with _written_or_nothing():
+            return write_checkpoint(self._log)
 
-    def redact(self, id_or_seq: str, reason: str) -> Receipt:
+    def redact(self, id_or_seq: str, reason: str) -> Place:
         """Remove the content of one record for good. Raises NotFound, VaultError."""
         record = self._find(id_or_seq)
         if record is None:
             raise NotFound(f"the vault holds no record {id_or_seq}")
-        receipt = self._guarded(lambda: redact(self._log, record["id"], by=self.by, reason=reason))
+        with _written_or_nothing():
+            place = redact(self._log, record["id"], by=self.by, reason=reason)
         self.checkpoint()
-        return receipt
+        return place
 
     def prune(self, keep_days: float) -> Pruned:
         """Remove sealed segments whose records are all older than `keep_days`."""
-        pruned = self._guarded(lambda: prune(self._log, keep_days=keep_days, by=self.by))
+        with _written_or_nothing():
+            pruned = prune(self._log, keep_days=keep_days, by=self.by)
         if pruned.seq is not None:
             self.checkpoint()
         return pruned
 
     def recover(self, regenerate: Regenerate | None = None) -> tuple[list[Recovered], int]:
         """Record what dead processes left open, and carry out redactions cut short: those, and how many of these."""
-        recovered = self._guarded(lambda: recover_journals(self.directory, self._append, regenerate=regenerate))
-        return recovered, self._guarded(lambda: complete_redactions(self._log))
+        with _written_or_nothing():
+            recovered = recover_journals(self.directory, self._append, regenerate=regenerate)
+            return recovered, complete_redactions(self._log)
 
     def reindex(self) -> int:
         """Bring the index up to date; returns how many segments it took in."""
@@ -154,15 +164,10 @@ class Archive:
 
     def _record_read(self, command: str, filter_: Mapping[str, Any], num_records: int | None) -> None:
         fields = {"by": self.by, "command": command, "filter": dict(filter_), "records": num_records}
-        self._guarded(lambda: self._append(self._log.draft("read", fields)))
+        with _written_or_nothing():
+            self._append(self._log.draft("read", fields))
 
-    def _append(self, draft: Draft) -> Receipt:
-        [receipt] = self._log.append([draft])
+    def _append(self, draft: Draft) -> Place:
+        [place] = self._log.append([draft])
         self._log.sync()
-        return receipt
-
-    def _guarded(self, act: Callable[[], T]) -> T:
-        try:
-            return act()
-        except OSError as error:
-            raise VaultUnavailable(f"the vault cannot be written, so nothing is done: {error}") from None
+        return place

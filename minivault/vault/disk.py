@@ -15,7 +15,12 @@ _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Disk:
-    """The real thing. Every method may raise OSError."""
+    """The real thing. Everything may raise OSError."""
+
+    write = staticmethod(os.write)
+    fdatasync = staticmethod(os.fdatasync)
+    ftruncate = staticmethod(os.ftruncate)
+    close = staticmethod(os.close)
 
     def open(self, path: Path, *, create: bool = True, exclusive: bool = False) -> int:
         """A descriptor for reading and appending; with `exclusive` the file must be new."""
@@ -23,15 +28,6 @@ class Disk:
         flags |= os.O_CREAT if create or exclusive else 0
         flags |= os.O_EXCL if exclusive else 0
         return os.open(path, flags, FILE_MODE)
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        return os.write(fd, data)
-
-    def fdatasync(self, fd: int) -> None:
-        os.fdatasync(fd)
-
-    def ftruncate(self, fd: int, length: int) -> None:
-        os.ftruncate(fd, length)
 
     def rename(self, old: Path, new: Path) -> None:
         old.rename(new)
@@ -46,9 +42,6 @@ class Disk:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-    def close(self, fd: int) -> None:
-        os.close(fd)
 
     def write_all(self, fd: int, data: bytes) -> None:
         """One write of everything, repeated only after a short write."""

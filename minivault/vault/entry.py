@@ -8,17 +8,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from minivault.errors import VaultError, VaultUnavailable
-from minivault.vault.record import Draft, Receipt, draft
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from minivault.vault.journal import Journal
-    from minivault.vault.writer import Work
+from minivault.types import rfc3339
+from minivault.vault.journal import Journal
+from minivault.vault.record import Draft, Place, canonical, compact, draft
+from minivault.vault.writer import Work, Writer
 
 Status = Literal["completed", "cancelled", "failed", "interrupted"]
 _CONTENT = ("request", "rendered_prompt", "prompt_tokens")
@@ -42,7 +39,8 @@ class Opening:
     client: str = ""
     user_agent: str = ""
     key: str | None = None
-    source: str = "model"
+    answerer: str = "model"
+    """Who answered; the record's `source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class Closing:
     error: Mapping[str, str] | None = None
 
 
-def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any], boot: str) -> Draft:
+def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft:
     """The record of an interaction, in the order of its line, from the two halves as dictionaries."""
     content = {
         "prompt": opening["prompt"],
@@ -82,28 +80,20 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any], boot: st
         "client": opening["client"],
         "user_agent": opening["user_agent"],
     }
-    return draft("interaction", opening["time_ns"], boot, content, id_=opening["id"])
+    return draft("interaction", opening["time_ns"], opening["boot"], content, id_=opening["id"])
 
 
 class Entry:
     """An accepted interaction. Belongs to one request; its methods may block, none but `finish` must be called."""
 
-    def __init__(
-        self,
-        opening: Mapping[str, Any],
-        opened: Future[Receipt],
-        submit: Callable[[str, Draft], Work],
-        journal: Journal,
-        boot: str,
-    ) -> None:
+    def __init__(self, opening: Mapping[str, Any], opened: Future[Place], writer: Writer, journal: Journal) -> None:
         self.id: str = opening["id"]
         self._opening = opening
         self._opened = opened
-        self._submit = submit
+        self._writer = writer
         self._journal = journal
-        self._boot = boot
         self._once = threading.Lock()
-        self._closed: Work | None = None
+        self._closed: Future[Place] | None = None
 
     def wait(self) -> None:
         """Block until the request is recorded durably; before that no byte of an answer may leave.
@@ -116,7 +106,7 @@ class Entry:
         """Note the totals of what has been sent, just before sending. Cheap; survives a kill, not a power cut."""
         self._journal.mark(self.id, num_tokens, num_bytes)
 
-    def finish(self, closing: Closing) -> Receipt:
+    def finish(self, closing: Closing) -> Place:
         """Block until the record is durable; only then may the final line leave. A second call repeats the first.
 
         Raises VaultUnavailable: the record is then owed and is written when the vault recovers.
@@ -124,26 +114,37 @@ class Entry:
         self._opened.result()
         with self._once:
             if self._closed is None:
-                self._closed = self._submit(self.id, self._record(closing))
-        return self._closed.done.result()
+                self._closed = self._writer.submit(Work(self.id, draft=self._record(closing)))
+        return self._closed.result()
 
     def _record(self, closing: Closing) -> Draft:
         """The record; one that JSON cannot hold leaves the entry open, to be recovered as interrupted."""
         try:
-            return interaction(self._opening, _by_name(closing), self._boot)
+            return interaction(self._opening, by_name(closing))
         except VaultError as error:
             raise VaultUnavailable(error.message) from None
 
 
-def opening_fields(opening: Opening, boot: str) -> dict[str, Any]:
-    """An opening as the journal holds it. Raises VaultError where it is no valid record."""
-    opened = {**_by_name(opening), "boot": boot}
-    if not opening.id or len(opening.id) > 128 or not opening.id.isascii() or not opening.id.isprintable():
-        raise VaultError(f"{opening.id!r} is not a record id")
-    interaction(opened, _by_name(Closing("completed", "stop", "")), boot)
-    return opened
+def by_name(half: Opening | Closing) -> dict[str, Any]:
+    """Its fields, named as the journal and the record name them; not copied: `asdict` copies every token."""
+    named = {name: getattr(half, name) for name in half.__slots__}
+    if isinstance(half, Opening):
+        named["source"] = named.pop("answerer")
+    return named
 
 
-def _by_name(half: Opening | Closing) -> dict[str, Any]:
-    """Its fields, not copied: `asdict` copies every token of a prompt."""
-    return {one.name: getattr(half, one.name) for one in fields(half)}
+def encode_opening(opening: Mapping[str, Any]) -> bytes:
+    """An opening as its journal line holds it. Raises VaultError where no record could be made of it.
+
+    Everything that JSON cannot hold shows in the encoding; that its keys can be sorted, as a hash needs, only in that
+    of `parameters`, the one nested object.
+    """
+    id_ = opening["id"]
+    if not id_ or len(id_) > 128 or not id_.isascii() or not id_.isprintable():
+        raise VaultError(f"{id_!r} is not a record id")
+    try:
+        rfc3339(opening["time_ns"])
+        canonical(opening["parameters"])
+        return compact(opening)
+    except (TypeError, ValueError) as error:
+        raise VaultError(f"an interaction record cannot be written as JSON: {error}") from None

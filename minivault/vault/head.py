@@ -1,13 +1,17 @@
-"""The head of the chain: its last record, and the state of the file that the next one will be written to."""
+"""Where the chain ends: the last record of a segment, the bytes after it that are no record, and the head they make."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minivault.errors import VaultError
-from minivault.vault.record import NO_HASH
-from minivault.vault.segments import ACTIVE, Segment, Tail, first_record, last_record, read_tail, sealed_segments
+from minivault.vault.record import NO_HASH, is_sound, parse
+from minivault.vault.segments import ACTIVE, Segment, first_record, sealed_segments
+
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +57,75 @@ def _head_before(directory: Path, tail: Tail, size: int, known: Head) -> Head:
     if known.seq > seq:  # the file was taken away while we ran: go on, so that verify shows the gap
         seq, hash_ = known.seq, known.hash
     return Head(seq=seq, hash=hash_, size=size, torn=tail.torn, is_unterminated=tail.is_unterminated)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a log file: its last record, and the bytes after it that are no record."""
+
+    last: dict[str, Any] | None
+    torn: bytes
+    is_unterminated: bool
+
+
+def read_tail(fd: int, size: int) -> Tail:
+    """Find the last record of an uncompressed segment, reading no more of its end than that takes.
+
+    A crash leaves a prefix of a line, never a whole JSON object that does not verify: the latter raises VaultError.
+    """
+    block = _BLOCK
+    while True:
+        start = max(0, size - block)
+        data = _read(fd, start, size)
+        tail = _last_in(data, start == 0)
+        if tail is not None:
+            return tail
+        block *= 4
+
+
+def _read(fd: int, start: int, end: int) -> bytes:
+    parts = []
+    while start < end:
+        part = os.pread(fd, end - start, start)
+        if not part:
+            break
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
+
+
+def _last_in(data: bytes, is_whole: bool) -> Tail | None:
+    """The tail within `data`, or None where it starts further back."""
+    end = len(data)
+    while end > 0:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        if start == 0 and not is_whole:
+            return None
+        fields = parse(data[start:end])
+        if fields is not None:
+            return _sound_tail(fields, data, end)
+        end = start
+    return Tail(None, data, bool(data) and not data.endswith(b"\n")) if is_whole else None
+
+
+def _sound_tail(fields: dict[str, Any], data: bytes, end: int) -> Tail:
+    if not is_sound(fields):
+        raise VaultError(
+            f"the last record of {ACTIVE} (it calls itself seq {fields.get('seq')}) has been changed; "
+            "nothing is appended to a damaged log: run `flask minivault vault verify`"
+        )
+    return Tail(fields, data[end:], not data.endswith(b"\n"))
+
+
+def last_record(segment: Segment) -> dict[str, Any] | None:
+    """The last parseable record of a segment; reads a compressed one through."""
+    form, fd = segment.open_raw()
+    try:
+        if not form.is_compressed:
+            return read_tail(fd, os.fstat(fd).st_size).last
+    finally:
+        os.close(fd)
+    last = b""
+    for line in form.lines():
+        last = line
+    return parse(last)

@@ -29,7 +29,7 @@ CREATE INDEX IF NOT EXISTS record_id ON record (id);
 CREATE INDEX IF NOT EXISTS record_segment ON record (segment);
 """
 _BLOCK = 1 << 18
-Place = tuple[int, int]
+Spot = tuple[int, int]
 """Offset of a gzip member in the file (0 in an uncompressed one), and of the line within what it holds."""
 
 
@@ -89,8 +89,8 @@ class Index:
                 self._database.execute("BEGIN IMMEDIATE")  # another process may be at the same segment
                 self._delete(segment.path.name)
                 rows = (
-                    (fields["id"], fields["seq"], segment.path.name, *place)
-                    for place, line in _placed_lines(segment)
+                    (fields["id"], fields["seq"], segment.path.name, *spot)
+                    for spot, line in _placed_lines(segment)
                     if (fields := parse(line)) is not None and isinstance(fields.get("id"), str) and "seq" in fields
                 )
                 self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
@@ -147,7 +147,7 @@ def _checked(line: bytes | None, id_: str) -> dict[str, Any] | None:
     return fields if fields is not None and fields.get("id") == id_ and is_sound(fields) else None
 
 
-def _placed_lines(segment: Segment) -> Iterator[tuple[Place, bytes]]:
+def _placed_lines(segment: Segment) -> Iterator[tuple[Spot, bytes]]:
     with segment.path.open("rb") as file:
         if not segment.is_compressed:
             offset = 0
@@ -177,8 +177,8 @@ def _member(file: Any, at: int) -> tuple[bytes, int] | None:
     return (b"".join(parts), at + consumed - len(decompressor.unused_data)) if consumed else None
 
 
-def _read_at(path: Path, place: Place) -> bytes | None:
-    member, offset = place
+def _read_at(path: Path, spot: Spot) -> bytes | None:
+    member, offset = spot
     try:
         with path.open("rb") as file:
             if path.suffix != ".gz":

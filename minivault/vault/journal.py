@@ -18,7 +18,7 @@ from typing import Any
 
 from minivault.vault.directory import is_same_file
 from minivault.vault.disk import DIRECTORY_MODE, Disk
-from minivault.vault.record import compact, parse
+from minivault.vault.record import parse
 
 DIRECTORY = "journal"
 _FULL_BYTES = 4 << 20
@@ -45,9 +45,12 @@ class Journal:
         self._home: dict[str, _File] = {}
         self._current: _File | None = None
 
-    def write(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Add open entries (id, opening) in one write. Raises OSError and then has added none."""
-        data = b"".join(compact({"open": opening}) + b"\n" for _, opening in entries)
+    def write(self, entries: Sequence[tuple[str, bytes]], after: int) -> None:
+        """Add open entries (id, opening as JSON) in one write; the log had reached the seq `after`.
+
+        Raises OSError and then has added none.
+        """
+        data = b"".join([b'{"open":%b,"after":%d}}\n' % (opening[:-1], after) for _, opening in entries])
         with self._lock:
             file = self._usable()
             self._append(file, data)
@@ -62,10 +65,12 @@ class Journal:
     def mark(self, id_: str, num_tokens: int, num_bytes: int) -> None:
         """Note how much of an answer has been sent: one small write, not synced. Never raises."""
         line = b'{"sent":"%s","tokens":%d,"bytes":%d}\n' % (id_.encode(), num_tokens, num_bytes)
-        with self._lock, suppress(OSError):
-            file = self._home.get(id_)
-            if file is not None:
-                self._append(file, line)
+        try:
+            with self._lock:
+                if id_ in self._home:
+                    self._append(self._home[id_], line)
+        except OSError:
+            return
 
     def done(self, ids: Sequence[str]) -> None:
         """Close entries whose record is in the log. Never raises: recovery looks there first."""
@@ -96,8 +101,10 @@ class Journal:
 
     def _append(self, file: _File, data: bytes) -> None:
         """Write whole lines or nothing; a file that keeps half a line is not written to again."""
+        left = data
         try:
-            self._disk.write_all(file.fd, data)
+            while left:  # not `write_all`: this runs for every token that is sent
+                left = left[self._disk.write(file.fd, left) :]
         except OSError:
             try:
                 self._disk.ftruncate(file.fd, file.size)

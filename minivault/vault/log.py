@@ -11,48 +11,53 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
 from minivault.vault.head import Head, read_head
-from minivault.vault.record import Draft, Receipt, digest, draft, seal
+from minivault.vault.proof.key import SigningKey, read_public
+from minivault.vault.record import Draft, Place, digest, draft, seal
 from minivault.vault.segments import ACTIVE, first_record, sealed_name, sealed_segments, segments, summarize
 
 SEGMENT_AGE_NS = 24 * 3600 * 10**9
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class PublicKey(Protocol):
-    """The public half of the signing key; empty where there is none and `create` does not ask for one."""
-
-    def __call__(self, *, create: bool) -> str: ...
+def boot_name() -> str:
+    """Which process of which boot: eight digits of the kernel's boot id and the process id."""
+    try:
+        boot_id = _BOOT_ID.read_text("ascii")[:8]
+    except OSError:
+        boot_id = uuid.uuid4().hex[:8]
+    return f"{boot_id}-{os.getpid()}"
 
 
 class Log:
-    """One process's hold on the log. Not thread-safe: the writer thread or one command uses it."""
+    """One process's hold on the log; the directory is looked at when it is first used.
+
+    Not thread-safe: the writer thread or one command uses it.
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
-        boot: str,
         segment_bytes: int = 64 << 20,
-        public_key: PublicKey,
-        disk: Disk | None = None,
         clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
     ) -> None:
         self.directory = directory
-        self.boot = boot
+        self.boot = boot_name()
         self.disk = disk or Disk()
         self.clock = clock
         self.num_rotations = 0
         self._segment_bytes = segment_bytes
-        self.public_key = public_key
         self._path = directory / ACTIVE
         self._lock: Lock | None = None
         self._fd: int | None = None
@@ -60,7 +65,7 @@ class Log:
         self._vault_id = ""
         self.head = Head()
 
-    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append(self, drafts: Sequence[Draft]) -> list[Place]:
         """Append records in order, as one write. Raises OSError or VaultError and then has appended nothing."""
         with self.locked():
             return self.append_locked(drafts)
@@ -70,7 +75,7 @@ class Log:
         self.append_locked([])
         return self.head
 
-    def append_locked(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append_locked(self, drafts: Sequence[Draft]) -> list[Place]:
         """`append` for a caller that holds the lock."""
         head = self.refresh()
         if self._is_due(head):
@@ -79,9 +84,9 @@ class Log:
             head = self._restart(head)
         opening = self._opening(head)
         prefix = b"\n" if head.is_unterminated else b""
-        lines, receipts = _chain(head, [*opening, *drafts])
-        self._write(prefix + b"".join(lines), head, receipts)
-        return receipts[len(opening) :]
+        lines, places = _chain(head, [*opening, *drafts])
+        self._write(prefix + b"".join(lines), head, places)
+        return places[len(opening) :]
 
     def sync(self) -> None:
         """Make everything this process appended durable. Raises OSError; then nothing unsynced may be believed."""
@@ -197,21 +202,20 @@ class Log:
             fields = {"torn_bytes": len(torn), "sha256": digest(torn)}
             drafts.append(self.draft("recovered", fields))
         if head.seq == 0:
-            drafts.append(
-                self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": self.public_key(create=True)})
-            )
+            key = SigningKey.load(self.directory) or SigningKey.create(self.directory, self.disk)
+            drafts.append(self.draft("genesis", {"vault": str(uuid.uuid4()), "public_key": key.public}))
         elif head.first_seq == 0:
             drafts.append(self.draft("segment", self._segment_fields(head)))
         return drafts
 
     def _segment_fields(self, head: Head) -> dict[str, Any]:
         sealed = sealed_segments(self.directory)
-        identity = {"vault": self.vault_id(), "public_key": self.public_key(create=False)}
-        place = {"last_seq": head.seq, "last_hash": head.hash}
+        identity = {"vault": self.vault_id(), "public_key": read_public(self.directory)}
+        end = {"last_seq": head.seq, "last_hash": head.hash}
         if not sealed:
-            return {**identity, "previous": None, **place}
+            return {**identity, "previous": None, **end}
         summary = summarize(sealed[-1])
-        return {**identity, "previous": summary.name, "lines": summary.lines, **place, "sha256": summary.sha256}
+        return {**identity, "previous": summary.name, "lines": summary.lines, **end, "sha256": summary.sha256}
 
     def vault_id(self) -> str:
         """The id that the genesis record gave, and every `segment` record repeats; empty before there is one."""
@@ -224,11 +228,7 @@ class Log:
         """A record of this process, made now."""
         return draft(type_, self.clock(), self.boot, fields)
 
-    def extend(self, record: Draft, fields: Mapping[str, Any]) -> Draft:
-        """The same record with more chained fields."""
-        return Draft(record.type, {**record.fields, **fields})
-
-    def _write(self, data: bytes, head: Head, receipts: Sequence[Receipt]) -> None:
+    def _write(self, data: bytes, head: Head, places: Sequence[Place]) -> None:
         fd = self._require_fd()
         self._unsynced.add(fd)
         try:
@@ -236,12 +236,12 @@ class Log:
         except OSError:
             self._take_back(fd, head)
             raise
-        last = receipts[-1] if receipts else Receipt(head.seq, head.hash)
+        last = places[-1] if places else Place(head.seq, head.hash)
         self.head = Head(
             seq=last.seq,
             hash=last.hash,
             size=head.size + len(data),
-            first_seq=head.first_seq or receipts[0].seq,
+            first_seq=head.first_seq or places[0].seq,
             born_ns=head.born_ns or self.clock(),
         )
 
@@ -255,12 +255,12 @@ class Log:
             self.head = replace(self.head, size=-1)
 
 
-def _chain(head: Head, drafts: Sequence[Draft]) -> tuple[list[bytes], list[Receipt]]:
-    lines, receipts = [], []
+def _chain(head: Head, drafts: Sequence[Draft]) -> tuple[list[bytes], list[Place]]:
+    lines, places = [], []
     seq, prev = head.seq, head.hash
     for record in drafts:
         sealed = seal(record, seq + 1, prev)
         lines.append(sealed.line)
-        receipts.append(sealed.receipt)
-        seq, prev = sealed.receipt.seq, sealed.receipt.hash
-    return lines, receipts
+        places.append(sealed.place)
+        seq, prev = sealed.place.seq, sealed.place.hash
+    return lines, places

@@ -63,7 +63,7 @@ def new_id(time_ns: int | None = None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Place:
     """Where a record stands in the log. Under `async` it is returned before that is known: seq 0, hash empty."""
 
     seq: int
@@ -89,7 +89,7 @@ def draft(type_: str, time_ns: int, boot: str, fields: Mapping[str, Any], *, id_
     ordered |= {"time_ns": time_ns, "boot": boot}
     try:
         ordered |= _commitment(content)
-        canonical(ordered)
+        canonical({key: value for key, value in ordered.items() if key not in content})
     except (TypeError, ValueError) as error:
         raise VaultError(f"a {type_} record cannot be written as JSON: {error}") from None
     return Draft(type_, ordered)
@@ -106,7 +106,7 @@ def _commitment(content: Mapping[str, Any]) -> dict[str, str]:
 class Sealed:
     """A record in its place: the bytes of its line, newline included."""
 
-    receipt: Receipt
+    place: Place
     line: bytes
 
 
@@ -114,7 +114,7 @@ def seal(record: Draft, seq: int, prev: str) -> Sealed:
     """Give a record its place after the line whose hash is `prev`."""
     fields = {"type": record.type, "v": VERSION, "seq": seq, **record.fields, "prev": prev}
     fields["hash"] = chain_hash(fields)
-    return Sealed(Receipt(seq, fields["hash"]), compact(fields) + b"\n")
+    return Sealed(Place(seq, fields["hash"]), compact(fields) + b"\n")
 
 
 def chain_hash(fields: Mapping[str, Any]) -> str:

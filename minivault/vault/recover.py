@@ -19,11 +19,11 @@ from minivault.vault.disk import Disk
 from minivault.vault.entry import interaction
 from minivault.vault.journal import DIRECTORY, OpenEntry, read_open
 from minivault.vault.reader import read_records
-from minivault.vault.record import Draft, Receipt
+from minivault.vault.record import Draft, Place
 
 Regenerate = Callable[[Mapping[str, Any], int, int], "tuple[str, Sequence[int]] | None"]
 """(opening, tokens sent, bytes sent) -> the text and tokens that had been sent, or None where it cannot be told."""
-Append = Callable[[Draft], Receipt]
+Append = Callable[[Draft], Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def _record(entry: OpenEntry, append: Append, regenerate: Regenerate | None) -> 
         "sent": {"tokens": num_tokens, "bytes": num_bytes},
         "reconstructed": answer is not None,
     }
-    receipt = append(interaction(opening, closing, opening["boot"]))
-    return Recovered(opening["id"], receipt.seq, num_tokens, num_bytes, answer is not None)
+    place = append(interaction(opening, closing))
+    return Recovered(opening["id"], place.seq, num_tokens, num_bytes, answer is not None)
 
 
 def _answer(entry: OpenEntry, regenerate: Regenerate | None) -> tuple[str, Sequence[int]] | None:

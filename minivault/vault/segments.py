@@ -1,4 +1,4 @@
-"""The files a log consists of: their names, their order, and how to read them whole or from the end.
+"""The files a log consists of: their names, their order, and how to read them.
 
 Sealed segments carry the seq of their first record in their name and never change it; the active one is `log.jsonl`.
 """
@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from minivault.errors import VaultError
-from minivault.vault.record import is_sound, parse
+from minivault.vault.record import parse
 
 ACTIVE = "log.jsonl"
 _SEALED = re.compile(r"log-(\d{12,})\.jsonl(\.gz)?")
@@ -97,64 +96,6 @@ def segments(directory: Path) -> list[Segment]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """The end of a log file: its last record, and the bytes after it that are no record."""
-
-    last: dict[str, Any] | None
-    torn: bytes
-    is_unterminated: bool
-
-
-def read_tail(fd: int, size: int) -> Tail:
-    """Find the last record of an uncompressed segment, reading no more of its end than that takes.
-
-    A crash leaves a prefix of a line, never a whole JSON object that does not verify: the latter raises VaultError.
-    """
-    block = _BLOCK // 16
-    while True:
-        start = max(0, size - block)
-        data = _read(fd, start, size)
-        tail = _last_in(data, start == 0)
-        if tail is not None:
-            return tail
-        block *= 4
-
-
-def _read(fd: int, start: int, end: int) -> bytes:
-    parts = []
-    while start < end:
-        part = os.pread(fd, end - start, start)
-        if not part:
-            break
-        parts.append(part)
-        start += len(part)
-    return b"".join(parts)
-
-
-def _last_in(data: bytes, is_whole: bool) -> Tail | None:
-    """The tail within `data`, or None where it starts further back."""
-    end = len(data)
-    while end > 0:
-        start = data.rfind(b"\n", 0, end - 1) + 1
-        if start == 0 and not is_whole:
-            return None
-        fields = parse(data[start:end])
-        if fields is not None:
-            return _sound_tail(fields, data, end)
-        end = start
-    return Tail(None, data, bool(data) and not data.endswith(b"\n")) if is_whole else None
-
-
-def _sound_tail(fields: dict[str, Any], data: bytes, end: int) -> Tail:
-    if not is_sound(fields):
-        raise VaultError(
-            f"the last record of {ACTIVE} (it calls itself seq {fields.get('seq')}) has been changed; "
-            "nothing is appended to a damaged log: run `flask minivault vault verify`"
-        )
-    return Tail(fields, data[end:], not data.endswith(b"\n"))
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """What the record opening the next segment says of the one before."""
 
@@ -176,17 +117,3 @@ def summarize(segment: Segment) -> Summary:
 def first_record(segment: Segment) -> dict[str, Any] | None:
     """The first parseable record of a segment."""
     return next((fields for line in segment.lines() if (fields := parse(line)) is not None), None)
-
-
-def last_record(segment: Segment) -> dict[str, Any] | None:
-    """The last parseable record of a segment; reads a compressed one through."""
-    form, fd = segment.open_raw()
-    try:
-        if not form.is_compressed:
-            return read_tail(fd, os.fstat(fd).st_size).last
-    finally:
-        os.close(fd)
-    last = b""
-    for line in form.lines():
-        last = line
-    return parse(last)

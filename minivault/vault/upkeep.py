@@ -10,9 +10,9 @@ import logging
 import threading
 
 from minivault.errors import VaultError
-from minivault.vault.checkpoint import write_checkpoint
 from minivault.vault.index import Index
 from minivault.vault.log import Log
+from minivault.vault.proof.checkpoint import write_checkpoint
 from minivault.vault.rewrite import compress_segments
 
 CHECKPOINT_RECORDS = 1000
@@ -31,10 +31,10 @@ class Upkeep:
         self._signed_ns = log.clock()
         self._thread: threading.Thread | None = None
 
-    def after_commit(self, num_records: int, num_rotations: int) -> None:
+    def after_commit(self, num_records: int) -> None:
         """Called by the writer after every batch of records. Never raises: no answer depends on it."""
-        has_rotated = num_rotations != self._num_rotations
-        self._num_rotations = num_rotations
+        has_rotated = self._log.num_rotations != self._num_rotations
+        self._num_rotations = self._log.num_rotations
         self._num_records += num_records
         is_time = abs(self._log.clock() - self._signed_ns) >= CHECKPOINT_NS
         if has_rotated or is_time or self._num_records >= CHECKPOINT_RECORDS:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +16,13 @@ from typing import Any
 
 from minivault.vault.directory import ensure_directory
 from minivault.vault.disk import Disk
-from minivault.vault.entry import Entry, Opening, opening_fields
+from minivault.vault.entry import Entry, Opening, by_name, encode_opening
 from minivault.vault.journal import Journal
-from minivault.vault.key import SigningKey, read_public
 from minivault.vault.log import Log
-from minivault.vault.record import Draft, Receipt
+from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.upkeep import Upkeep
 from minivault.vault.writer import Sync, Work, Writer
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +36,15 @@ class VaultStatus:
     reason: str = ""
 
 
-def boot_name(pid: int | None = None) -> str:
-    """Which process of which boot: eight digits of the kernel's boot id and the process id."""
-    try:
-        boot_id = _BOOT_ID.read_text("ascii")[:8]
-    except OSError:
-        boot_id = uuid.uuid4().hex[:8]
-    return f"{boot_id}-{os.getpid() if pid is None else pid}"
-
-
-def open_log(
-    directory: Path,
-    *,
-    segment_bytes: int = 64 << 20,
-    clock: Callable[[], int] = time.time_ns,
-    disk: Disk | None = None,
-) -> Log:
-    """The log of a directory for this process; the directory is looked at when it is first used."""
-    disk = disk or Disk()
-
-    def public_key(*, create: bool) -> str:
-        if not create:
-            return read_public(directory)
-        return (SigningKey.load(directory) or SigningKey.create(directory, disk)).public
-
-    return Log(directory, boot=boot_name(), segment_bytes=segment_bytes, public_key=public_key, disk=disk, clock=clock)
-
-
 class Vault:
     """A process's way into the vault. Every method may be called from any thread."""
 
-    def __init__(self, directory: Path, log: Log, journal: Journal, writer: Writer, upkeep: Upkeep, sync: Sync) -> None:
-        self.directory = directory
+    def __init__(self, log: Log, journal: Journal, writer: Writer, upkeep: Upkeep) -> None:
+        self.directory = log.directory
         self._log = log
         self._journal = journal
         self._writer = writer
         self._upkeep = upkeep
-        self._sync = sync
-        self._pid = os.getpid()
 
     @classmethod
     def open(
@@ -99,27 +65,21 @@ class Vault:
         with suppress(OSError):
             ensure_directory(directory)
         disk = disk or Disk()
-        log = open_log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
+        log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
         journal, upkeep = Journal(directory, log.boot, disk), Upkeep(log)
-        writer = Writer(log, journal, sync=sync, after_commit=upkeep.after_commit)
+        writer = Writer(log, journal, upkeep, sync)
         writer.start([Work(draft=log.draft("start", {"sync": sync, "pid": os.getpid(), **(start or {})}))])
-        return cls(directory, log, journal, writer, upkeep, sync)
+        return cls(log, journal, writer, upkeep)
 
     def begin(self, opening: Opening) -> Entry:
         """Accept an interaction; returns at once, `Entry.wait` says when its request is safe."""
-        fields = opening_fields(opening, self._log.boot)
-        work = Work(entry=opening.id, opening=fields)
-        self._queue(work)
-        opened = _settled() if self._sync == "async" else work.done
-        return Entry(fields, opened, self._close_entry, self._journal, self._log.boot)
+        fields = {**by_name(opening), "boot": self._log.boot}
+        opened = self._writer.submit(Work(opening.id, encode_opening(fields)))
+        return Entry(fields, opened, self._writer, self._journal)
 
-    def append_event(self, type_: str, fields: Mapping[str, Any]) -> Receipt:
+    def append_event(self, type_: str, fields: Mapping[str, Any]) -> Place:
         """Record something that is not an interaction (`read`, `auth_failed` …). Raises VaultUnavailable."""
-        draft = self._log.draft(type_, dict(fields))
-        if self._sync != "async":
-            return self._append_now(draft)
-        self._queue(Work(draft=draft))
-        return Receipt(0, "")
+        return self._writer.submit(Work(draft=self._log.draft(type_, dict(fields)))).result()
 
     def status(self) -> VaultStatus:
         fault, head = self._writer.fault, self._log.head
@@ -141,31 +101,15 @@ class Vault:
         """
         return recover_journals(self.directory, self._append_now, regenerate=regenerate)
 
-    def _append_now(self, draft: Draft) -> Receipt:
+    def _append_now(self, draft: Draft) -> Place:
+        """Append a record and know where, also under `async`."""
         work = Work(draft=draft)
-        self._queue(work)
+        self._writer.submit(work)
         return work.done.result()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Record the stop, commit what is queued and let go of the files. Entries left open stay in the journal."""
-        self._writer.submit(Work(draft=self._log.draft("stop", {"pid": os.getpid()})))
-        if self._writer.stop(timeout_s):
+        if self._writer.stop(Work(draft=self._log.draft("stop", {"pid": os.getpid()})), timeout_s):
             self._upkeep.close(timeout_s)
             self._journal.close()
             self._log.close()
-
-    def _close_entry(self, id_: str, draft: Draft) -> Work:
-        work = Work(entry=id_, draft=draft)
-        self._queue(work)
-        return Work(done=_settled()) if self._sync == "async" else work
-
-    def _queue(self, work: Work) -> None:
-        if os.getpid() != self._pid:
-            raise RuntimeError("a vault is opened after the fork: this one belongs to another process")
-        self._writer.submit(work)
-
-
-def _settled() -> Future[Receipt]:
-    done: Future[Receipt] = Future()
-    done.set_result(Receipt(0, ""))
-    return done

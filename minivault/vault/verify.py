@@ -228,28 +228,16 @@ class File:
     name: str
     lines: int = 0
     sha: Any = field(default_factory=hashlib.sha256)
-    num_records: int = 0
     last_seq: int = 0
-    last_hash: str = NO_HASH
 
 
-class Verifier:
-    """Feeds on lines in order and keeps what has to be compared across them."""
+class Reading:
+    """How far the log has been read, and what was found in it: what every check below knows."""
 
-    def __init__(self, *, is_excerpt: bool = False, public_key: str = "", expect_head: str = "") -> None:
+    def __init__(self, is_excerpt: bool) -> None:
         self.report = Report()
         self.is_excerpt = is_excerpt
-        self.keys = [public_key] if public_key else []
-        self.pinned = bool(public_key)
-        self.expect_head = expect_head
         self.file = File("")
-        self.previous: File | None = None
-        self.junk, self.junk_sha, self.junk_ended = 0, hashlib.sha256(), False
-        self.stubs: dict[int, Any] = {}
-        self.digests: dict[str, tuple[int, str, set[str]]] = {}
-        self.start: tuple[int, str] | None = None
-        self.checkpoints: list[Iterator[Fields]] = []
-        self.pending: list[Fields | None] = []
 
     def found(self, severity: int, seq: int, message: str) -> None:
         self.report.num_findings += 1
@@ -258,84 +246,7 @@ class Verifier:
         if len(self.report.findings) < MAX_FINDINGS:
             self.report.findings.append(Finding(severity, seq, self.file.name, message))
 
-    # -- files
-
-    def begin_file(self, name: str) -> None:
-        self.previous, self.file = (self.file if self.report.num_segments else None), File(name)
-        self.report.num_segments += 1
-
-    def end_file(self, is_last: bool) -> None:
-        """Account for bytes at the end of a file that are no record."""
-        if self.junk:
-            severity = CRASH if is_last and not self.is_excerpt else TAMPERED
-            self.found(severity, self.report.seq + 1, f"{self.junk} bytes at its end are no record")
-            self._clear_junk()
-
-    def feed(self, line: bytes) -> None:
-        """Take the next line, newline included where it has one."""
-        self.file.lines += line.endswith(b"\n")
-        self.file.sha.update(line)
-        fields = parse(line.removesuffix(b"\n"))
-        if fields is None:
-            self._add_junk(line)
-            return
-        try:
-            check_form(fields, line.removesuffix(b"\n"))
-            self._check_place(fields)
-            self._check_chain(fields)
-            check_hash(fields)
-            check_content(fields, self.is_excerpt)
-            self._check_meaning(fields)
-        except Bad as reason:
-            self.found(TAMPERED, self.report.seq + 1, f"seq {self.report.seq + 1}: {reason}")
-        self._advance(fields)
-        if not line.endswith(b"\n"):
-            self.found(CRASH, self.report.seq, "the last line lacks its newline")
-
-    # -- the chain
-
-    def _check_place(self, fields: Fields) -> None:
-        """Bytes that are no record may stand only before a `recovered` record that describes them."""
-        if fields["type"] == "recovered" and not self.is_excerpt:
-            self._check_recovered(fields)
-        elif self.junk:
-            junk = self.junk
-            self._clear_junk()
-            raise Bad(f"the {junk} bytes before it are no record and no crash is recorded")
-
-    def _check_recovered(self, fields: Fields) -> None:
-        size, sha = self.junk, "sha256:" + self.junk_sha.hexdigest()
-        self._clear_junk()
-        if not size or (size - 1, sha) != (fields.get("torn_bytes"), fields.get("sha256")):
-            raise Bad("it describes torn bytes other than those before it")
-        self.found(CRASH, fields["seq"], f"seq {fields['seq']}: a crash left {size - 1} bytes that are no record")
-
-    def _add_junk(self, line: bytes) -> None:
-        """Bytes that are no record; the newline that ends them was added by the writer that found them."""
-        self.junk_sha.update(b"\n" if self.junk_ended else b"")
-        self.junk_sha.update(line.removesuffix(b"\n"))
-        self.junk, self.junk_ended = self.junk + len(line), line.endswith(b"\n")
-
-    def _clear_junk(self) -> None:
-        self.junk, self.junk_sha, self.junk_ended = 0, hashlib.sha256(), False
-
-    def _check_chain(self, fields: Fields) -> None:
-        if not self.report.num_records:
-            self._check_start(fields)
-            return
-        if fields["seq"] != self.report.seq + 1:
-            raise Bad(f"a record that calls itself seq {fields['seq']} stands in its place")
-        if fields["prev"] != self.report.hash:
-            raise Bad("it does not follow the record before it")
-
-    def _check_start(self, fields: Fields) -> None:
-        if fields["seq"] == 1:
-            if fields["prev"] != NO_HASH or fields["type"] != "genesis":
-                raise Bad("the log does not start with its genesis record")
-        elif not self.is_excerpt:
-            self.start = (fields["seq"] - 1, fields["prev"])
-
-    def _advance(self, fields: Fields) -> None:
+    def advance(self, fields: Fields) -> None:
         """Go on from this record, also from a bad one, so that one change is not reported for every later line."""
         report = self.report
         seq = fields.get("seq")
@@ -344,82 +255,187 @@ class Verifier:
         report.first_seq = report.first_seq or report.seq
         report.num_records += 1
         report.num_withheld += "withheld" in fields
-        self.file.num_records += 1
-        self.file.last_seq, self.file.last_hash = report.seq, report.hash
-        if self.expect_head and report.hash == self.expect_head:
-            report.expected_head_seq = report.seq
-        self._match_checkpoints()
+        self.file.last_seq = report.seq
 
-    # -- records that say something about others
 
-    def _check_meaning(self, fields: Fields) -> None:
-        if "redacted" in fields:
-            self.report.num_redacted += 1
-            self.stubs[fields["seq"]] = fields["redacted"]
-        if self.previous is not None and not self.is_excerpt:
-            self._check_segment(fields)
-        elif fields["type"] == "segment" and not self.is_excerpt and self.report.num_records:
-            raise Bad("a segment record stands inside a segment")
-        check: Callable[[Fields], None] | None = getattr(self, f"_on_{fields['type']}", None)
-        if check is not None:
-            check(fields)
+class Chain:
+    """Each record follows the one before, and bytes that are no record are those that a crash is said to have left."""
 
-    def _check_segment(self, fields: Fields) -> None:
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.junk, self.junk_sha, self.junk_ended = 0, hashlib.sha256(), False
+        self.start: tuple[int, str] | None = None
+
+    def check(self, fields: Fields) -> None:
+        is_excerpt, report = self.reading.is_excerpt, self.reading.report
+        if fields["type"] == "recovered" and not is_excerpt:
+            self._check_recovered(fields)
+        elif self.junk:
+            raise Bad(f"the {self.take_junk()[0]} bytes before it are no record and no crash is recorded")
+        if not report.num_records:
+            self._check_start(fields)
+        elif fields["seq"] != report.seq + 1:
+            raise Bad(f"a record that calls itself seq {fields['seq']} stands in its place")
+        elif fields["prev"] != report.hash:
+            raise Bad("it does not follow the record before it")
+
+    def _check_recovered(self, fields: Fields) -> None:
+        size, sha = self.take_junk()
+        if not size or (size - 1, sha) != (fields.get("torn_bytes"), fields.get("sha256")):
+            raise Bad("it describes torn bytes other than those before it")
+        message = f"seq {fields['seq']}: a crash left {size - 1} bytes that are no record"
+        self.reading.found(CRASH, fields["seq"], message)
+
+    def _check_start(self, fields: Fields) -> None:
+        if fields["seq"] == 1:
+            if fields["prev"] != NO_HASH or fields["type"] != "genesis":
+                raise Bad("the log does not start with its genesis record")
+        elif not self.reading.is_excerpt:
+            self.start = (fields["seq"] - 1, fields["prev"])
+
+    def add_junk(self, line: bytes) -> None:
+        """Bytes that are no record; the newline that ends them was added by the writer that found them."""
+        self.junk_sha.update(b"\n" if self.junk_ended else b"")
+        self.junk_sha.update(line.removesuffix(b"\n"))
+        self.junk, self.junk_ended = self.junk + len(line), line.endswith(b"\n")
+
+    def take_junk(self) -> tuple[int, str]:
+        """The size and digest of what had gathered, which is accounted for now."""
+        size, sha = self.junk, "sha256:" + self.junk_sha.hexdigest()
+        self.junk, self.junk_sha, self.junk_ended = 0, hashlib.sha256(), False
+        return size, sha
+
+    def end_file(self, is_last: bool) -> None:
+        """Account for bytes at the end of a file that are no record."""
+        if self.junk:
+            severity = CRASH if is_last and not self.reading.is_excerpt else TAMPERED
+            seq = self.reading.report.seq + 1
+            self.reading.found(severity, seq, f"{self.take_junk()[0]} bytes at its end are no record")
+
+    def on_genesis(self, fields: Fields) -> None:
+        if fields["seq"] != 1 and not self.reading.is_excerpt:
+            raise Bad("a genesis record stands inside the log")
+
+    def on_prune(self, fields: Fields) -> None:
+        """A log may start where a later record says that it was pruned."""
+        for segment in _dicts(fields.get("segments")):
+            if self.start == (segment.get("last_seq"), segment.get("last_hash")):
+                self.start = None
+
+    def finish(self) -> None:
+        if self.start is not None:
+            first = self.reading.report.first_seq
+            self.reading.found(TAMPERED, 1, f"the log starts at seq {first} and no record says that it was pruned")
+
+
+class Segments:
+    """Each file is what the first record of the next one, and every later redaction in it, says that it is."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.previous: File | None = None
+        self.digests: dict[str, tuple[int, str, set[str]]] = {}
+        """By name: the last seq, the digest found, and those that would be right."""
+
+    def begin_file(self, name: str) -> None:
+        reading = self.reading
+        self.previous, reading.file = (reading.file if reading.report.num_segments else None), File(name)
+        reading.report.num_segments += 1
+
+    def check(self, fields: Fields) -> None:
         """The first record of a file, bar `recovered` ones, describes the file before."""
-        if fields["type"] == "recovered":
+        if self.reading.is_excerpt:
             return
-        before, self.previous = self.previous, None
-        if fields["type"] != "segment" or before is None:
+        if self.previous is None:
+            if fields["type"] == "segment" and self.reading.report.num_records:
+                raise Bad("a segment record stands inside a segment")
+        elif fields["type"] != "recovered":
+            before, self.previous = self.previous, None
+            self._check_opening(fields, before)
+
+    def _check_opening(self, fields: Fields, before: File) -> None:
+        if fields["type"] != "segment":
             raise Bad("the file does not start with a segment record")
         actual, sha = (before.name, before.lines, before.last_seq), "sha256:" + before.sha.hexdigest()
         if actual != (fields.get("previous"), fields.get("lines"), fields.get("last_seq")):
             raise Bad(f"the file before it, {before.name}, is not the one it describes")
         self.digests[before.name] = (before.last_seq, sha, {str(fields.get("sha256"))})
 
-    def _on_genesis(self, fields: Fields) -> None:
-        if fields["seq"] != 1 and not self.is_excerpt:
-            raise Bad("a genesis record stands inside the log")
-        self._learn(fields)
+    def redact(self, fields: Fields, is_done: bool) -> None:
+        """A redaction takes a file from one digest to the next; one that was not carried out may also leave it."""
+        name = fields.get("segment")
+        if isinstance(name, str) and name in self.digests:
+            last, actual, allowed = self.digests[name]
+            if fields.get("sha256_before") in allowed:
+                keep = set() if is_done else {str(fields["sha256_before"])}
+                self.digests[name] = (last, actual, {str(fields.get("sha256_after"))} | keep)
 
-    def _on_segment(self, fields: Fields) -> None:
-        self._learn(fields)
+    def finish(self) -> None:
+        for name, (last, actual, allowed) in self.digests.items():
+            if actual not in allowed:
+                self.reading.found(TAMPERED, last, f"{name} is not the file that was sealed")
 
-    def _on_prune(self, fields: Fields) -> None:
-        for segment in _dicts(fields.get("segments")):
-            if self.start == (segment.get("last_seq"), segment.get("last_hash")):
-                self.start = None
-        self._learn(fields)
 
-    def _on_key(self, fields: Fields) -> None:
-        self._learn(fields, is_new=True)
+class Redactions:
+    """Where content is gone a later record says so, and where one says so the content is gone."""
 
-    def _learn(self, fields: Fields, is_new: bool = False) -> None:
-        vault, key = fields.get("vault"), fields.get("public_key")
-        self.report.vault = self.report.vault or str(vault or "")
-        if isinstance(key, str) and key and not self.pinned and (is_new or not self.keys) and key not in self.keys:
-            self.keys.append(key)
+    def __init__(self, reading: Reading, segments: Segments) -> None:
+        self.reading = reading
+        self.segments = segments
+        self.stubs: dict[int, Any] = {}
 
-    def _on_redaction(self, fields: Fields) -> None:
+    def check(self, fields: Fields) -> None:
+        if "redacted" in fields:
+            self.reading.report.num_redacted += 1
+            self.stubs[fields["seq"]] = fields["redacted"]
+
+    def on_redaction(self, fields: Fields) -> None:
         target = fields.get("target_seq")
         stub = self.stubs.pop(target, None) if type(target) is int else None
         expected = {"at": fields.get("timestamp"), "by": fields.get("by"), "reason": fields.get("reason")}
         if stub is not None and stub != {**expected, "record": fields["seq"]}:
             raise Bad(f"it redacts seq {target}, which says otherwise")
-        is_here = type(target) is int and self.report.first_seq <= target
-        if stub is None and is_here and not self.is_excerpt:
-            self.found(CRASH, fields["seq"], f"seq {fields['seq']}: the redaction of seq {target} was not carried out")
-        name = fields.get("segment")
-        if isinstance(name, str) and name in self.digests:
-            last, actual, allowed = self.digests[name]
-            if fields.get("sha256_before") in allowed:
-                keep = {str(fields["sha256_before"])} if stub is None else set()
-                self.digests[name] = (last, actual, {str(fields.get("sha256_after"))} | keep)
+        is_here = type(target) is int and self.reading.report.first_seq <= target
+        if stub is None and is_here and not self.reading.is_excerpt:
+            message = f"seq {fields['seq']}: the redaction of seq {target} was not carried out"
+            self.reading.found(CRASH, fields["seq"], message)
+        self.segments.redact(fields, is_done=stub is not None)
 
-    # -- signatures
+    def finish(self) -> None:
+        for seq, stub in self.stubs.items():
+            if not (self.reading.is_excerpt and _later(stub, self.reading.report.seq)):
+                self.reading.found(TAMPERED, seq, f"seq {seq}: its content was removed and no redaction is recorded")
 
-    def _match_checkpoints(self) -> None:
+
+class Signatures:
+    """Heads that were signed or noted are still in the log, and only its own keys have signed."""
+
+    def __init__(self, reading: Reading, public_key: str, expect_head: str) -> None:
+        self.reading = reading
+        self.keys = [public_key] if public_key else []
+        self.pinned = bool(public_key)
+        self.expect_head = expect_head
+        self.checkpoints: list[Iterator[Fields]] = []
+        self.pending: list[Fields | None] = []
+
+    def learn(self, fields: Fields, is_new: bool = False) -> None:
+        """The vault's id and key, where they were not known; with `is_new` the key that follows."""
+        vault, key = fields.get("vault"), fields.get("public_key")
+        self.reading.report.vault = self.reading.report.vault or str(vault or "")
+        if isinstance(key, str) and key and not self.pinned and (is_new or not self.keys) and key not in self.keys:
+            self.keys.append(key)
+
+    def add_checkpoints(self, source: Iterator[Fields]) -> None:
+        self.checkpoints.append(source)
+        self.pending.append(None)
+
+    def match(self) -> None:
+        """Compare the record just read with the heads of its place."""
+        report = self.reading.report
+        if self.expect_head and report.hash == self.expect_head:
+            report.expected_head_seq = report.seq
         for index, source in enumerate(self.checkpoints):
-            while (checkpoint := self._next(index, source)) is not None and checkpoint["seq"] <= self.report.seq:
+            while (checkpoint := self._next(index, source)) is not None and checkpoint["seq"] <= report.seq:
                 self.pending[index] = None
                 self.check_checkpoint(checkpoint)
 
@@ -428,48 +444,86 @@ class Verifier:
             self.pending[index] = next(source, None)
         return self.pending[index]
 
-    def add_checkpoints(self, source: Iterator[Fields]) -> None:
-        self.checkpoints.append(source)
-        self.pending.append(None)
-
     def check_checkpoint(self, checkpoint: Fields) -> None:
         """A signed head against the record at its place; earlier places (pruned) by its signature alone."""
+        report, found = self.reading.report, self.reading.found
         seq = checkpoint["seq"]
-        if seq == self.report.seq and checkpoint.get("hash") != self.report.hash:
-            self.found(TAMPERED, seq, f"seq {seq}: it is not the record that was signed")
-        if self.report.vault and checkpoint.get("vault") != self.report.vault:
-            self.found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault")
+        if seq == report.seq and checkpoint.get("hash") != report.hash:
+            found(TAMPERED, seq, f"seq {seq}: it is not the record that was signed")
+        if report.vault and checkpoint.get("vault") != report.vault:
+            found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault")
         message = {key: value for key, value in checkpoint.items() if key != "signature"}
         key = checkpoint.get("key")
-        if key not in self.keys and (self.pinned or seq >= self.report.first_seq):
-            self.found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key")
+        if key not in self.keys and (self.pinned or seq >= report.first_seq):
+            found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key")
         elif not is_signed(unwrap(key), _canonical(message).encode("ascii"), unwrap(checkpoint.get("signature"))):
-            self.found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
-        self.report.num_signatures += 1
+            found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
+        report.num_signatures += 1
 
-    # -- the end
-
-    def finish(self) -> Report:
-        """What can be said only when everything has been read."""
-        report = self.report
-        if self.start is not None:
-            self.found(TAMPERED, 1, f"the log starts at seq {report.first_seq} and no record says that it was pruned")
-        for seq, stub in self.stubs.items():
-            if not (self.is_excerpt and _later(stub, report.seq)):
-                self.found(TAMPERED, seq, f"seq {seq}: its content was removed and no redaction is recorded")
-        for name, (last, actual, allowed) in self.digests.items():
-            if actual not in allowed:
-                self.found(TAMPERED, last, f"{name} is not the file that was sealed")
+    def finish(self) -> None:
+        report, found = self.reading.report, self.reading.found
         for index, source in enumerate(self.checkpoints):
             while (checkpoint := self._next(index, source)) is not None:
                 self.pending[index] = None
-                if not self.is_excerpt or checkpoint["seq"] != report.seq:
+                if not self.reading.is_excerpt or checkpoint["seq"] != report.seq:
                     at = checkpoint["seq"]
-                    self.found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a checkpoint signed {at}")
+                    found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a checkpoint signed {at}")
         if self.expect_head and report.expected_head_seq is None:
-            self.found(TAMPERED, report.seq + 1, f"no record has the expected hash {self.expect_head}")
+            found(TAMPERED, report.seq + 1, f"no record has the expected hash {self.expect_head}")
         report.public_key = self.keys[-1] if self.keys else ""
-        return report
+
+
+class Verifier:
+    """Feeds on lines in order and puts each before every check."""
+
+    def __init__(self, *, is_excerpt: bool = False, public_key: str = "", expect_head: str = "") -> None:
+        self.reading = reading = Reading(is_excerpt)
+        self.report, self.found = reading.report, reading.found
+        self.chain = chain = Chain(reading)
+        self.segments = Segments(reading)
+        self.redactions = Redactions(reading, self.segments)
+        self.signatures = signatures = Signatures(reading, public_key, expect_head)
+        self.meanings: dict[str, tuple[Callable[[Fields], None], ...]] = {
+            "genesis": (chain.on_genesis, signatures.learn),
+            "segment": (signatures.learn,),
+            "prune": (chain.on_prune, signatures.learn),
+            "key": (partial(signatures.learn, is_new=True),),
+            "redaction": (self.redactions.on_redaction,),
+        }
+        """What the types of records that say something about others mean."""
+
+    def feed(self, line: bytes) -> None:
+        """Take the next line, newline included where it has one."""
+        self.reading.file.lines += line.endswith(b"\n")
+        self.reading.file.sha.update(line)
+        fields = parse(line.removesuffix(b"\n"))
+        if fields is None:
+            self.chain.add_junk(line)
+            return
+        try:
+            check_form(fields, line.removesuffix(b"\n"))
+            self._check(fields)
+        except Bad as reason:
+            self.found(TAMPERED, self.report.seq + 1, f"seq {self.report.seq + 1}: {reason}")
+        self.reading.advance(fields)
+        self.signatures.match()
+        if not line.endswith(b"\n"):
+            self.found(CRASH, self.report.seq, "the last line lacks its newline")
+
+    def _check(self, fields: Fields) -> None:
+        self.chain.check(fields)
+        check_hash(fields)
+        check_content(fields, self.reading.is_excerpt)
+        self.redactions.check(fields)
+        self.segments.check(fields)
+        for check in self.meanings.get(fields["type"], ()):
+            check(fields)
+
+    def finish(self) -> Report:
+        """What can be said only when everything has been read."""
+        for part in (self.chain, self.redactions, self.segments, self.signatures):
+            part.finish()
+        return self.report
 
 
 def _dicts(value: object) -> list[Fields]:
@@ -542,15 +596,15 @@ def check_log(verifier: Verifier, directory: Path) -> None:
             size = paths[-1].stat().st_size if has_active else 0
             own = directory / "checkpoints.jsonl"
             if own.exists():  # what is signed after this moment is about records after it
-                verifier.add_checkpoints(read_checkpoints(own, verifier.found, own.stat().st_size))
+                verifier.signatures.add_checkpoints(read_checkpoints(own, verifier.found, own.stat().st_size))
             active = stack.enter_context(opened(paths[-1])) if has_active else None
         if not paths:
             verifier.found(UNREADABLE, 0, f"{directory} holds no log")
         for path in paths:
             is_last = path is paths[-1]
-            verifier.begin_file(path.name.removesuffix(".gz"))
+            verifier.segments.begin_file(path.name.removesuffix(".gz"))
             check_segment(verifier, path, active if is_last else None, size)
-            verifier.end_file(is_last)
+            verifier.chain.end_file(is_last)
 
 
 def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: int) -> None:
@@ -600,20 +654,20 @@ def writers_held(directory: Path) -> Iterator[None]:
 
 def check_excerpt(verifier: Verifier, path: Path) -> None:
     """An exported excerpt: a header, the chained part of every record in its range, and a checkpoint over the last."""
-    verifier.begin_file(path.name)
+    verifier.segments.begin_file(path.name)
     last: Fields | None = None
     with opened(path) as file:
         header = parse(file.readline(MAX_LINE).strip()) or {}
         if header.get("type") != "export":
             verifier.found(UNREADABLE, 0, f"{path.name} is no export of a vault")
             return
-        verifier._learn(header)
+        verifier.signatures.learn(header)
         for line in read_lines(file):
             if line.startswith(b'{"type":"checkpoint"'):
                 last = parse(line.strip())
             else:
                 verifier.feed(line)
-    verifier.end_file(is_last=True)
+    verifier.chain.end_file(is_last=True)
     if last is None or type(last.get("seq")) is not int or not _can_spell(last):
         verifier.found(TAMPERED, verifier.report.seq + 1, "the excerpt does not end in a checkpoint")
         return
@@ -621,7 +675,7 @@ def check_excerpt(verifier: Verifier, path: Path) -> None:
         verifier.found(TAMPERED, verifier.report.first_seq, "the excerpt does not start where its header says")
     if last["seq"] != verifier.report.seq:
         verifier.found(TAMPERED, verifier.report.seq + 1, f"its checkpoint is of seq {last['seq']}")
-    verifier.check_checkpoint(last)
+    verifier.signatures.check_checkpoint(last)
 
 
 def check_journal(verifier: Verifier, directory: Path) -> None:
@@ -653,7 +707,7 @@ def verify(path: Path, *, expect_head: str = "", checkpoint: Path | None = None,
     expect_head = f"sha256:{expect_head}" if re.fullmatch(r"[0-9a-f]{64}", expect_head) else expect_head
     verifier = Verifier(is_excerpt=not path.is_dir(), public_key=public_key, expect_head=expect_head)
     if checkpoint is not None:
-        verifier.add_checkpoints(read_checkpoints(checkpoint, verifier.found))
+        verifier.signatures.add_checkpoints(read_checkpoints(checkpoint, verifier.found))
     try:
         (check_log if path.is_dir() else check_excerpt)(verifier, path)
     except (OSError, EOFError, zlib.error) as error:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from minivault.vault import Vault
-from tests.vault.samples import Clock
+from minivault.vault.archive import Archive
+from minivault.vault.rewrite import compress_segments
+from tests.vault.samples import Clock, ask
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +65,20 @@ def make_vault(directory: Path) -> Iterator[Callable[..., Vault]]:
 @pytest.fixture
 def vault(make_vault: Callable[..., Vault]) -> Vault:
     return make_vault()
+
+
+@pytest.fixture
+def ids(make_vault: Callable[..., Vault], directory: Path) -> list[str]:
+    """Twelve interactions over several compressed segments, by id."""
+    vault = make_vault(segment_bytes=3000)
+    found = [ask(vault, f"prompt {number}", f"answer {number}", key=f"k{number % 2}")[0] for number in range(12)]
+    vault.close()
+    compress_segments(directory)
+    assert len(list(directory.glob("log-*.gz"))) >= 3
+    return found
+
+
+@pytest.fixture
+def archive(ids: list[str], directory: Path) -> Iterator[Archive]:
+    with Archive(directory, by="tester (uid 1)") as archive:
+        yield archive

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minivault.vault import Closing, Opening, Receipt, Vault, new_id
+from minivault.vault import Closing, Opening, Place, Vault, new_id
 from minivault.vault.reader import read_records
 from minivault.vault.verify import Report, verify
 
@@ -60,7 +60,7 @@ def closing(response: str = "Hi there", **changes: Any) -> Closing:
     return Closing(**{**fields, **changes})
 
 
-def ask(vault: Vault, prompt: str = "Hello", response: str = "Hi there", **changes: Any) -> tuple[str, Receipt]:
+def ask(vault: Vault, prompt: str = "Hello", response: str = "Hi there", **changes: Any) -> tuple[str, Place]:
     """One interaction from beginning to end: its id and where it stands."""
     entry = vault.begin(opening(prompt, **changes))
     entry.wait()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,35 +16,16 @@ from minivault.errors import NotFound, VaultError
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
-from minivault.vault.export import safe_cell
+from minivault.vault.head import last_record
 from minivault.vault.index import Index
-from minivault.vault.key import SigningKey
-from minivault.vault.query import Filter
-from minivault.vault.reader import follow, last_records
+from minivault.vault.log import Log
+from minivault.vault.reader import Filter, follow, last_records
 from minivault.vault.record import CONTENT_KEYS
 from minivault.vault.rewrite import compress_segments, maintenance
-from minivault.vault.segments import first_record, last_record, sealed_segments, summarize
-from minivault.vault.vault import open_log
-from tests.vault.samples import START_NS, Clock, ask, check, closing, opening, records
+from minivault.vault.segments import first_record, sealed_segments, summarize
+from tests.vault.samples import START_NS, ask, check, closing, opening, records
 
 Make = Callable[..., Vault]
-
-
-@pytest.fixture
-def ids(make_vault: Make, directory: Path) -> list[str]:
-    """Twelve interactions over several compressed segments, by id."""
-    vault = make_vault(segment_bytes=3000)
-    found = [ask(vault, f"prompt {number}", f"answer {number}", key=f"k{number % 2}")[0] for number in range(12)]
-    vault.close()
-    compress_segments(directory)
-    assert len(list(directory.glob("log-*.gz"))) >= 3
-    return found
-
-
-@pytest.fixture
-def archive(ids: list[str], directory: Path) -> Iterator[Archive]:
-    with Archive(directory, by="tester (uid 1)") as archive:
-        yield archive
 
 
 def test_every_record_is_found_by_id_and_by_seq(archive: Archive, ids: list[str]) -> None:
@@ -144,10 +124,10 @@ def test_a_redacted_record_verifies_and_its_content_is_nowhere(
     before = archive.show(ids[number])
     for name in ("log.jsonl.tmp", "log-000000000001.jsonl.tmp"):
         (directory / name).write_text(f'"prompt {number}"')  # left by a crash
-    receipt = archive.redact(ids[number], "asked to")
+    place = archive.redact(ids[number], "asked to")
     record = archive.show(ids[number])
     assert not set(record) & {*CONTENT_KEYS, "salt"}
-    assert record["redacted"]["record"] == receipt.seq
+    assert record["redacted"]["record"] == place.seq
     assert (record["redacted"]["by"], record["redacted"]["reason"]) == ("tester (uid 1)", "asked to")
     assert (record["hash"], record["content_sha256"]) == (before["hash"], before["content_sha256"])
     report = check(directory)
@@ -235,7 +215,7 @@ def test_a_compressed_segment_is_plain_gzip_in_members(make_vault: Make, directo
 
 
 def test_a_segment_that_is_compressed_after_it_was_listed_is_still_read(directory: Path) -> None:
-    log = open_log(directory, segment_bytes=1)
+    log = Log(directory, segment_bytes=1)
     for number in range(4):
         log.append([log.draft("read", {"n": number})])
     log.close()
@@ -274,13 +254,13 @@ def test_a_second_compressor_stands_aside(archive: Archive, directory: Path) -> 
 
 def test_following_sees_each_record_once_across_rotations(make_vault: Make, directory: Path) -> None:
     vault = make_vault(segment_bytes=1)
-    _, receipt = ask(vault, "before")
+    _, place = ask(vault, "before")
     steps = itertools.count()
 
     def wait(_seconds: float) -> None:
         ask(vault, f"prompt {next(steps)}")
 
-    seen = follow(directory, after_seq=receipt.seq, wait=wait)
+    seen = follow(directory, after_seq=place.seq, wait=wait)
     found = [record["prompt"] for record in itertools.islice((r for r in seen if r["type"] == "interaction"), 5)]
     assert found == [f"prompt {number}" for number in range(5)]
 
@@ -289,77 +269,6 @@ def test_the_last_records_are_found_across_segments(ids: list[str], directory: P
     assert [record["type"] for record in last_records(directory, 1)] == ["stop"]
     assert len(last_records(directory, 10)) == 10
     assert last_records(directory, 10_000)[0]["seq"] == 1
-
-
-def test_a_checkpoint_is_signed_once_for_a_head(archive: Archive, directory: Path) -> None:
-    archive.tail(1)
-    first = archive.checkpoint()
-    assert archive.checkpoint() == first
-    assert first["hash"] == archive.head().hash
-    assert first["key"] == (directory / "vault.pub").read_text().strip()
-
-
-def test_a_torn_checkpoint_is_dropped_by_the_next(archive: Archive, directory: Path) -> None:
-    path = directory / "checkpoints.jsonl"
-    with path.open("ab") as file:
-        file.write(b'{"type":"checkp')
-    assert check(directory).exit_code == 1
-    archive.tail(1)
-    archive.checkpoint()
-    assert all(json.loads(line) for line in path.read_bytes().splitlines())
-    assert check(directory).exit_code == 0
-
-
-def test_checkpoints_are_signed_as_time_and_records_go_by(make_vault: Make, directory: Path) -> None:
-    clock = Clock()
-    vault = make_vault(clock=clock)
-    ask(vault)
-    assert not (directory / "checkpoints.jsonl").exists()
-    clock.step(16 * 60)
-    ask(vault)
-    ask(vault)
-    assert len((directory / "checkpoints.jsonl").read_bytes().splitlines()) == 1
-    vault.close()
-    assert len((directory / "checkpoints.jsonl").read_bytes().splitlines()) == 2
-    assert check(directory).num_signatures == 2
-
-
-def test_a_lost_key_is_replaced_and_the_log_says_so(make_vault: Make, directory: Path) -> None:
-    vault = make_vault(segment_bytes=1)
-    ask(vault)
-    (directory / "vault.key").unlink()
-    ask(vault)
-    assert vault.status().writable
-    vault.close()
-    [key] = records(directory, "key")
-    assert key["public_key"] == (directory / "vault.pub").read_text().strip()
-    report = check(directory)
-    assert (report.exit_code, report.public_key) == (0, key["public_key"])
-    first_key = records(directory, "genesis")[0]["public_key"]
-    assert check(directory, public_key=first_key).exit_code == 2
-
-
-def test_a_checkpoint_that_cannot_be_signed_stops_no_answer(make_vault: Make, directory: Path) -> None:
-    vault = make_vault(segment_bytes=1)
-    ask(vault)
-    (directory / "vault.key").write_text("not a key")
-    ask(vault)
-    ask(vault)
-    assert vault.status().writable
-    assert len(records(directory)) == 3
-
-
-def test_a_file_that_is_no_key_is_named(directory: Path) -> None:
-    directory.mkdir(mode=0o700)
-    assert SigningKey.load(directory) is None
-    (directory / "vault.key").write_text("not a key")
-    with pytest.raises(VaultError, match="not a signing key"):
-        SigningKey.load(directory)
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@cmd", "\t=1", "\r=1"])
-def test_no_cell_is_a_formula(text: str) -> None:
-    assert safe_cell(text) == f"'{text}"
 
 
 def test_a_record_is_found_in_a_tenth_of_a_second(archive: Archive, ids: list[str], directory: Path) -> None:

@@ -13,19 +13,18 @@ from hypothesis import strategies as st
 from minivault.errors import VaultError
 from minivault.vault.directory import network_name
 from minivault.vault.log import SEGMENT_AGE_NS, Log
-from minivault.vault.vault import open_log
 from tests.vault.samples import Clock, check, records, rewrite_line
 
 
 @pytest.fixture
 def log(directory: Path, clock: Clock) -> Iterator[Log]:
-    log = open_log(directory, clock=clock)
+    log = Log(directory, clock=clock)
     yield log
     log.close()
 
 
 def add(log: Log, *numbers: int) -> list[int]:
-    return [receipt.seq for receipt in log.append([log.draft("read", {"n": number}) for number in numbers])]
+    return [place.seq for place in log.append([log.draft("read", {"n": number}) for number in numbers])]
 
 
 def test_a_new_log_starts_with_its_genesis(log: Log, directory: Path) -> None:
@@ -36,7 +35,7 @@ def test_a_new_log_starts_with_its_genesis(log: Log, directory: Path) -> None:
 
 
 def test_a_segment_is_sealed_when_it_is_large(directory: Path, clock: Clock) -> None:
-    log = open_log(directory, clock=clock, segment_bytes=1)
+    log = Log(directory, clock=clock, segment_bytes=1)
     for number in range(5):
         add(log, number)
     log.close()
@@ -55,7 +54,7 @@ def test_a_segment_is_sealed_when_it_is_old(log: Log, directory: Path, clock: Cl
 
 
 def test_a_rotation_by_another_process_is_noticed(log: Log, directory: Path, clock: Clock) -> None:
-    other = open_log(directory, clock=clock, segment_bytes=1)
+    other = Log(directory, clock=clock, segment_bytes=1)
     for number in range(4):
         add((log, other)[number % 2], number)
     other.close()
@@ -69,14 +68,14 @@ def test_whatever_a_crash_leaves_at_the_end_is_isolated_and_told(
     cut: int, extra: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = tmp_path_factory.mktemp("torn") / "vault"
-    log = open_log(directory)
+    log = Log(directory)
     add(log, 1, 2, 3)
     path = directory / "log.jsonl"
     data = path.read_bytes()
     kept = data[: max(data.index(b"\n") + 1, len(data) - cut)] + extra
     log.close()
     path.write_bytes(kept)
-    log = open_log(directory)
+    log = Log(directory)
     add(log, 4)
     log.close()
     report = check(directory)
@@ -102,7 +101,7 @@ def test_nothing_is_appended_to_a_log_whose_last_record_was_changed(
     add(log, 1)
     rewrite_line(directory / "log.jsonl", -1, **changes)
     before = (directory / "log.jsonl").read_bytes()
-    fresh = open_log(directory)
+    fresh = Log(directory)
     with pytest.raises(VaultError, match="has been changed"):
         add(fresh, 2)
     fresh.close()
@@ -112,7 +111,7 @@ def test_nothing_is_appended_to_a_log_whose_last_record_was_changed(
 def test_a_file_that_is_no_log_is_left_alone(directory: Path) -> None:
     directory.mkdir(mode=0o700)
     (directory / "log.jsonl").write_text("somebody's notes\n")
-    log = open_log(directory)
+    log = Log(directory)
     with pytest.raises(VaultError, match="move it away"):
         add(log, 1)
     log.close()
@@ -120,7 +119,7 @@ def test_a_file_that_is_no_log_is_left_alone(directory: Path) -> None:
 
 
 def test_a_sealed_segment_is_never_replaced(directory: Path) -> None:
-    log = open_log(directory, segment_bytes=1)
+    log = Log(directory, segment_bytes=1)
     add(log, 1)
     (directory / "log-000000000001.jsonl.gz").write_bytes(b"somebody's")
     with pytest.raises(VaultError, match="never replaced"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
-from minivault.vault.entry import opening_fields
+from minivault.vault.entry import by_name, encode_opening
 from minivault.vault.journal import Journal, read_open
 from tests.vault.samples import ask, check, closing, opening, records
 
@@ -53,8 +53,8 @@ def deserted(directory: Path) -> Path:
     return directory
 
 
-def opened(id_: str) -> dict[str, Any]:
-    return opening_fields(opening(id=id_), "boot-1")
+def opened(id_: str) -> bytes:
+    return encode_opening({**by_name(opening(id=id_)), "boot": "boot-1"})
 
 
 def derive(opening: Any, num_tokens: int, num_bytes: int) -> tuple[str, list[int]]:
@@ -145,7 +145,7 @@ def test_a_full_journal_file_is_retired_and_removed_when_empty(directory: Path) 
     directory.mkdir(mode=0o700)
     journal = Journal(directory, "boot-1", Disk(), full_bytes=300)
     for number in range(6):
-        journal.write([(f"id-{number}", opened(f"id-{number}"))])
+        journal.write([(f"id-{number}", opened(f"id-{number}"))], after=0)
     files = sorted(path.name for path in (directory / "journal").iterdir())
     assert len(files) > 2
     assert sum(len(read_open(path)) for path in (directory / "journal").iterdir()) == 6
@@ -159,8 +159,8 @@ def test_a_full_journal_file_is_retired_and_removed_when_empty(directory: Path) 
 def test_a_journal_of_the_same_name_in_another_container_is_respected(directory: Path) -> None:
     directory.mkdir(mode=0o700)
     one, other = (Journal(directory, "boot-1", Disk()) for _ in range(2))
-    one.write([("a", opened("a"))])
-    other.write([("b", opened("b"))])
+    one.write([("a", opened("a"))], after=0)
+    other.write([("b", opened("b"))], after=0)
     names = {path.name: json.loads(path.read_bytes())["open"]["id"] for path in (directory / "journal").iterdir()}
     assert names == {"boot-1.jsonl": "a", "boot-1.2.jsonl": "b"}
     one.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,11 @@ def test_a_line_starts_with_what_a_person_looks_for(vault: Vault, directory: Pat
 
 
 def test_a_record_holds_the_whole_interaction(vault: Vault, directory: Path) -> None:
-    asked = opening(key="k1", source="builtin")
+    asked = opening(key="k1", answerer="builtin")
     entry = vault.begin(asked)
-    receipt = entry.finish(closing(error={"code": "x", "message": "y"}, status="failed", finish_reason="error"))
+    place = entry.finish(closing(error={"code": "x", "message": "y"}, status="failed", finish_reason="error"))
     [record] = records(directory)
-    assert (record["seq"], record["hash"]) == (receipt.seq, receipt.hash)
+    assert (record["seq"], record["hash"]) == (place.seq, place.hash)
     for name in ("id", "api", "stream", "model", "fingerprint", "prompt", "request", "rendered_prompt", "client"):
         assert record[name] == getattr(asked, name)
     assert record["prompt_tokens"] == [1, 2, 3]
@@ -186,9 +187,12 @@ def test_an_id_that_is_none_is_refused(vault: Vault) -> None:
         vault.begin(opening(id="a\nb"))
 
 
-def test_values_that_json_cannot_hold_are_refused_before_anything_is_generated(vault: Vault) -> None:
+@pytest.mark.parametrize("parameters", [{"temperature": float("nan")}, {"stop": {1}}, {"logit_bias": {1: 0, "2": 0}}])
+def test_values_that_json_cannot_hold_are_refused_before_anything_is_generated(
+    parameters: dict[str, Any], vault: Vault
+) -> None:
     with pytest.raises(VaultError, match="cannot be written as JSON"):
-        vault.begin(opening(parameters={"temperature": float("nan")}))
+        vault.begin(opening(parameters=parameters))
 
 
 def test_importing_the_vault_loads_no_model_and_no_server() -> None:

@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.vault import Vault, verify
-from minivault.vault.archive import Archive
 from minivault.vault.record import NO_HASH, chain_hash
 from minivault.vault.rewrite import compress_segments
 from tests.vault.samples import ask, check, rewrite_line
@@ -374,28 +373,6 @@ def test_no_garbage_makes_it_fall_over(
 def test_hostile_json_is_only_bad_data(line: bytes, log: Path, directory: Path) -> None:
     edit(log, lambda ls: [*ls[:4], line + b"\n", *ls[5:]])
     assert (check(directory).exit_code, check(directory).first_bad_seq) == (2, 5)
-
-
-def test_an_export_verifies_alone_and_no_longer_when_changed(log: Path, directory: Path, tmp_path: Path) -> None:
-    from minivault.vault.query import Filter
-
-    with Archive(directory, by="tester") as archive:
-        data = b"".join(archive.export_jsonl(Filter(text="prompt 2")))
-    path = tmp_path / "excerpt.jsonl"
-    path.write_bytes(data)
-    report = check(path)
-    assert (report.exit_code, report.num_records, report.num_withheld) == (0, 5, 3)
-    assert data.count(b'"prompt":"prompt 2"') == 1 and b"prompt 3" not in data
-    lines = data.splitlines(keepends=True)
-    for changed in (
-        data.replace(b"answer 2", b"answer X"),
-        b"".join([lines[0], *lines[2:]]),
-        b"".join([*lines[:3], *lines[4:]]),
-        b"".join(lines[:-1]),
-        b"".join(lines[:-2] + lines[-1:]),
-    ):
-        path.write_bytes(changed)
-        assert check(path).exit_code == 2
 
 
 def key_pair(seed: bytes) -> tuple[Ed25519PrivateKey, bytes]:

@@ -46,10 +46,10 @@ def until_writable(vault: Vault, timeout_s: float = 10) -> None:
 def check_recovered(vault: Vault, directory: Path, num_refused: int) -> None:
     """The vault takes answers again, says what it refused, and its log is intact."""
     until_writable(vault)
-    _, receipt = ask(vault, "after")
+    _, place = ask(vault, "after")
     gaps = records(directory, "gap")
     assert sum(gap["refused"] for gap in gaps) == num_refused
-    assert gaps[-1]["seq"] < receipt.seq
+    assert gaps[-1]["seq"] < place.seq
     assert check(directory).exit_code == 0
 
 
@@ -103,10 +103,10 @@ def test_a_failed_sync_is_not_believed_but_the_segment_copied(faulty: Vault, dis
     ask(faulty, "first")
     inode = (directory / "log.jsonl").stat().st_ino
     fault = disk.break_("fdatasync", errno.EIO, file="log.jsonl", times=1)
-    _, receipt = ask(faulty, "second")
+    _, place = ask(faulty, "second")
     assert fault.num_hits == 1
     assert (directory / "log.jsonl").stat().st_ino != inode
-    assert receipt.seq == records(directory)[-1]["seq"]
+    assert place.seq == records(directory)[-1]["seq"]
     assert check(directory).exit_code == 0
 
 

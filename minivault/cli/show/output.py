@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from minivault.cli.show.terminal import one_line, write
 
 if TYPE_CHECKING:
-    from minivault.vault.query import Group
+    from minivault.vault.reader import Group
 
 _NUM_SHOWN = 60
 _TEXTS = ("prompt", "response", "request", "rendered_prompt")

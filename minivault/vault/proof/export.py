@@ -9,14 +9,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from minivault.types import rfc3339
-from minivault.vault.checkpoint import checkpoints, write_checkpoint
 from minivault.vault.log import Log
-from minivault.vault.query import Filter
-from minivault.vault.reader import Record, read_records
+from minivault.vault.proof.checkpoint import checkpoints, write_checkpoint
+from minivault.vault.reader import Filter, Record, read_records
 from minivault.vault.record import CONTENT_KEYS, VERSION, compact
 
 CSV_COLUMNS = (
@@ -37,23 +35,12 @@ CSV_COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-@dataclass(slots=True)
-class Excerpt:
-    """The lines of an export, made as they are read; `num_records` counts the whole records so far."""
-
-    lines: Iterator[bytes]
-    num_records: int = 0
+def export_jsonl(log: Log, wanted: Filter) -> Iterator[bytes]:
+    """The lines of an excerpt and its proof. Raises OSError, and VaultError where there is nothing to sign."""
+    return _proven(log, wanted, write_checkpoint(log))
 
 
-def export_jsonl(log: Log, wanted: Filter) -> Excerpt:
-    """The excerpt with its proof. Raises OSError, and VaultError where there is nothing to sign."""
-    head = write_checkpoint(log)
-    excerpt = Excerpt(iter(()))
-    excerpt.lines = _proven(log, wanted, head, excerpt)
-    return excerpt
-
-
-def _proven(log: Log, wanted: Filter, head: dict[str, Any], excerpt: Excerpt) -> Iterator[bytes]:
+def _proven(log: Log, wanted: Filter, head: dict[str, Any]) -> Iterator[bytes]:
     chosen = [r["seq"] for r in read_records(log.directory) if r["seq"] <= head["seq"] and wanted.matches(r)]
     first, last = (chosen[0], chosen[-1]) if chosen else (head["seq"], head["seq"])
     end = next((c for c in checkpoints(log.directory) if c["seq"] >= last and c["key"] == head["key"]), head)
@@ -64,9 +51,7 @@ def _proven(log: Log, wanted: Filter, head: dict[str, Any], excerpt: Excerpt) ->
     for record in read_records(log.directory, from_seq=first):
         if record["seq"] > end["seq"]:
             break
-        is_chosen = wanted.matches(record)
-        excerpt.num_records += is_chosen
-        yield compact(record if is_chosen else _withheld(record)) + b"\n"
+        yield compact(record if wanted.matches(record) else _withheld(record)) + b"\n"
     yield compact(end) + b"\n"
 
 

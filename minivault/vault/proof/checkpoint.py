@@ -13,8 +13,8 @@ from typing import Any
 
 from minivault.errors import VaultError
 from minivault.types import rfc3339
-from minivault.vault.key import SigningKey
 from minivault.vault.log import Log
+from minivault.vault.proof.key import SigningKey
 from minivault.vault.record import VERSION, canonical, compact, parse
 from minivault.vault.segments import ACTIVE, Segment, first_record
 
