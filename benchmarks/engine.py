@@ -25,8 +25,9 @@ import psutil
 import torch
 
 from minivault.config import load_settings
-from minivault.engine.runners import Runner, fused
-from minivault.engine.runners.fused.runner import FusedRunner
+from minivault.engine import fused
+from minivault.engine.fused.runner import FusedRunner
+from minivault.engine.runner import Runner
 from minivault.models import ModelStore
 
 ROWS = (1, 4, 8, 16, 32)

@@ -67,7 +67,7 @@ class Script:
 
 
 class ScriptedRunner:
-    """Implements engine.runners.Runner on scripts instead of weights."""
+    """Implements engine.runner.Runner on scripts instead of weights."""
 
     name = "scripted"
     vocabulary_size = VOCABULARY

@@ -18,7 +18,7 @@ from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution
 from minivault.engine.kv_cache import KVCache
 from minivault.engine.prefix_cache import PrefixCache
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 from minivault.engine.sampler import Choice, SamplingState, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from minivault.engine.prefix_cache import PrefixCache
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 from minivault.engine.scheduler import Plan
 from minivault.engine.sequence import Sequence
 

@@ -12,7 +12,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 
 
 class PrefixCache:

@@ -24,7 +24,7 @@ from minivault.service.served import ServedModel
 from minivault.types import ModelInfo
 
 if TYPE_CHECKING:
-    from minivault.engine.runners import Runner
+    from minivault.engine.runner import Runner
 
 log = logging.getLogger("minivault.service")
 
@@ -84,7 +84,7 @@ def _cpu_threads(settings: Settings) -> int:
 def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
-    from minivault.engine.runners import fused
+    from minivault.engine import fused
 
     reason = fused.why_not(checkpoint.config)
     if reason is None:
@@ -97,7 +97,7 @@ def _chooses_fused(settings: Settings, checkpoint: Checkpoint) -> bool:
 
 def _prepare(settings: Settings, checkpoint: Checkpoint, progress: Progress = silent) -> Path:
     """The file that the fused runner loads, made now if it is not there."""
-    from minivault.engine.runners import fused
+    from minivault.engine import fused
 
     path = store(settings).prepared_dir(checkpoint) / PREPARED
     if not path.is_file():
@@ -113,7 +113,7 @@ def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> Non
 def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner | None:
     if not _chooses_fused(settings, checkpoint):
         return None
-    from minivault.engine.runners import fused
+    from minivault.engine import fused
 
     load = partial(fused.load, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
     path = _prepare(settings, checkpoint)
@@ -134,7 +134,7 @@ def _fused(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner |
 def _transformers(settings: Settings, checkpoint: Checkpoint, context: int) -> Runner:
     import torch
 
-    from minivault.engine.runners.transformers import TransformersRunner
+    from minivault.engine.transformers import TransformersRunner
     from minivault.models import load_transformers_model
 
     device = _device(settings)

@@ -12,7 +12,7 @@ from minivault.errors import ConfigError
 from minivault.types import ModelInfo, Tokenizer
 
 if TYPE_CHECKING:
-    from minivault.engine.runners import Runner
+    from minivault.engine.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from minivault.engine.runners.transformers import TransformersRunner
+from minivault.engine.transformers import TransformersRunner
 from tests.engine.driving import GREEDY, Drive
 from tests.engine.scripted import VOCABULARY_SIZE
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minivault.engine.runners.fused.runner import BLOCK_TOKENS, CHUNK_TOKENS, FusedRunner
+from minivault.engine.fused.runner import BLOCK_TOKENS, CHUNK_TOKENS, FusedRunner
 from tests.engine.fused.checkpoints import SMALL, VOCABULARY
 from tests.engine.fused.conftest import Loader
 from tests.engine.fused.test_correctness import tokens

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from minivault.engine.runners.fused import Machine, numerics
-from minivault.engine.runners.fused.runner import FusedRunner
+from minivault.engine.fused import numerics
+from minivault.engine.fused.runner import FusedRunner
+from minivault.engine.host import Machine
 from minivault.errors import ModelError
 from tests.engine.fused.conftest import Loader
 
-DIGEST = "from minivault.engine.runners.fused import numerics; print(numerics.digest())"
+DIGEST = "from minivault.engine.fused import numerics; print(numerics.digest())"
 
 
 def digest_elsewhere(**variables: str) -> str:
-    root = str(Path(numerics.__file__).parents[4])
+    root = str(Path(numerics.__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"} | variables
     done = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -16,12 +16,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minivault.engine.runners.fused import gpt2, llama
-from minivault.engine.runners.fused.fold import Fold
-from minivault.engine.runners.fused.packing import quantize
-from minivault.engine.runners.fused.parts import Affine
-from minivault.engine.runners.fused.shape import Shape
-from minivault.engine.runners.fused.support import GPT2_TYPES, why_not
+from minivault.engine.fused import gpt2, llama
+from minivault.engine.fused.fold import Fold
+from minivault.engine.fused.packing import quantize
+from minivault.engine.fused.parts import Affine
+from minivault.engine.fused.shape import Shape
+from minivault.engine.fused.support import GPT2_TYPES, why_not
 from minivault.errors import ModelError
 
 FORMAT = "minivault-fused-1"

@@ -16,9 +16,9 @@ from typing import cast
 import torch
 from torch.nn.functional import gelu, layer_norm, pad, relu, silu
 
-from minivault.engine.runners.fused.attention import attend
-from minivault.engine.runners.fused.rotation import block_size, hadamard
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.attention import attend
+from minivault.engine.fused.rotation import block_size, hadamard
+from minivault.engine.fused.shape import Shape
 
 Attend = Callable[[int, torch.Tensor], torch.Tensor]
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import torch
 
-from minivault.engine.runners.fused.parts import Affine, Ends, Layer
-from minivault.engine.runners.fused.rope import interleave
-from minivault.engine.runners.fused.rotation import block_size, rotate_inputs, rotate_outputs, stream
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.parts import Affine, Ends, Layer
+from minivault.engine.fused.rope import interleave
+from minivault.engine.fused.rotation import block_size, rotate_inputs, rotate_outputs, stream
+from minivault.engine.fused.shape import Shape
 
 
 class Fold:

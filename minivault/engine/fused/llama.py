@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minivault.engine.runners.fused.parts import Affine, Ends, Layer, Read
-from minivault.engine.runners.fused.shape import Shape
-from minivault.engine.runners.fused.support import rope_parameters
+from minivault.engine.fused.parts import Affine, Ends, Layer, Read
+from minivault.engine.fused.shape import Shape
+from minivault.engine.fused.support import rope_parameters
 
 PREFIX = "model."
 

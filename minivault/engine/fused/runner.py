@@ -14,13 +14,13 @@ from typing import cast
 import torch
 from torch.nn.functional import pad
 
-from minivault.engine.runners.fused import numerics
-from minivault.engine.runners.fused.attention import MIN_ROWS, mask
-from minivault.engine.runners.fused.cache import KVCache, Stretch
-from minivault.engine.runners.fused.loading import Prepared, load_network
-from minivault.engine.runners.fused.machine import Machine
-from minivault.engine.runners.fused.network import Chunk, Decode, Network, Prefill
-from minivault.engine.runners.fused.script import trace
+from minivault.engine.fused import numerics
+from minivault.engine.fused.attention import MIN_ROWS, mask
+from minivault.engine.fused.cache import KVCache, Stretch
+from minivault.engine.fused.loading import Prepared, load_network
+from minivault.engine.fused.network import Chunk, Decode, Network, Prefill
+from minivault.engine.fused.script import trace
+from minivault.engine.host import Machine
 from minivault.errors import ModelError
 
 VERSION = "2"

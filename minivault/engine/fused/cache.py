@@ -15,8 +15,8 @@ from itertools import pairwise
 
 import torch
 
-from minivault.engine.runners.fused.attention import BLOCK
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.attention import BLOCK
+from minivault.engine.fused.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minivault.engine.runners.fused.parts import Affine, Ends, Layer, Read
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.parts import Affine, Ends, Layer, Read
+from minivault.engine.fused.shape import Shape
 
 PREFIX = "transformer."
 

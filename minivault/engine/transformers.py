@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from minivault.engine.runners.host import host_signature
+from minivault.engine.host import host_signature
 
 VERSION = "1"
 """To be raised with any change here that can change a logit."""

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from minivault.engine.runners.fused import rope
-from minivault.engine.runners.fused.linear import FloatRead, FloatWrite, Int8Read, Int8Write
-from minivault.engine.runners.fused.network import Block, Network
-from minivault.engine.runners.fused.packing import pack
-from minivault.engine.runners.fused.preparing import FORMAT, family_of
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused import rope
+from minivault.engine.fused.linear import FloatRead, FloatWrite, Int8Read, Int8Write
+from minivault.engine.fused.network import Block, Network
+from minivault.engine.fused.packing import pack
+from minivault.engine.fused.preparing import FORMAT, family_of
+from minivault.engine.fused.shape import Shape
 from minivault.errors import ModelError
 
 
