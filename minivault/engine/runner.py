@@ -1,27 +1,30 @@
-"""Runners: tensors. A runner owns weights and caches and knows nothing of requests, text or time.
+"""Runner: the seam to the tensors. A runner owns weights and caches and knows nothing of requests, text or time.
 
-`Runner` is the seam: the engine drives any object of this shape. Slots are small integers that a runner maps to its
-own cache memory; the caller decides which are in use.
-
-Optional members tell what a runner can do beyond the protocol:
-
-- `can_copy: bool` (default True): `copy_out` and `copy_in` work. False (a cache that is no plain range of positions, as
-  with sliding windows or recurrent state) keeps the prefix cache off.
-- `block_tokens: int` (default: `chunk_tokens`, which it divides): `prefill` may start at any multiple of this, whatever
-  was copied in before, and gives the same bits; the prefix cache then keeps blocks of so many positions.
-- `prefill_many([(slot, tokens, start), …]) -> logits [chunks, vocabulary]` (default: absent): `prefill` of several
-  chunks in one pass, those of a slot in order, each row bitwise what `prefill` alone would give.
+The engine drives any object of this shape, and speaks to it in NumPy. Slots are small integers that a runner maps to
+its own cache memory; the caller decides which are in use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import torch
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Runner"]
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive tokens of one slot, at positions `start`, `start` + 1, …
+
+    Of a prompt (`is_prompt`), it does not cross a multiple of `chunk_tokens` and starts at one of `block_tokens`;
+    otherwise it is the one token that was sampled last. What comes before `start` is in the slot."""
+
+    slot: int
+    tokens: Sequence[int]
+    start: int
+    is_prompt: bool
 
 
 class Runner(Protocol):
@@ -33,23 +36,24 @@ class Runner(Protocol):
     """Most positions a slot can hold."""
     vocabulary_size: int
     chunk_tokens: int
-    """Prefill grid: prompts are processed in chunks that do not cross multiples of this."""
+    """Prompts are processed on this grid."""
+    block_tokens: int
+    """The prefix cache keeps blocks of so many positions: a divisor of `chunk_tokens`."""
+    can_copy: bool
+    """`copy_out` and `copy_in` work. False (a cache that is no plain range of positions, as with sliding windows or
+    recurrent state) keeps the prefix cache off."""
     bytes_per_slot: int
     """Cache memory of one full slot."""
     signature: dict[str, str]
-    """Everything that can change this runner's logits besides the weights file: name, version, torch, quantisation,
-    device, CPU capability. Goes into the fingerprint."""
+    """Everything that can change this runner's logits besides the weights file: name, version, libraries,
+    quantisation, device, CPU capability. Goes into the fingerprint."""
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        """Process `tokens` at positions start, start + 1, … of `slot`; return the last position's logits [vocabulary],
-        float32. `start` is a multiple of `chunk_tokens` (or `block_tokens`); everything before it is in the slot."""
-        ...
+    def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Process chunks that are all of prompts or all sampled tokens, those of a slot in order; return the logits
+        after the last token of each [chunks, vocabulary].
 
-    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        """Process one token for each slot at the given position; return logits [rows, vocabulary], float32.
-
-        A row's logits do not depend on the other rows. May be repeated: after an error the engine decodes the same
-        tokens at the same positions again, row by row, to find out which sequence is at fault."""
+        A row's bits do not depend on the other rows, nor on what of it was copied in. May be repeated: after an error
+        the engine runs the same chunks again, sequence by sequence, to find out which is at fault."""
         ...
 
     def release(self, slot: int) -> None:
@@ -61,11 +65,11 @@ class Runner(Protocol):
         ...
 
     def copy_in(self, slot: int, start: int, block: object) -> None:
-        """Put a value from `copy_out` back at position `start` of `slot`: bitwise what `prefill` would have left."""
+        """Put a value from `copy_out` back at position `start` of `slot`: bitwise what `forward` would have left."""
         ...
 
-    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Mean over positions of the last hidden states (after the final norm), unit length [hidden], float32."""
+    def embed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Mean over positions of the last hidden states (after the final norm), unit length [hidden]."""
         ...
 
     def close(self) -> None:

@@ -9,10 +9,11 @@ does not hold up short ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from minivault.engine.kv_cache import KVCache
+from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sequence import Sequence
 
 NEAR_POSITIONS = 875
@@ -28,13 +29,11 @@ class Plan:
 
 
 class Scheduler:
-    """The queue, and the sequences that hold a slot. `reach` tells how far a prompt is processed or cached."""
+    """The queue, and the sequences that hold a slot."""
 
-    def __init__(
-        self, kv_cache: KVCache, chunk_tokens: int, step_tokens: int, reach: Callable[[Sequence], int]
-    ) -> None:
+    def __init__(self, kv_cache: KVCache, prefix_cache: PrefixCache, chunk_tokens: int, step_tokens: int) -> None:
         self._kv_cache = kv_cache
-        self._reach = reach
+        self._prefix_cache = prefix_cache
         self._chunk_tokens = chunk_tokens
         self._step_tokens = step_tokens
         self._waiting: deque[Sequence] = deque()
@@ -73,7 +72,7 @@ class Scheduler:
             sequence.slot = self._kv_cache.admit(sequence.num_positions)
             sequence.admitted_ns = now_ns
             self._prefilling.append(sequence)
-        return Plan(self._take_turns(), tuple(self._decoding))
+        return Plan(self._take_turns() if self._prefilling else {}, tuple(self._decoding))
 
     def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""
@@ -86,7 +85,7 @@ class Scheduler:
         turns, done = deque(self._prefilling), deque[Sequence]()
         while turns:
             sequence = turns[0]
-            start = stops[sequence] if sequence in stops else self._reach(sequence)
+            start = stops.get(sequence) or self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
             stop = sequence.chunk_end(start, self._chunk_tokens)
             budget -= _cost(start, stop)
             if stops and budget < 0:

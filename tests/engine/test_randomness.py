@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivault.engine.randomness import uniform
+from minivault.engine.sampler import uniform
 
 
 def test_the_stream_never_changes() -> None:

@@ -137,8 +137,8 @@ class Decode(torch.nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Consecutive tokens of one sequence: which rows of the pass they are, that sequence's caches, the places of these
+class Span:
+    """A chunk in a pass: which rows of the pass they are, that sequence's caches, the places of these
     tokens in them, and what each query may look at, with rows to spare where they are fewer than MIN_ROWS."""
 
     rows: slice
@@ -157,25 +157,25 @@ class Prefill(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, chunks: Sequence[Chunk]) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, spans: Sequence[Span]) -> torch.Tensor:
         network = self.network
         turns = network.turns_at(positions)
 
         def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
             heads = network.heads(qkv, turns)
-            return torch.cat([self._attend(index, heads[chunk.rows], chunk) for chunk in chunks])
+            return torch.cat([self._attend(index, heads[span.rows], span) for span in spans])
 
         return network.run(network.embed(ids, positions), attend_)
 
-    def _attend(self, index: int, heads: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+    def _attend(self, index: int, heads: torch.Tensor, span: Span) -> torch.Tensor:
         shape = self.network.shape
         groups, queries, size = shape.num_groups, shape.num_queries, shape.head_size
-        chunk.new_keys[index].copy_(heads[:, :, queries].transpose(0, 1))
-        chunk.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
+        span.new_keys[index].copy_(heads[:, :, queries].transpose(0, 1))
+        span.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
         query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
-        num_rows, lacking = query.size(1), chunk.mask.size(1) - query.size(1)
+        num_rows, lacking = query.size(1), span.mask.size(1) - query.size(1)
         if lacking:
             query = pad(query, (0, 0, 0, lacking))
-        mask = chunk.mask.expand(groups, -1, -1)
-        attended = attend(query, chunk.keys[index], chunk.values[index], mask)[:, :num_rows]
+        mask = span.mask.expand(groups, -1, -1)
+        attended = attend(query, span.keys[index], span.values[index], mask)[:, :num_rows]
         return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, shape.attention)

@@ -6,21 +6,24 @@ threads run, nor on where within its chunk of a fixed grid of CHUNK_TOKENS a pre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from minivault.engine.fused import numerics
 from minivault.engine.fused.attention import MIN_ROWS, mask
 from minivault.engine.fused.cache import KVCache, Stretch
 from minivault.engine.fused.loading import Prepared, load_network
-from minivault.engine.fused.network import Chunk, Decode, Network, Prefill
+from minivault.engine.fused.network import Decode, Network, Prefill, Span
 from minivault.engine.fused.script import trace
 from minivault.engine.host import Machine
+from minivault.engine.runner import Chunk
 from minivault.errors import ModelError
 
 VERSION = "2"
@@ -31,6 +34,9 @@ LEVELS_VNNI, LEVELS_PLAIN = 127, 90
 """Largest magnitude of an int8 activation. Without VNNI, fbgemm adds products in pairs of 16 bits, which saturate. Only
 63 levels exclude that; at 90 one pair in a million does, for an error of 0.1 % where quantisation makes 1 %."""
 
+FIRST = Chunk(0, [0], 0, is_prompt=False)
+"""What the graph is traced and warmed up with."""
+
 
 class FusedRunner:
     """Runs a prepared Llama or GPT-2 model on the CPU for up to `num_slots` sequences of `context` positions."""
@@ -38,6 +44,7 @@ class FusedRunner:
     name = "fused"
     chunk_tokens = CHUNK_TOKENS
     block_tokens = BLOCK_TOKENS
+    can_copy = True
 
     def __init__(self, network: Network, *, num_slots: int, context: int, signature: dict[str, str]) -> None:
         self.network, self.signature = network, signature
@@ -48,7 +55,7 @@ class FusedRunner:
         # A trace of prefill would be an eighth faster, and cost each start 0.8 s and 60 MB.
         self._prefill = Prefill(network)
         with torch.inference_mode():
-            self._decode = trace(Decode(network), self._decode_inputs([0], [0], [0]))
+            self._decode = trace(Decode(network), self._decode_inputs([FIRST]))
         self._warm_up()
 
     @classmethod
@@ -68,26 +75,21 @@ class FusedRunner:
         return cls(network, num_slots=num_slots, context=context, signature=signature)
 
     @torch.inference_mode()
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        logits: torch.Tensor = self.network.head(self._hidden(slot, tokens, start)[-1:])[0]
+    def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """As the protocol says. A prompt's last token alone takes the way of prompts: bits differ between the two."""
+        logits = self._prefill_logits(chunks) if chunks[0].is_prompt else self._decode_logits(chunks)
+        return logits.numpy()
+
+    def _prefill_logits(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        ends = accumulate(len(chunk.tokens) for chunk in chunks)
+        logits: torch.Tensor = self.network.head(self._pass(chunks)[[end - 1 for end in ends]])
         return logits
 
-    @torch.inference_mode()
-    def prefill_many(self, chunks: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
-        """`prefill` of several (slot, tokens, start), at most CHUNK_TOKENS each, in one pass: the same bits, sooner.
-        Chunks of one slot follow each other. Logits [chunks, vocabulary]."""
-        ends = list(accumulate(len(tokens) for _, tokens, _ in chunks))
-        hidden = self._pass(chunks)[[end - 1 for end in ends]]
-        logits: torch.Tensor = self.network.head(hidden)
-        return logits
-
-    @torch.inference_mode()
-    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        """As the protocol says; `slots` are distinct. The rows of the batch follow the caches' rows inside."""
-        self.cache.gather(slots)
-        order = sorted(range(len(slots)), key=lambda row: self.cache.row_of[slots[row]])
-        inputs = self._decode_inputs(*([given[row] for row in order] for given in (slots, tokens, positions)))
-        logits = self._decode(*inputs)
+    def _decode_logits(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """The rows of the batch follow the caches' rows inside."""
+        self.cache.gather([chunk.slot for chunk in chunks])
+        order = sorted(range(len(chunks)), key=lambda row: self.cache.row_of[chunks[row].slot])
+        logits = self._decode(*self._decode_inputs([chunks[row] for row in order]))
         if order == list(range(len(order))):
             return logits
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -99,21 +101,14 @@ class FusedRunner:
     @torch.inference_mode()
     def every_logit(self, tokens: Sequence[int]) -> torch.Tensor:
         """Logits after each of `tokens` [tokens, vocabulary], for measuring quality."""
-        scratch, parts = self.num_slots, []
-        for start in range(0, len(tokens), CHUNK_TOKENS):
-            hidden = self._hidden(scratch, tokens[start : start + CHUNK_TOKENS], start)
-            parts.append(self.network.head(hidden))
-        self.release(scratch)
-        return torch.cat(parts)
+        return torch.cat([self.network.head(hidden) for hidden in self._hidden(tokens)])
 
     @torch.inference_mode()
-    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
-        scratch, total = self.num_slots, torch.zeros(self.network.shape.hidden)
-        for start in range(0, len(tokens), CHUNK_TOKENS):
-            hidden = self._hidden(scratch, tokens[start : start + CHUNK_TOKENS], start)
+    def embed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        total = torch.zeros(self.network.shape.hidden)
+        for hidden in self._hidden(tokens):
             total += self.network.unfolded(hidden).sum(0)
-        self.release(scratch)
-        return torch.nn.functional.normalize(total, dim=0)
+        return torch.nn.functional.normalize(total, dim=0).numpy()
 
     @torch.inference_mode()
     def copy_out(self, slot: int, start: int, stop: int) -> list[Stretch]:
@@ -129,47 +124,43 @@ class FusedRunner:
     def _warm_up(self) -> None:
         """A graph is optimised in its first call: let nobody's request wait for that."""
         with torch.inference_mode():
-            self._decode(*self._decode_inputs([0], [0], [0]))
+            self._decode(*self._decode_inputs([FIRST]))
         self.release(0)
 
-    def _hidden(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        """Process `tokens` chunk by chunk; the last norm's output for the last chunk [rows, width]."""
-        for first in range(0, len(tokens), CHUNK_TOKENS):
-            chunk = tokens[first : first + CHUNK_TOKENS]
-            hidden = self._pass([(slot, chunk, start + first)])
+    def _hidden(self, tokens: Sequence[int]) -> Iterator[torch.Tensor]:
+        """The last norm's output for each chunk of `tokens` [rows, width], computed in the spare slot."""
+        spare = self.num_slots
+        for start in range(0, len(tokens), CHUNK_TOKENS):
+            yield self._pass([Chunk(spare, tokens[start : start + CHUNK_TOKENS], start, is_prompt=True)])
+        self.release(spare)
+
+    def _pass(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """One forward pass over chunks of prompts: the last norm's output [rows, width]."""
+        ids = torch.tensor([token for chunk in chunks for token in chunk.tokens])
+        positions = torch.cat([torch.arange(chunk.start, chunk.start + len(chunk.tokens)) for chunk in chunks])
+        ends = accumulate(len(chunk.tokens) for chunk in chunks)
+        hidden: torch.Tensor = self._prefill(ids, positions, list(map(self._span, chunks, ends)))
         return hidden
 
-    def _pass(self, chunks: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
-        """One forward pass over (slot, tokens, start) chunks: the last norm's output [rows, width]."""
-        ids = torch.tensor([token for _, tokens, _ in chunks for token in tokens])
-        positions = torch.cat([torch.arange(start, start + len(tokens)) for _, tokens, start in chunks])
-        ends = accumulate(len(tokens) for _, tokens, _ in chunks)
-        parts = [
-            self._chunk(slot, start, end, len(tokens)) for (slot, tokens, start), end in zip(chunks, ends, strict=True)
-        ]
-        hidden: torch.Tensor = self._prefill(ids, positions, parts)
-        return hidden
-
-    def _chunk(self, slot: int, start: int, end: int, num_tokens: int) -> Chunk:
-        """The chunk of `num_tokens` at position `start` of `slot` whose rows end at `end`."""
-        stop = start + num_tokens
-        self.cache.wrote(slot, stop)
-        keys, values = self.cache.of(slot)
-        new = self.cache.stretch(slot, start, stop)
+    def _span(self, chunk: Chunk, end: int) -> Span:
+        """The chunk whose rows end at `end`."""
+        start, stop = chunk.start, chunk.start + len(chunk.tokens)
+        self.cache.wrote(chunk.slot, stop)
+        keys, values = self.cache.of(chunk.slot)
+        new = self.cache.stretch(chunk.slot, start, stop)
         hidden = mask(torch.arange(start, stop), 1, self.network.shape.num_queries).flatten(0, 1)
         hidden = pad(hidden, (0, 0, 0, max(0, MIN_ROWS - len(hidden))))[None]
-        return Chunk(slice(end - num_tokens, end), keys, values, new.keys, new.values, hidden)
+        return Span(slice(end - len(chunk.tokens), end), keys, values, new.keys, new.values, hidden)
 
-    def _decode_inputs(
-        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
-    ) -> tuple[torch.Tensor, ...]:
-        """Inputs of a decode step in the caches' row order, which is that of `slots` already."""
-        for slot, position in zip(slots, positions, strict=True):
-            self.cache.wrote(slot, position + 1)
-        shape, where = self.network.shape, torch.tensor(positions)
+    def _decode_inputs(self, chunks: Sequence[Chunk]) -> tuple[torch.Tensor, ...]:
+        """Inputs of a decode step for one token each, in the caches' row order already."""
+        for chunk in chunks:
+            self.cache.wrote(chunk.slot, chunk.start + 1)
+        shape, where = self.network.shape, torch.tensor([chunk.start for chunk in chunks])
         hidden = mask(where, shape.num_groups, shape.num_queries)
-        places = self.cache.places(slots, where)
-        return torch.tensor(tokens), where, self.cache.keys, self.cache.values, places, hidden
+        places = self.cache.places([chunk.slot for chunk in chunks], where)
+        ids = torch.tensor([chunk.tokens[0] for chunk in chunks])
+        return ids, where, self.cache.keys, self.cache.values, places, hidden
 
 
 def _signature(machine: Machine, quantization: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from minivault.engine.fused.runner import FusedRunner
 from minivault.engine.host import Machine
 from minivault.errors import ModelError
 from tests.engine.fused.conftest import Loader
+from tests.engine.fused.test_correctness import prefill
 
 DIGEST = "from minivault.engine.fused import numerics; print(numerics.digest())"
 
@@ -39,7 +40,7 @@ def test_activation_levels_are_part_of_the_signature(load: Loader) -> None:
     plain = Machine("x86_64", "AnyVendor", frozenset({"avx2"}))
     other = FusedRunner.load(path, num_slots=1, context=64, machine=plain)
     assert other.signature["quantization"] == "int8-181"
-    assert torch.isfinite(other.prefill(0, [1, 2, 3], 0)).all()
+    assert torch.isfinite(prefill(other, 0, [1, 2, 3])).all()
 
 
 def test_another_process_computes_the_same_bits() -> None:
