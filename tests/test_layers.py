@@ -17,6 +17,7 @@ LAYERS: list[set[str]] = [
     {"interaction", "replay"},
     {"service"},
     {"engine", "models", "vault", "wire", "access", "metrics"},
+    {"families"},
     {"types"},
     {"config", "errors"},
 ]
@@ -56,26 +57,42 @@ def test_imports_go_downwards_only(layer: str, path: Path) -> None:
         assert downwards, f"{path.name}:{node.lineno} imports {name}, which is not below {layer}"
 
 
-def homes_of(module: str) -> set[str]:
-    """Which top-level parts of the package import a module."""
-    found = set()
-    for _, path in sources():
-        if any(name.split(".")[0] == module for name, _ in imported(path)):
-            parts = path.relative_to(PACKAGE).with_suffix("").parts
-            found.add("/".join(parts[:2]) if parts[0] == "access" else parts[0])
-    return found
+MODEL_READERS = {"models/loader", "models/gguf/general"}
+
+
+def importers_of(module: str) -> set[str]:
+    """Which files of the package import a library, as paths without `.py`."""
+    return {
+        path.relative_to(PACKAGE).with_suffix("").as_posix()
+        for _, path in sources()
+        if any(name.split(".")[0] == module for name, _ in imported(path))
+    }
 
 
 @pytest.mark.parametrize(
     ("module", "homes"),
     [
-        ("torch", {"engine", "models", "service"}),
-        ("transformers", {"engine", "models"}),
+        (
+            "torch",
+            {
+                "engine/fused",
+                "engine/transformers",
+                "engine/host",
+                "models/loader",
+                "models/gguf/general",
+                "service/local",
+            },
+        ),
+        (
+            "transformers",
+            {"engine/transformers", "models/loader", "models/gguf/general", "models/layout", "models/quiet"},
+        ),
         ("flask", {"app", "worker", "api", "cli", "access/guard"}),
     ],
 )
-def test_heavy_libraries_stay_in_their_folders(module: str, homes: set[str]) -> None:
-    assert homes_of(module) <= homes
+def test_heavy_libraries_stay_in_their_files_and_folders(module: str, homes: set[str]) -> None:
+    strangers = {path for path in importers_of(module) if not any(f"{path}/".startswith(f"{home}/") for home in homes)}
+    assert not strangers
 
 
 def test_only_config_reads_the_environment() -> None:
@@ -93,6 +110,12 @@ def test_the_application_starts_without_torch() -> None:
     code = "import sys, minivault.app; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_engine_and_the_families_do_without_torch() -> None:
+    code = "import sys, minivault.engine, minivault.engine.fused, minivault.families; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_the_verifier_needs_only_the_standard_library() -> None:

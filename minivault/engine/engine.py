@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution, Group
-from minivault.engine.kv_cache import KVCache
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.runner import Runner
 from minivault.engine.sampler import Choice, SamplingState, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
+from minivault.engine.slots import Slots
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer
 
@@ -46,9 +46,9 @@ class Engine:
         self._runner = runner
         self._tokenizer = tokenizer
         self._clock = clock
-        self._kv_cache = KVCache(min(max_running, runner.num_slots), runner.context)
+        self._slots = Slots(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
-        self._scheduler = Scheduler(self._kv_cache, self._prefix_cache, runner.chunk_tokens, step_tokens)
+        self._scheduler = Scheduler(self._slots, self._prefix_cache, runner.chunk_tokens, step_tokens)
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
@@ -79,7 +79,7 @@ class Engine:
             job=job,
             sampling=SamplingState(job.params, job.prompt_tokens, job.constraint),
             detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop),
-            max_new_tokens=min(job.params.max_tokens, self._kv_cache.context - len(job.prompt_tokens)),
+            max_new_tokens=min(job.params.max_tokens, self._slots.context - len(job.prompt_tokens)),
             submitted_ns=now,
             prefix_keys=self._prefix_cache.keys(job.prompt_tokens),
         )
@@ -194,7 +194,7 @@ class Engine:
     # -- submit ---------------------------------------------------------------------------------------------------
 
     def _ensure_possible(self, job: Job) -> None:
-        num_tokens, context, vocabulary = len(job.prompt_tokens), self._kv_cache.context, self._runner.vocabulary_size
+        num_tokens, context, vocabulary = len(job.prompt_tokens), self._slots.context, self._runner.vocabulary_size
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
         if job.params.max_tokens < 1:

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from minivault.engine.kv_cache import KVCache
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sequence import Sequence
+from minivault.engine.slots import Slots
 
 NEAR_POSITIONS = 875
 """To attend to so many positions costs a token as much again as the rest of the model (the default one, measured)."""
@@ -31,8 +31,8 @@ class Plan:
 class Scheduler:
     """The queue, and the sequences that hold a slot."""
 
-    def __init__(self, kv_cache: KVCache, prefix_cache: PrefixCache, chunk_tokens: int, step_tokens: int) -> None:
-        self._kv_cache = kv_cache
+    def __init__(self, slots: Slots, prefix_cache: PrefixCache, chunk_tokens: int, step_tokens: int) -> None:
+        self._slots = slots
         self._prefix_cache = prefix_cache
         self._chunk_tokens = chunk_tokens
         self._step_tokens = step_tokens
@@ -62,14 +62,14 @@ class Scheduler:
             self._waiting.remove(sequence)
             return
         (self._decoding if sequence in self._decoding else self._prefilling).remove(sequence)
-        self._kv_cache.release(sequence.slot)
+        self._slots.release(sequence.slot)
         sequence.slot = None
 
     def plan(self, now_ns: int) -> Plan:
         """Admit who fits, then choose the step's work. Call `promote` when it is done."""
-        while self._waiting and self._kv_cache.can_admit(self._waiting[0].num_positions):
+        while self._waiting and self._slots.can_admit(self._waiting[0].num_positions):
             sequence = self._waiting.popleft()
-            sequence.slot = self._kv_cache.admit(sequence.num_positions)
+            sequence.slot = self._slots.admit(sequence.num_positions)
             sequence.admitted_ns = now_ns
             self._prefilling.append(sequence)
         return Plan(self._take_turns() if self._prefilling else {}, tuple(self._decoding))
@@ -97,11 +97,11 @@ class Scheduler:
 
     def check_integrity(self) -> None:
         """Raises RuntimeError unless exactly the running sequences hold the used slots."""
-        self._kv_cache.check_integrity()
+        self._slots.check_integrity()
         running = [*self._decoding, *self._prefilling]
         slots = [sequence.slot for sequence in running]
-        if len(set(slots)) != len(slots) or frozenset(slots) != self._kv_cache.used:
-            raise RuntimeError(f"running sequences hold slots {slots}, the cache says {sorted(self._kv_cache.used)}")
+        if len(set(slots)) != len(slots) or frozenset(slots) != self._slots.used:
+            raise RuntimeError(f"running sequences hold slots {slots}; in use are {sorted(self._slots.used)}")
         if any(sequence.slot is not None for sequence in self._waiting):
             raise RuntimeError("a waiting sequence holds a slot")
 

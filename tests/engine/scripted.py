@@ -86,7 +86,7 @@ class Slot:
 
 
 class ScriptedRunner:
-    """A runner that follows a script. `before(kind, slots)` is called ahead of every chunk of a prompt ("prefill"), pass
+    """A runner that follows a script. `before(kind, slots)` is called ahead of each chunk of a prompt ("prefill"), pass
     over sampled tokens ("decode"), release, copy_in and copy_out: to count, wait, advance a clock, hang or raise."""
 
     name = "scripted"

@@ -8,59 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minivault.engine.fused import gpt2, llama
 from minivault.engine.fused.fold import Fold
 from minivault.engine.fused.packing import quantize
-from minivault.engine.fused.parts import Affine
-from minivault.engine.fused.shape import Shape
-from minivault.engine.fused.support import GPT2_TYPES, why_not
+from minivault.engine.fused.parts import Affine, Tensors
+from minivault.engine.fused.support import why_not
 from minivault.errors import ModelError
+from minivault.families import family_of
 
 FORMAT = "minivault-fused-1"
-
-
-def family_of(config: Mapping[str, Any]) -> Any:
-    """The module that knows this model_type's names: `shape`, `layer`, `ends`, `PREFIX`."""
-    return gpt2 if config["model_type"] in GPT2_TYPES else llama
-
-
-def _opened(path: Path) -> Any:
-    return safe_open(path, framework="pt")
-
-
-class Tensors:
-    """The tensors of a checkpoint directory by name, with or without the family's prefix, as float32."""
-
-    def __init__(self, directory: Path, prefix: str) -> None:
-        self.prefix = prefix
-        self.files: dict[str, Any] = {}
-        for path in sorted(directory.glob("*.safetensors")):
-            opened = _opened(path)
-            self.files |= dict.fromkeys(opened.keys(), opened)
-        if not self.files:
-            raise ModelError(f"{directory} holds no .safetensors file")
-
-    def keys(self) -> dict[str, Any]:
-        return {name.removeprefix(self.prefix): None for name in self.files}
-
-    def read(self, name: str, *shape: int) -> torch.Tensor:
-        full = name if name in self.files else self.prefix + name
-        if full not in self.files:
-            raise ModelError(f"tensor {name} is missing from the checkpoint")
-        tensor: torch.Tensor = self.files[full].get_tensor(full)
-        if tuple(tensor.shape) != shape:
-            raise ModelError(f"tensor {full} has shape {tuple(tensor.shape)}; the config asks for {shape}")
-        if not torch.isfinite(tensor).all():
-            raise ModelError(f"tensor {full} holds NaN or infinite values")
-        return tensor.float()
 
 
 @torch.inference_mode()
@@ -69,14 +30,12 @@ def prepare(
 ) -> None:
     """See `fused.prepare`."""
     config = json.loads((directory / "config.json").read_text())
-    if reason := why_not(config):
+    reason, family = why_not(config), family_of(config)
+    if reason or family is None:
         raise ModelError(f"the fused runner cannot serve this model: {reason}")
     if quantization not in ("int8", "fp32"):
         raise ModelError(f"quantization {quantization!r} is neither int8 nor fp32")
-    family = family_of(config)
-    shape = family.shape(config)
-    tensors = Tensors(directory, family.PREFIX)
-    folded = _fold(family, shape, tensors, progress or _silent, quantization)
+    folded = _fold(Tensors(directory, family.block(config), family.names), progress or _silent, quantization)
     metadata = {"format": FORMAT, "quantization": quantization, "config": json.dumps(config)}
     _write(out, folded, metadata)
 
@@ -85,16 +44,14 @@ def _silent(_done: int, _total: int) -> None:
     """Nobody watches."""
 
 
-def _fold(
-    family: Any, shape: Shape, tensors: Tensors, progress: Callable[[int, int], None], quantization: str
-) -> dict[str, torch.Tensor]:
-    fold, has, total = Fold(shape), tensors.keys(), shape.num_layers + 1
+def _fold(tensors: Tensors, progress: Callable[[int, int], None], quantization: str) -> dict[str, torch.Tensor]:
+    fold, total = Fold(tensors.block), tensors.block.num_layers + 1
     store: dict[str, torch.Tensor] = {}
-    for index in range(shape.num_layers):
-        for name, affine in fold.layer(family.layer(tensors.read, has, shape, index), index).items():
+    for index in range(tensors.block.num_layers):
+        for name, affine in fold.layer(tensors.layer(index), index).items():
             store |= _stored(f"layers.{index}.{name}", affine, quantization)
         progress(index + 1, total)
-    ends = family.ends(tensors.read, has, shape)
+    ends = tensors.ends()
     table = torch.float16 if quantization == "int8" else torch.float32
     store["embedding"] = fold.embedding(ends.embedding).to(table)
     if ends.positions is not None:

@@ -49,8 +49,8 @@ class FusedRunner:
     def __init__(self, network: Network, *, num_slots: int, context: int, signature: dict[str, str]) -> None:
         self.network, self.signature = network, signature
         self.num_slots, self.context = num_slots, context
-        self.vocabulary_size = network.shape.vocabulary
-        self.cache = KVCache(network.shape, num_slots + 1, context)  # one more than offered: `embed` works there
+        self.vocabulary_size = network.block.vocabulary
+        self.cache = KVCache(network.block, num_slots + 1, context)  # one more than offered: `embed` works there
         self.bytes_per_slot = self.cache.bytes_per_slot
         # A trace of prefill would be an eighth faster, and cost each start 0.8 s and 60 MB.
         self._prefill = Prefill(network)
@@ -66,8 +66,8 @@ class FusedRunner:
         if threads is not None:
             torch.set_num_threads(threads)
         machine, file = machine or Machine.here(), Prepared(prepared)
-        if not file.shape.rope and context > file.shape.positions:
-            raise ModelError(f"context {context} exceeds the model's {file.shape.positions} learned positions")
+        if not file.block.rope and context > file.block.positions:
+            raise ModelError(f"context {context} exceeds the model's {file.block.positions} learned positions")
         levels = LEVELS_VNNI if machine.has_vnni else LEVELS_PLAIN
         network = load_network(file, context=context, levels=levels)
         numerics.ensure_rows_independent()
@@ -105,7 +105,7 @@ class FusedRunner:
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        total = torch.zeros(self.network.shape.hidden)
+        total = torch.zeros(self.network.block.hidden)
         for hidden in self._hidden(tokens):
             total += self.network.unfolded(hidden).sum(0)
         return torch.nn.functional.normalize(total, dim=0).numpy()
@@ -148,7 +148,7 @@ class FusedRunner:
         self.cache.wrote(chunk.slot, stop)
         keys, values = self.cache.of(chunk.slot)
         new = self.cache.stretch(chunk.slot, start, stop)
-        hidden = mask(torch.arange(start, stop), 1, self.network.shape.num_queries).flatten(0, 1)
+        hidden = mask(torch.arange(start, stop), 1, self.network.block.num_queries).flatten(0, 1)
         hidden = pad(hidden, (0, 0, 0, max(0, MIN_ROWS - len(hidden))))[None]
         return Span(slice(end - len(chunk.tokens), end), keys, values, new.keys, new.values, hidden)
 
@@ -156,8 +156,8 @@ class FusedRunner:
         """Inputs of a decode step for one token each, in the caches' row order already."""
         for chunk in chunks:
             self.cache.wrote(chunk.slot, chunk.start + 1)
-        shape, where = self.network.shape, torch.tensor([chunk.start for chunk in chunks])
-        hidden = mask(where, shape.num_groups, shape.num_queries)
+        block, where = self.network.block, torch.tensor([chunk.start for chunk in chunks])
+        hidden = mask(where, block.num_groups, block.num_queries)
         places = self.cache.places([chunk.slot for chunk in chunks], where)
         ids = torch.tensor([chunk.tokens[0] for chunk in chunks])
         return ids, where, self.cache.keys, self.cache.values, places, hidden
