@@ -25,8 +25,9 @@ import psutil
 import torch
 
 from minivault.config import load_settings
-from minivault.engine.runners import Runner, fused
-from minivault.engine.runners.fused.runner import FusedRunner
+from minivault.engine import fused
+from minivault.engine.fused.runner import FusedRunner
+from minivault.engine.runner import Chunk, Runner
 from minivault.models import ModelStore
 
 ROWS = (1, 4, 8, 16, 32)
@@ -58,27 +59,30 @@ def prompt(row: int, vocabulary: int) -> list[int]:
     return [(row * 7919 + place * 104729) % vocabulary for place in range(PROMPT)]
 
 
+def prompt_chunks(slot: int, tokens: list[int], size: int) -> list[Chunk]:
+    return [Chunk(slot, tokens[at : at + size], at, is_prompt=True) for at in range(0, len(tokens), size)]
+
+
 def decode(runner: Runner, rows: int) -> float:
     """Tokens/s in all, with `rows` sequences from PROMPT tokens on."""
-    slots = list(range(rows))
+    slots = range(rows)
     for slot in slots:
-        runner.prefill(slot, prompt(slot, runner.vocabulary_size), 0)
-    taken = [
-        seconds(lambda at=PROMPT + step: runner.decode(slots, slots, [at] * rows))  # type: ignore[misc]
-        for step in range(STEPS)
-    ]
+        runner.forward(prompt_chunks(slot, prompt(slot, runner.vocabulary_size), runner.chunk_tokens))
+    taken = []
+    for place in range(PROMPT, PROMPT + STEPS):
+        chunks = [Chunk(slot, [slot], place, is_prompt=False) for slot in slots]
+        taken.append(seconds(partial(runner.forward, chunks)))
     for slot in slots:
         runner.release(slot)
     return rows / float(statistics.median(taken))
 
 
-def prefill(runner: FusedRunner) -> float:
+def prefill(runner: Runner) -> float:
     """Tokens/s of one prompt of 256 tokens in one pass."""
     tokens = [prompt(place, runner.vocabulary_size)[0] for place in range(256)]
-    chunk = runner.chunk_tokens
 
     def once() -> None:
-        runner.prefill_many([(0, tokens[start : start + chunk], start) for start in range(0, len(tokens), chunk)])
+        runner.forward(prompt_chunks(0, tokens, runner.chunk_tokens))
         runner.release(0)
 
     return len(tokens) / statistics.median(seconds(once) for _ in range(ROUNDS))

@@ -18,9 +18,9 @@ import torch
 from tokenizers import Tokenizer
 
 from benchmarks.engine import checkpoint_directory
-from minivault.engine.runners import fused
-from minivault.engine.runners.fused.machine import Machine
-from minivault.engine.runners.fused.runner import FusedRunner
+from minivault.engine import fused
+from minivault.engine.fused.runner import FusedRunner
+from minivault.engine.host import Machine
 
 TEXT = Path(__file__).with_name("quality.txt")
 

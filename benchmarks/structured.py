@@ -13,7 +13,7 @@ import statistics
 import time
 from typing import Any
 
-import torch
+import numpy as np
 
 from minivault.config import load_settings
 from minivault.engine.grammar import GrammarCompiler
@@ -58,14 +58,14 @@ def measure(compiler: GrammarCompiler, tokenizer: Tokenizer, grammar: str, text:
     for _ in range(REPEATS):
         constraint = compiler.compile(grammar)
         for token in tokens:
-            logits = torch.zeros(tokenizer.vocabulary_size)
+            logits = np.zeros(tokenizer.vocabulary_size, np.float32)
             start = time.perf_counter()
             constraint.mask(logits)
             middle = time.perf_counter()
             constraint.accept(token)
             masks.append(middle - start)
             accepts.append(time.perf_counter() - middle)
-            assert torch.isfinite(logits[token]), f"the schema does not allow {tokenizer.token_bytes(token)!r}"
+            assert np.isfinite(logits[token]), f"the schema does not allow {tokenizer.token_bytes(token)!r}"
     return {
         "compile_s": compiled - began,
         "reuse_s": reused - compiled,

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "shutdown", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -69,7 +73,7 @@ class GenerationRequest:
 class Constraint(Protocol):
     """Restricts what may be sampled next, so that the output parses (structured output). One object an answer."""
 
-    def mask(self, logits: Any) -> None:
+    def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
         ...
 

@@ -12,9 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from minivault.config import Settings
+from minivault.engine.runner import Chunk
 from minivault.service import Loaded
 from minivault.service.fingerprint import fingerprint
 from minivault.types import Message, ModelInfo, TokenDecoder
@@ -67,11 +69,12 @@ class Script:
 
 
 class ScriptedRunner:
-    """Implements engine.runners.Runner on scripts instead of weights."""
+    """Implements engine.runner.Runner on scripts instead of weights."""
 
     name = "scripted"
     vocabulary_size = VOCABULARY
-    chunk_tokens = 4096
+    chunk_tokens = block_tokens = 4096
+    can_copy = True
     bytes_per_slot = 0
 
     def __init__(self, num_slots: int, context: int) -> None:
@@ -80,17 +83,16 @@ class ScriptedRunner:
         self.signature = {"runner": self.name, "version": "1"}
         self._prompts: dict[int, bytes] = {}
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        self._prompts[slot] = self._prompts.get(slot, b"")[:start] + bytes(tokens)
-        script = self._script(slot)
+    def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        return np.stack([self._row(chunk) for chunk in chunks])
+
+    def _row(self, chunk: Chunk) -> NDArray[np.float32]:
+        if not chunk.is_prompt:
+            return _logits(self._script(chunk.slot).token(chunk.start - len(self._prompts[chunk.slot]) + 1))
+        self._prompts[chunk.slot] = self._prompts.get(chunk.slot, b"")[: chunk.start] + bytes(chunk.tokens)
+        script = self._script(chunk.slot)
         time.sleep(script.number("prefill") or 0)
         return _logits(script.token(0))
-
-    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        return torch.stack([self._row(slot, position) for slot, position in zip(slots, positions, strict=True)])
-
-    def _row(self, slot: int, position: int) -> torch.Tensor:
-        return _logits(self._script(slot).token(position - len(self._prompts[slot]) + 1))
 
     def _script(self, slot: int) -> Script:
         return Script(self._prompts[slot].decode("utf-8", "replace"))
@@ -105,16 +107,16 @@ class ScriptedRunner:
         assert isinstance(block, bytes)
         self._prompts[slot] = self._prompts.get(slot, b"")[:start] + block
 
-    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
-        counts = torch.bincount(torch.tensor(list(tokens)), minlength=VOCABULARY).float()
-        return counts / counts.norm()
+    def embed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        counts = np.bincount(tokens, minlength=VOCABULARY).astype(np.float32)
+        return counts / np.float32(np.linalg.norm(counts))
 
     def close(self) -> None:
         self._prompts.clear()
 
 
-def _logits(token: int) -> torch.Tensor:
-    logits = torch.full((VOCABULARY,), -50.0)
+def _logits(token: int) -> NDArray[np.float32]:
+    logits = np.full(VOCABULARY, -50.0, np.float32)
     logits[token] = 50.0
     return logits
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.quality import figures, text_tokens
 from minivault.config import load_settings
-from minivault.engine.runners.fused.machine import Machine
+from minivault.engine.host import Machine
 from minivault.errors import ModelError
 from minivault.models import ModelStore
 

@@ -27,19 +27,22 @@ class Detokenizer:
 
     def feed(self, token_id: int) -> str:
         """Take one token; return the text that is now certain (may be empty)."""
-        return self._release(self._utf8.decode(self._decode(token_id)))
+        text = self._utf8.decode(self._decode(token_id))
+        return self._release(text) if self._stop else text
 
     def flush(self) -> str:
         """The text still held, at the end of the answer; an unfinished character becomes one U+FFFD."""
-        text = self._release(self._utf8.decode(b"", final=True))
+        text = self._utf8.decode(b"", final=True)
+        if not self._stop:
+            return text
+        text = self._release(text)
         rest, self._held = self._held, ""
         return text + rest
 
     def _release(self, text: str) -> str:
+        """What is certain of the text held back and `text`."""
         if self.is_stopped:
             return ""
-        if not self._stop:
-            return text
         pending = self._held + text
         cut = self._cut(pending)
         if cut is not None:

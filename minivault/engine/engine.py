@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from collections.abc import Sequence as Rows
-
-import torch
+from collections.abc import Callable, Iterable
 
 from minivault.engine.detokenizer import Detokenizer
-from minivault.engine.execution import Execution
-from minivault.engine.kv_cache import KVCache
+from minivault.engine.execution import Execution, Group
 from minivault.engine.prefix_cache import PrefixCache
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 from minivault.engine.sampler import Choice, SamplingState, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
+from minivault.engine.slots import Slots
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer
 
@@ -49,21 +46,22 @@ class Engine:
         self._runner = runner
         self._tokenizer = tokenizer
         self._clock = clock
-        self._kv_cache = KVCache(min(max_running, runner.num_slots), runner.context)
+        self._slots = Slots(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
-        self._scheduler = Scheduler(self._kv_cache, runner.chunk_tokens, step_tokens, self._reach)
+        self._scheduler = Scheduler(self._slots, self._prefix_cache, runner.chunk_tokens, step_tokens)
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
-        self._counts = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "failures": 0}
+        self._counts = {"steps": 0, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "failures": 0}
 
     @property
     def stats(self) -> dict[str, int]:
-        return {"steps": self._execution.num_steps, **self._counts}
+        return dict(self._counts)
 
     @property
     def has_work(self) -> bool:
-        return bool(self._sequences)
+        """A step has something to do or to tell."""
+        return bool(self._sequences or self._events)
 
     @property
     def num_running(self) -> int:
@@ -81,25 +79,28 @@ class Engine:
             job=job,
             sampling=SamplingState(job.params, job.prompt_tokens, job.constraint),
             detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop),
-            max_new_tokens=min(job.params.max_tokens, self._kv_cache.context - len(job.prompt_tokens)),
+            max_new_tokens=min(job.params.max_tokens, self._slots.context - len(job.prompt_tokens)),
             submitted_ns=now,
             prefix_keys=self._prefix_cache.keys(job.prompt_tokens),
         )
         self._scheduler.add(sequence)
 
     def cancel(self, job_id: str, reason: FinishReason = "cancelled") -> None:
-        """Let a job end with `reason` at the next step. A job that has ended already, or never was, is ignored."""
+        """End a job with `reason`; the next step tells. A job that has ended already, or never was, is ignored."""
         if (sequence := self._sequences.get(job_id)) is not None:
-            sequence.end(reason)
+            self._retire(sequence, reason)
 
-    @torch.inference_mode()
     def step(self) -> list[tuple[str, Event]]:
         """Give every decoding sequence its next token and process one chunk of prompt; return (job id, event) pairs."""
-        self._end_overdue()
-        self._finish()
-        for sequences, logits in self._execution.run(self._scheduler.plan(self._clock())):
-            self._append(sequences, self._sample(sequences, logits))
-        self._scheduler.promote()
+        now = self._clock()
+        self._end_overdue(now)
+        plan = self._scheduler.plan(now)
+        if plan.decode:
+            self._advance(self._execution.decode(plan.decode))
+        if plan.prefill:  # last: first tokens are told at the end of the step, and need not wait for the others' next
+            self._advance(self._execution.prefill(plan.prefill))
+            self._scheduler.promote()
+        self._counts["steps"] += bool(plan.decode or plan.prefill)
         self._finish()
         events, self._events = self._events, []
         return events
@@ -111,63 +112,57 @@ class Engine:
         if sorted(map(id, self._scheduler)) != sorted(map(id, self._sequences.values())):
             raise RuntimeError("the scheduler and the engine disagree on which sequences exist")
 
-    def _reach(self, sequence: Sequence) -> int:
-        return self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
+    # -- advance ---------------------------------------------------------------------------------------------------
 
-    # -- sample ----------------------------------------------------------------------------------------------------
-
-    def _sample(self, sequences: Rows[Sequence], logits: torch.Tensor) -> list[Choice | Exception]:
-        """A choice for each sequence. What an accelerator does late can raise here: then all of them fail."""
-        try:
-            return sample(logits, [sequence.sampling for sequence in sequences])
-        except Exception as error:
-            return [error] * len(sequences)
-
-    def _append(self, sequences: Rows[Sequence], choices: Rows[Choice | Exception]) -> None:
+    def _advance(self, groups: Iterable[Group]) -> None:
         """Give each sequence its token, or its failure, and tell what it says."""
-        for sequence, choice in zip(sequences, choices, strict=True):
-            self._start(sequence)
-            if isinstance(choice, Exception):
-                sequence.end(choice)
-                continue
-            try:
-                text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
-            except Exception as error:  # the job's own constraint or its decoder
-                sequence.end(error)
-            else:
-                self._tell(sequence, choice, text)
+        for sequences, logits in groups:
+            choices = sample(logits, [sequence.sampling for sequence in sequences])
+            for sequence, choice in zip(sequences, choices, strict=True):
+                if sequence.prefilled_ns is None:
+                    self._start(sequence)
+                try:
+                    self._append(sequence, choice)
+                except Exception as error:  # the job's own constraint or its decoder
+                    sequence.end(error)
 
     def _start(self, sequence: Sequence) -> None:
         """The first time that there are logits to sample from, the prompt is processed."""
-        if sequence.prefilled_ns is None:
-            sequence.prefilled_ns = self._clock()
-            self._counts["prompt_tokens"] += len(sequence.prompt)
-            self._counts["cached_tokens"] += sequence.num_cached
-            self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached))
+        sequence.prefilled_ns = self._clock()
+        self._counts["prompt_tokens"] += len(sequence.prompt)
+        self._counts["cached_tokens"] += sequence.num_cached
+        self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached))
 
-    def _tell(self, sequence: Sequence, choice: Choice, text: str) -> None:
+    def _append(self, sequence: Sequence, choice: Choice | Exception) -> None:
+        if isinstance(choice, Exception):
+            raise choice
+        text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
         self._emit(sequence, Delta(text, (choice.token_id,), () if choice.logprob is None else (choice.logprob,)))
 
-    # -- finish ---------------------------------------------------------------------------------------------------
+    # -- finish ----------------------------------------------------------------------------------------------------
 
-    def _end_overdue(self) -> None:
-        now = self._clock()
-        for sequence in self._scheduler:
-            if sequence.job.deadline_ns is not None and now >= sequence.job.deadline_ns:
-                sequence.end(
-                    "deadline" if sequence.token_ids else DeadlineExceeded("the deadline passed before the first token")
-                )
+    def _end_overdue(self, now_ns: int) -> None:
+        for sequence in list(self._sequences.values()):
+            if sequence.job.deadline_ns is not None and now_ns >= sequence.job.deadline_ns:
+                late = DeadlineExceeded("the deadline passed before the first token")
+                self._retire(sequence, "deadline" if sequence.token_ids else late)
 
     def _finish(self) -> None:
-        """Retire every sequence that ends: the rest of its text, its slot, its terminal event."""
-        for sequence in [sequence for sequence in self._scheduler if sequence.ending is not None]:
-            self._release(sequence)
-            if not isinstance(sequence.ending, Exception) and (rest := sequence.detokenizer.flush()):
-                self._emit(sequence, Delta(rest))
-            self._emit(sequence, self._terminal(sequence))
+        """Retire every sequence that ends."""
+        for sequence in list(self._sequences.values()):
+            if sequence.ending is not None:
+                self._retire(sequence, sequence.ending)
+
+    def _retire(self, sequence: Sequence, ending: FinishReason | Exception) -> None:
+        """The rest of its text, its slot, its terminal event."""
+        sequence.end(ending)
+        self._release(sequence)
+        if not isinstance(ending, Exception) and (rest := sequence.detokenizer.flush()):
+            self._emit(sequence, Delta(rest))
+        self._emit(sequence, self._terminal(sequence, ending))
 
     def _release(self, sequence: Sequence) -> None:
         slot = sequence.slot
@@ -179,12 +174,11 @@ class Engine:
             except Exception:
                 log.exception("the runner could not release slot %d", slot)
 
-    def _terminal(self, sequence: Sequence) -> Finished | Failed:
+    def _terminal(self, sequence: Sequence, ending: FinishReason | Exception) -> Finished | Failed:
         usage, timings = sequence.usage(), sequence.timings(self._clock())
-        if isinstance(sequence.ending, Exception):
-            return Failed(self._shown(sequence, sequence.ending), usage, timings)
-        assert sequence.ending is not None
-        return Finished(sequence.ending, usage, timings)
+        if isinstance(ending, Exception):
+            return Failed(self._shown(sequence, ending), usage, timings)
+        return Finished(ending, usage, timings)
 
     def _shown(self, sequence: Sequence, error: Exception) -> MiniVaultError:
         """The error as the client may see it; what is not ours to show goes to the log."""
@@ -200,7 +194,7 @@ class Engine:
     # -- submit ---------------------------------------------------------------------------------------------------
 
     def _ensure_possible(self, job: Job) -> None:
-        num_tokens, context, vocabulary = len(job.prompt_tokens), self._kv_cache.context, self._runner.vocabulary_size
+        num_tokens, context, vocabulary = len(job.prompt_tokens), self._slots.context, self._runner.vocabulary_size
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
         if job.params.max_tokens < 1:

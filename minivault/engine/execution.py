@@ -1,80 +1,78 @@
 """Execution: a plan becomes logits. The one place that calls the runner for tokens, and that survives its exceptions.
 
-A runner that raises ends the sequences at fault, and no others: a batch that fails is repeated row by row.
+A runner that raises ends the sequences at fault, and no others: a pass that fails is repeated sequence by sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
-from functools import partial
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from minivault.engine.prefix_cache import PrefixCache
-from minivault.engine.runners import Runner
-from minivault.engine.scheduler import Plan
+from minivault.engine.runner import Chunk, Runner
 from minivault.engine.sequence import Sequence
 
-Group = tuple[Rows[Sequence], torch.Tensor]
+Logits = NDArray[np.float32]
+Group = tuple[Rows[Sequence], Logits]
 """Sequences, and the logits [rows, vocabulary] to sample their next tokens from."""
 
 
-Chunk = tuple[int, Rows[int], int]
-"""Slot, tokens and start."""
-
-PrefillMany = Callable[[Rows[Chunk]], torch.Tensor]
-"""A runner's `prefill` of several chunks in one pass: logits [chunks, vocabulary]."""
-
-
 class Execution:
-    """Runs plans on `runner`, with the help of a prefix cache."""
+    """Runs plans on `runner`, with the help of a prefix cache. What it returns is one group, unless a pass failed."""
 
     def __init__(self, runner: Runner, prefix_cache: PrefixCache) -> None:
         self._runner = runner
         self._prefix_cache = prefix_cache
-        self._prefill_many: PrefillMany | None = getattr(runner, "prefill_many", None)
-        self.num_steps = 0
 
-    def run(self, plan: Plan) -> Iterator[Group]:
-        """Yield each group as soon as it can be sampled; sample and append before asking for the next.
+    def decode(self, sequences: Rows[Sequence]) -> list[Group]:
+        """One token for each."""
 
-        Prompts come last: their first tokens are told at the end of the step, and need not wait for the others' next.
-        """
-        self.num_steps += bool(plan.prefill or plan.decode)
-        if plan.decode:
-            yield from self._decode(plan.decode)
-        if plan.prefill:
-            yield from self._prefill(plan.prefill)
+        def forward(rows: Rows[Sequence]) -> Group:
+            return rows, self._run([sequence.newest() for sequence in rows])
 
-    def _prefill(self, stops: Mapping[Sequence, int]) -> Iterator[Group]:
-        """Each prompt up to its stop, all together where the runner can; if that raises, each alone."""
-        sequences = list(stops)
-        is_together = len(sequences) == 1 or self._prefill_many is not None
-        logits = self._attempt(sequences, partial(self._prefill_rows, stops)) if is_together else None
-        if logits is None:
-            for sequence in sequences if len(sequences) > 1 else ():
-                yield from self._prefill({sequence: stops[sequence]})
-            return
-        if rows := [row for row, sequence in enumerate(sequences) if sequence.is_prefilled]:
-            yield [sequences[row] for row in rows], logits[rows]
+        return self._attempt(forward, sequences)
 
-    def _prefill_rows(self, stops: Mapping[Sequence, int]) -> torch.Tensor:
-        """Process what is not cached of each prompt; return their last logits [rows, vocabulary]."""
-        chunks, ends = list[Chunk](), list[int]()
+    def prefill(self, stops: Mapping[Sequence, int]) -> list[Group]:
+        """Each prompt up to its stop; the groups hold those whose prompt is processed."""
+
+        def forward(rows: Rows[Sequence]) -> Group:
+            return self._prefill({sequence: stops[sequence] for sequence in rows})
+
+        return self._attempt(forward, list(stops))
+
+    def _attempt(self, forward: Callable[[Rows[Sequence]], Group], sequences: Rows[Sequence]) -> list[Group]:
+        """All together; if that raises, each alone. A sequence that was alone in it ends by the exception."""
+        try:
+            return [forward(sequences)]
+        except Exception as error:
+            if len(sequences) == 1:
+                sequences[0].end(error)
+                return []
+        return [group for sequence in sequences for group in self._attempt(forward, [sequence])]
+
+    def _run(self, chunks: Rows[Chunk]) -> Logits:
+        logits = self._runner.forward(chunks)
+        if len(logits) != len(chunks):
+            raise ValueError(f"the runner gave {len(logits)} rows of logits for {len(chunks)} chunks")
+        return logits
+
+    def _prefill(self, stops: Mapping[Sequence, int]) -> Group:
+        chunks, ends = list[Chunk](), dict[Sequence, int]()
         for sequence, stop in stops.items():
             self._restore(sequence, stop)
-            chunks += self._chunks(sequence, stop)
-            ends.append(len(chunks) - 1)
-        if self._prefill_many is not None and len(chunks) > 1:
-            logits = self._prefill_many(chunks)
-        else:
-            logits = torch.stack([self._runner.prefill(*chunk) for chunk in chunks])
+            chunks += sequence.chunks(stop, self._runner.chunk_tokens)
+            ends[sequence] = len(chunks) - 1
+        logits = self._run(chunks)
         for sequence, stop in stops.items():
             assert sequence.slot is not None
-            start, sequence.num_prefilled = sequence.num_prefilled, stop
-            self._prefix_cache.store(sequence.slot, sequence.prefix_keys, start, stop)
-        return logits[ends]
+            self._prefix_cache.store(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
+        for sequence, stop in stops.items():
+            sequence.num_prefilled = stop
+        done = [sequence for sequence in stops if sequence.is_prefilled]
+        return done, logits[[ends[sequence] for sequence in done]]
 
     def _restore(self, sequence: Sequence, stop: int) -> None:
         """Copy what the prefix cache has of what comes next, and leave something to compute before `stop`."""
@@ -82,35 +80,3 @@ class Execution:
         start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
-
-    def _chunks(self, sequence: Sequence, stop: int) -> Iterator[Chunk]:
-        """The rest of a prompt up to `stop`, cut on the runner's grid."""
-        assert sequence.slot is not None
-        start = sequence.num_prefilled
-        while start < stop:
-            end = sequence.chunk_end(start, self._runner.chunk_tokens)
-            yield sequence.slot, sequence.prompt[start:end], start
-            start = end
-
-    def _decode(self, sequences: Rows[Sequence]) -> Iterator[Group]:
-        """One token for each, all together; if that raises, each alone."""
-        logits = self._attempt(sequences, partial(self._decode_rows, sequences))
-        if logits is not None:
-            yield sequences, logits
-        elif len(sequences) > 1:
-            for sequence in sequences:
-                yield from self._decode([sequence])
-
-    def _decode_rows(self, sequences: Rows[Sequence]) -> torch.Tensor:
-        slots = [sequence.slot for sequence in sequences if sequence.slot is not None]
-        tokens = [sequence.token_ids[-1] for sequence in sequences]
-        return self._runner.decode(slots, tokens, [sequence.position for sequence in sequences])
-
-    def _attempt(self, sequences: Rows[Sequence], call: Callable[[], torch.Tensor]) -> torch.Tensor | None:
-        """The runner's answer, or None after an exception. A sequence that was alone in it ends by it."""
-        try:
-            return call()
-        except Exception as error:
-            if len(sequences) == 1:
-                sequences[0].end(error)
-            return None

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+from numpy.typing import NDArray
 
 from minivault.errors import BadRequest, GenerationFailed
 from minivault.types import Tokenizer
@@ -77,14 +78,13 @@ class SchemaConstraint:
         self._vocabulary_size = vocabulary_size
         self._bits = np.zeros((vocabulary_size + 31) // 32 * 4, np.uint8)
 
-    def mask(self, logits: Any) -> None:
+    def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         self._ensure_sound()
-        row = logits.numpy()
         allowed = np.unpackbits(self._bits, count=self._vocabulary_size, bitorder="little")
-        row[: self._vocabulary_size][allowed == 0] = -np.inf
-        row[self._vocabulary_size :] = -np.inf
+        logits[: self._vocabulary_size][allowed == 0] = -np.inf
+        logits[self._vocabulary_size :] = -np.inf
 
     def accept(self, token_id: int) -> None:
         """Advance by a sampled token."""

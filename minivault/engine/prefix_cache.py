@@ -12,7 +12,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 
 
 class PrefixCache:
@@ -20,9 +20,9 @@ class PrefixCache:
 
     def __init__(self, runner: Runner, max_bytes: int) -> None:
         self._runner = runner
-        self._size: int = getattr(runner, "block_tokens", runner.chunk_tokens)
+        self._size = runner.block_tokens
         self._block_bytes = max(1, runner.bytes_per_slot * self._size // max(1, runner.context))
-        self._max_blocks = max_bytes // self._block_bytes if getattr(runner, "can_copy", True) else 0
+        self._max_blocks = max_bytes // self._block_bytes if runner.can_copy else 0
         self._blocks: OrderedDict[bytes, object] = OrderedDict()
 
     @property

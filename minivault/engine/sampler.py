@@ -10,22 +10,28 @@ exceeds one uniform number, `uniform(seed, index of the token)`. Temperature 0 t
 - presence and frequency penalties: a token that occurs n > 0 times in the answer loses presence + n * frequency.
 - top-k keeps the k first tokens (0 = all); top-p the shortest prefix with at least p of what top-k left; min-p those at
   least min_p times as probable as the first.
+
+Both cuts and the draw walk the tokens from the most likely one down, so they usually need a short beginning of the
+ranking only: what the rest weighs together is enough to know that the beginning decides. Where it does not, more of the
+row is ranked. Every reduction is over one row on one thread: no company and no thread count changes a bit of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from minivault.engine.drawing import draw
-from minivault.engine.randomness import uniform
-from minivault.engine.ranking import MAX_LEADING, Ids, Logits, leaders
+from minivault.engine.ranking import LOWEST, MAX_LEADING, Ids, Logits, leaders, ranked
 from minivault.errors import GenerationFailed
 from minivault.types import Constraint, SamplingParams, TokenLogprob
+
+_WIDENING = (2.0, 4.0, 8.0)
+"""How much lower, in units of temperature, the ranking reaches each time that it was too short."""
+_MASK = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +50,9 @@ class SamplingState:
         self.counts: dict[int, int] = {}
         """How often each token occurs in the answer."""
         self._seen = dict.fromkeys(prompt, True)
-
-    @property
-    def adjusts(self) -> bool:
-        """True when the logits must be changed before anything is chosen."""
-        params = self.params
         penalties = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0
-        return bool(params.logit_bias or penalties or self.constraint is not None)
+        self.adjusts = bool(params.logit_bias or penalties or constraint is not None)
+        """The logits must be changed before anything is chosen."""
 
     def accept(self, token_id: int) -> None:
         """Take a token into the history. The constraint's own exceptions pass through."""
@@ -71,56 +73,90 @@ class SamplingState:
             counts = np.fromiter(self.counts.values(), np.float32, len(self.counts))
             row[_keys(self.counts)] -= self.params.presence_penalty + counts * self.params.frequency_penalty
         if self.constraint is not None:
-            self.constraint.mask(torch.from_numpy(row))
+            self.constraint.mask(row)
 
 
-def sample(logits: torch.Tensor, states: Sequence[SamplingState]) -> list[Choice | Exception]:
+def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
     """Choose a token for each row of `logits` [rows, vocabulary]; an exception in its place concerns that row alone."""
-    if len(logits) != len(states):
-        raise ValueError(f"{len(logits)} rows of logits for {len(states)} sequences")
-    raw = logits.to("cpu", torch.float32).contiguous().numpy()
     with np.errstate(all="ignore"):
-        adjusted, failed = _adjusted(raw, states)
-        heads = _heads(adjusted, states)
-        rows = zip(adjusted, raw, states, heads, strict=True)
-        return [failed[i] if i in failed else _choice(*row) for i, row in enumerate(rows)]
+        return [_choose(row, state) for row, state in zip(logits, states, strict=True)]
 
 
-def _adjusted(raw: Logits, states: Sequence[SamplingState]) -> tuple[Logits, dict[int, Exception]]:
-    """The logits after bias, penalties and constraint; what raised, by row."""
-    failed: dict[int, Exception] = {}
-    if not any(state.adjusts for state in states):
-        return raw, failed
-    adjusted = raw.copy()
-    for i, state in enumerate(states):
-        try:
-            state.adjust(adjusted[i])
-        except Exception as error:  # a job's own constraint: whatever it raises ends that job only
-            failed[i] = error
-    return adjusted, failed
+def _choose(raw: Logits, state: SamplingState) -> Choice | Exception:
+    params, row = state.params, raw
+    draws = params.temperature > 0
+    try:
+        if state.adjusts:
+            state.adjust(row := raw.copy())
+        head = leaders(row, params.top_k or MAX_LEADING) if draws else row.argmax(0, keepdims=True)
+        if not len(head) or not math.isfinite(row[head[0]]):
+            return GenerationFailed("no token can be chosen: the highest logit is not a finite number")
+        number = uniform(params.seed or 0, state.num_accepted)
+        token_id = draw(row, head, params, number) if draws else int(head[0])
+        return Choice(token_id, None if params.logprobs is None else logprob(raw, token_id, params.logprobs))
+    except Exception as error:  # a job's own constraint: whatever it raises ends that job only
+        return error
 
 
-def _heads(logits: Logits, states: Sequence[SamplingState]) -> list[Ids | None]:
-    """The leading tokens of each row that draws, and from which a draw is likely decided."""
-    heads: list[Ids | None] = [None] * len(states)
-    wanted = {i: state.params.top_k or MAX_LEADING for i, state in enumerate(states) if state.params.temperature > 0}
-    usual = [i for i, num in wanted.items() if num <= MAX_LEADING]
-    if usual:
-        part = logits if len(usual) == len(logits) else logits[usual]
-        for i, ids in zip(usual, leaders(part, max(wanted[i] for i in usual)), strict=True):
-            heads[i] = ids[: wanted[i]]
-    for i in wanted.keys() - set(usual):
-        heads[i] = leaders(logits[i : i + 1], wanted[i])[0]
-    return heads
+def draw(row: Logits, head: Ids, params: SamplingParams, number: float) -> int:
+    """The token that `number` in [0, 1) picks from `row` [vocabulary].
+
+    `head` is the beginning of the row's canonical order, at least one token: with top-k, all that top-k keeps.
+    """
+    if not params.top_k:
+        mass = float(np.exp((row - row[head[0]]) / np.float32(params.temperature)).sum(dtype=np.float64))
+        for ids in _beginnings(row, head, params.temperature):
+            if (token_id := _pick(row, ids, mass, params, number)) is not None:
+                return token_id
+        head = ranked(row, LOWEST)
+    token_id = _pick(row, head, 0.0, params, number)
+    assert token_id is not None, "all tokens together always decide"
+    return token_id
 
 
-def _choice(row: Logits, raw: Logits, state: SamplingState, head: Ids | None) -> Choice | Exception:
-    params = state.params
-    first = int(head[0]) if head is not None and len(head) else int(row.argmax())
-    if not math.isfinite(row[first]):
-        return GenerationFailed("no token can be chosen: the highest logit is not a finite number")
-    token_id = first if head is None else draw(row, head, params, uniform(params.seed or 0, state.num_accepted))
-    return Choice(token_id, None if params.logprobs is None else logprob(raw, token_id, params.logprobs))
+def _beginnings(row: Logits, head: Ids, temperature: float) -> Iterator[Ids]:
+    yield head
+    lowest = float(row[head[-1]])
+    for spread in _WIDENING:
+        yield ranked(row, max(LOWEST, lowest - spread * temperature))
+
+
+def _pick(row: Logits, ids: Ids, mass: float, params: SamplingParams, number: float) -> int | None:
+    """Which of `ids`, the beginning of the order, is drawn when the whole row weighs `mass` (0: `ids` are all that
+    counts); None if they do not decide it. Weights are exp(logit / temperature), relative to the first."""
+    weights = np.exp((row[ids].astype(np.float64) - float(row[ids[0]])) / params.temperature)
+    rest = max(0.0, mass - float(weights.sum())) if mass else 0.0
+    num = len(weights)
+    cumulated = np.empty(num + 1)
+    weights.cumsum(out=cumulated[:num])
+    cumulated[num] = cumulated[num - 1] + rest
+    end = num + 1
+    if params.top_p < 1.0:
+        end = int(cumulated.searchsorted(params.top_p * cumulated[num])) + 1
+    if params.min_p > 0.0 and weights[-1] < params.min_p:
+        end = max(1, min(end, int(np.count_nonzero(weights >= params.min_p))))
+    if rest == 0.0:
+        end = min(end, num)
+    elif end > num and (params.top_p < 1.0 or params.min_p > 0.0):
+        return None
+    index = min(int(cumulated[:end].searchsorted(number * cumulated[end - 1], side="right")), end - 1)
+    return int(ids[index]) if index < num else None
+
+
+def uniform(seed: int, index: int) -> float:
+    """The `index`-th number of the stream of `seed`: in [0, 1), 53 random bits, the same on any machine. Seeds are
+    taken modulo 2**64.
+
+    SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014) in counter form: the
+    state after n steps is the start plus n times a constant, so no state is kept at all. The start is mixed first.
+    """
+    bits = 0
+    for step in (seed, (index + 1) * _GAMMA):
+        bits = bits + step & _MASK
+        bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+        bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB & _MASK
+        bits ^= bits >> 31
+    return (bits >> 11) * 2.0**-53
 
 
 def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
@@ -128,7 +164,7 @@ def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
     values = row.astype(np.float64)
     peak = values.max()
     values -= peak + np.log(np.exp(values - peak).sum())
-    top = leaders(row[None], num_top)[0]
+    top = leaders(row, num_top)
     return TokenLogprob(token_id, float(values[token_id]), tuple((int(i), float(values[i])) for i in top))
 
 

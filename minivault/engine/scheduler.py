@@ -9,11 +9,12 @@ does not hold up short ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from minivault.engine.kv_cache import KVCache
+from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sequence import Sequence
+from minivault.engine.slots import Slots
 
 NEAR_POSITIONS = 875
 """To attend to so many positions costs a token as much again as the rest of the model (the default one, measured)."""
@@ -28,13 +29,11 @@ class Plan:
 
 
 class Scheduler:
-    """The queue, and the sequences that hold a slot. `reach` tells how far a prompt is processed or cached."""
+    """The queue, and the sequences that hold a slot."""
 
-    def __init__(
-        self, kv_cache: KVCache, chunk_tokens: int, step_tokens: int, reach: Callable[[Sequence], int]
-    ) -> None:
-        self._kv_cache = kv_cache
-        self._reach = reach
+    def __init__(self, slots: Slots, prefix_cache: PrefixCache, chunk_tokens: int, step_tokens: int) -> None:
+        self._slots = slots
+        self._prefix_cache = prefix_cache
         self._chunk_tokens = chunk_tokens
         self._step_tokens = step_tokens
         self._waiting: deque[Sequence] = deque()
@@ -63,17 +62,17 @@ class Scheduler:
             self._waiting.remove(sequence)
             return
         (self._decoding if sequence in self._decoding else self._prefilling).remove(sequence)
-        self._kv_cache.release(sequence.slot)
+        self._slots.release(sequence.slot)
         sequence.slot = None
 
     def plan(self, now_ns: int) -> Plan:
         """Admit who fits, then choose the step's work. Call `promote` when it is done."""
-        while self._waiting and self._kv_cache.can_admit(self._waiting[0].num_positions):
+        while self._waiting and self._slots.can_admit(self._waiting[0].num_positions):
             sequence = self._waiting.popleft()
-            sequence.slot = self._kv_cache.admit(sequence.num_positions)
+            sequence.slot = self._slots.admit(sequence.num_positions)
             sequence.admitted_ns = now_ns
             self._prefilling.append(sequence)
-        return Plan(self._take_turns(), tuple(self._decoding))
+        return Plan(self._take_turns() if self._prefilling else {}, tuple(self._decoding))
 
     def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""
@@ -86,7 +85,7 @@ class Scheduler:
         turns, done = deque(self._prefilling), deque[Sequence]()
         while turns:
             sequence = turns[0]
-            start = stops[sequence] if sequence in stops else self._reach(sequence)
+            start = stops.get(sequence) or self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
             stop = sequence.chunk_end(start, self._chunk_tokens)
             budget -= _cost(start, stop)
             if stops and budget < 0:
@@ -98,11 +97,11 @@ class Scheduler:
 
     def check_integrity(self) -> None:
         """Raises RuntimeError unless exactly the running sequences hold the used slots."""
-        self._kv_cache.check_integrity()
+        self._slots.check_integrity()
         running = [*self._decoding, *self._prefilling]
         slots = [sequence.slot for sequence in running]
-        if len(set(slots)) != len(slots) or frozenset(slots) != self._kv_cache.used:
-            raise RuntimeError(f"running sequences hold slots {slots}, the cache says {sorted(self._kv_cache.used)}")
+        if len(set(slots)) != len(slots) or frozenset(slots) != self._slots.used:
+            raise RuntimeError(f"running sequences hold slots {slots}; in use are {sorted(self._slots.used)}")
         if any(sequence.slot is not None for sequence in self._waiting):
             raise RuntimeError("a waiting sequence holds a slot")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from minivault.engine.detokenizer import Detokenizer
+from minivault.engine.runner import Chunk
 from minivault.engine.sampler import SamplingState
 from minivault.types import FinishReason, Job, Timings, Usage
 
@@ -43,10 +45,20 @@ class Sequence:
     def is_prefilled(self) -> bool:
         return self.num_prefilled == len(self.prompt)
 
-    @property
-    def position(self) -> int:
-        """Where its newest token goes in the slot."""
-        return len(self.prompt) + len(self.token_ids) - 1
+    def newest(self) -> Chunk:
+        """Its newest token, to be processed."""
+        assert self.slot is not None
+        position = len(self.job.prompt_tokens) + len(self.token_ids) - 1
+        return Chunk(self.slot, self.token_ids[-1:], position, is_prompt=False)
+
+    def chunks(self, stop: int, chunk_tokens: int) -> Iterator[Chunk]:
+        """The rest of its prompt up to `stop`, cut on a grid of `chunk_tokens`."""
+        assert self.slot is not None
+        start = self.num_prefilled
+        while start < stop:
+            end = self.chunk_end(start, chunk_tokens)
+            yield Chunk(self.slot, self.prompt[start:end], start, is_prompt=True)
+            start = end
 
     def chunk_end(self, start: int, chunk_tokens: int) -> int:
         """Where the chunk of its prompt that begins at `start` ends, on a grid of `chunk_tokens`."""

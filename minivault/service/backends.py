@@ -27,7 +27,7 @@ from minivault.service.model import Loaded
 from minivault.types import ModelInfo
 
 if TYPE_CHECKING:
-    from minivault.engine.runners import Runner
+    from minivault.engine.runner import Runner
 
 log = logging.getLogger("minivault.service")
 
@@ -105,7 +105,7 @@ def _cpu_threads(settings: Settings) -> int:
 def _chooses_fused(settings: Settings, files: ModelFiles) -> bool:
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
-    from minivault.engine.runners import fused
+    from minivault.engine import fused
 
     reason = fused.why_not(files.config)
     if reason is None:
@@ -118,7 +118,7 @@ def _chooses_fused(settings: Settings, files: ModelFiles) -> bool:
 
 def _prepare(settings: Settings, files: ModelFiles, progress: Progress = silent) -> Path:
     """The file that the fused runner loads, made now if it is not there."""
-    from minivault.engine.runners import fused
+    from minivault.engine import fused
 
     path = store(settings).prepared_dir(files) / PREPARED
     if not path.is_file():
@@ -134,7 +134,7 @@ def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> Non
 def _fused(settings: Settings, files: ModelFiles, context: int) -> Runner | None:
     if not _chooses_fused(settings, files):
         return None
-    from minivault.engine.runners import fused
+    from minivault.engine import fused
 
     load = partial(fused.load, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
     path = _prepare(settings, files)
@@ -155,7 +155,7 @@ def _fused(settings: Settings, files: ModelFiles, context: int) -> Runner | None
 def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner:
     import torch
 
-    from minivault.engine.runners.transformers import TransformersRunner
+    from minivault.engine.transformers import TransformersRunner
     from minivault.models import load_transformers_model
 
     device = _device(settings)

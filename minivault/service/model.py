@@ -13,7 +13,7 @@ from minivault.service.generation import Generation
 from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, ModelInfo, Tokenizer
 
 if TYPE_CHECKING:
-    from minivault.engine.runners import Runner
+    from minivault.engine.runner import Runner
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining"]
 

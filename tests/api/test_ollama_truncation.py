@@ -5,9 +5,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from minivault.api.truncation import truncated
 from minivault.interaction.prompt import prepare_prompt
+
 from minivault.types import GenerationRequest, Message, SamplingParams
 from tests.scripted import ByteTokenizer
 

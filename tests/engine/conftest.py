@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 from tests.engine.driving import Drive
 from tests.engine.scripted import ScriptedRunner
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from minivault.engine import Engine
-from minivault.engine.runners import Runner
+from minivault.engine.runner import Runner
 from minivault.types import Delta, Event, Failed, Finished, Job, SamplingParams, Started, Tokenizer
 from tests.engine.scripted import ByteTokenizer
 

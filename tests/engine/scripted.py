@@ -8,18 +8,22 @@ prompt and of the answer so far to the next token, or to whole logits; it may ra
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
+from minivault.engine.runner import Chunk
 from minivault.types import Message
 
 EOS = 256
 BOS = 257
 VOCABULARY_SIZE = 260
 
-Script = Callable[[tuple[int, ...], tuple[int, ...]], "int | torch.Tensor"]
+Logits = NDArray[np.float32]
+Script = Callable[[tuple[int, ...], tuple[int, ...]], "int | Logits"]
 """(prompt, answer so far) -> next token id, or logits [vocabulary]."""
 
 
@@ -56,10 +60,10 @@ def echo(prompt: tuple[int, ...], answer: tuple[int, ...]) -> int:
     return text[len(answer)] if len(answer) < len(text) else EOS
 
 
-def babble(prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
+def babble(prompt: tuple[int, ...], answer: tuple[int, ...]) -> Logits:
     """Logits that depend on every token so far, with no end-of-sequence: to tell whether anything was mixed up."""
-    generator = torch.Generator().manual_seed(hash((prompt, answer)) & (1 << 62) - 1)
-    logits = torch.randn(VOCABULARY_SIZE, generator=generator) * 3
+    draw = np.random.default_rng(hash((prompt, answer)) & (1 << 62) - 1)
+    logits = draw.standard_normal(VOCABULARY_SIZE, np.float32) * 3
     logits[EOS:] = -float("inf")
     return logits
 
@@ -67,7 +71,7 @@ def babble(prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
 def fail_at(index: int, script: Script = babble, error: Exception | None = None) -> Script:
     """Do as `script` does, but raise in place of the answer's token number `index` (from 0)."""
 
-    def failing(prompt: tuple[int, ...], answer: tuple[int, ...]) -> int | torch.Tensor:
+    def failing(prompt: tuple[int, ...], answer: tuple[int, ...]) -> int | Logits:
         if len(answer) >= index:
             raise error or RuntimeError("scripted failure in /some/private/path")
         return script(prompt, answer)
@@ -82,10 +86,11 @@ class Slot:
 
 
 class ScriptedRunner:
-    """A runner that follows a script. `before(kind, slots)` is called ahead of every prefill, decode, release, copy_in
-    and copy_out: to count, to wait, to advance a clock, to hang or to raise."""
+    """A runner that follows a script. `before(kind, slots)` is called ahead of each chunk of a prompt ("prefill"), pass
+    over sampled tokens ("decode"), release, copy_in and copy_out: to count, wait, advance a clock, hang or raise."""
 
     name = "scripted"
+    can_copy = True
 
     def __init__(
         self,
@@ -108,54 +113,71 @@ class ScriptedRunner:
         self.signature = {"runner": "scripted", "version": "1"}
         self.slots: dict[int, Slot] = {}
         self.num_prefilled_tokens = 0
+        self.repeatable: set[int] = set()
         self.violations: list[str] = []
         """What the caller did against the contract."""
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        self.before("prefill", [slot])
-        state = self._filled(slot, start)
-        end_of_chunk = (start // self.chunk_tokens + 1) * self.chunk_tokens
+    def forward(self, chunks: Sequence[Chunk]) -> Logits:
+        self._require(len({chunk.is_prompt for chunk in chunks}) == 1, "prompts and tokens are mixed")
+        with self._failing():
+            if not chunks[0].is_prompt:
+                self.before("decode", [chunk.slot for chunk in chunks])
+            return np.stack([self._prefill(chunk) if chunk.is_prompt else self._decode(chunk) for chunk in chunks])
+
+    def _prefill(self, chunk: Chunk) -> Logits:
+        self.before("prefill", [chunk.slot])
+        state = self._filled(chunk.slot, chunk.start)
+        end_of_chunk = (chunk.start // self.chunk_tokens + 1) * self.chunk_tokens
         self._require(
-            start % self.block_tokens == 0 and 0 < len(tokens) <= end_of_chunk - start, "prefill is off the grid"
+            chunk.start % self.block_tokens == 0 and 0 < len(chunk.tokens) <= end_of_chunk - chunk.start,
+            "prefill is off the grid",
         )
-        self._require(start + len(tokens) <= self.context, "prefill goes beyond the context")
-        state.prompt += tokens
-        self.num_prefilled_tokens += len(tokens)
+        self._require(chunk.start + len(chunk.tokens) <= self.context, "prefill goes beyond the context")
+        state.prompt += chunk.tokens
+        self.num_prefilled_tokens += len(chunk.tokens)
         return self._logits(state)
 
-    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        self.before("decode", list(slots))
-        self._require(len(slots) == len(tokens) == len(positions), "rows differ in number")
-        rows = []
-        for slot, token, position in zip(slots, tokens, positions, strict=True):
-            state = self.slots[slot]
-            self._require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
-            self._require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
-            state.answer[position - len(state.prompt) :] = [token]
-            rows.append(self._logits(state))
-        return torch.stack(rows)
+    def _decode(self, chunk: Chunk) -> Logits:
+        self._require(len(chunk.tokens) == 1, "more than the newest token")
+        state, position = self.slots[chunk.slot], chunk.start
+        self._require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
+        self._require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
+        state.answer[position - len(state.prompt) :] = chunk.tokens
+        return self._logits(state)
 
     def release(self, slot: int) -> None:
         self.before("release", [slot])
         self.slots.pop(slot, None)
 
     def copy_out(self, slot: int, start: int, stop: int) -> object:
-        self.before("copy_out", [slot])
+        with self._failing():
+            self.before("copy_out", [slot])
         block = tuple(self.slots[slot].prompt[start:stop])
         self._require(len(block) == stop - start, "copied out more than is there")
         return block
 
     def copy_in(self, slot: int, start: int, block: object) -> None:
-        self.before("copy_in", [slot])
+        with self._failing():
+            self.before("copy_in", [slot])
         assert isinstance(block, tuple)
         self._filled(slot, start).prompt += block
 
-    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+    def embed(self, tokens: Sequence[int]) -> Logits:
         draw = random.Random(str(list(tokens)))
-        return torch.nn.functional.normalize(torch.tensor([draw.gauss(0, 1) for _ in range(16)]), dim=0)
+        vector = np.array([draw.gauss(0, 1) for _ in range(16)], np.float32)
+        return vector / np.float32(np.linalg.norm(vector))
 
     def close(self) -> None:
         self.slots.clear()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What fails inside may be repeated: prompts in it that got further are processed again."""
+        try:
+            yield
+        except Exception:
+            self.repeatable = {slot for slot, state in self.slots.items() if not state.answer}
+            raise
 
     def _require(self, is_so: bool, otherwise: str) -> None:
         """Raises AssertionError where the engine breaks the contract, and remembers it: the engine survives errors."""
@@ -164,16 +186,19 @@ class ScriptedRunner:
             raise AssertionError(otherwise)
 
     def _filled(self, slot: int, start: int) -> Slot:
-        """The slot's state, which must hold exactly `start` prompt tokens."""
+        """The slot's state, which must hold exactly `start` prompt tokens, or more where a failed pass is repeated."""
         self._require(0 <= slot < self.num_slots, "no such slot")
         state = self.slots.setdefault(slot, Slot())
+        if slot in self.repeatable:
+            self.repeatable.remove(slot)
+            del state.prompt[start:]
         self._require(len(state.prompt) == start and not state.answer, "prefill does not continue the slot")
         return state
 
-    def _logits(self, state: Slot) -> torch.Tensor:
+    def _logits(self, state: Slot) -> Logits:
         said = self.script(tuple(state.prompt), tuple(state.answer))
-        if isinstance(said, torch.Tensor):
+        if isinstance(said, np.ndarray):
             return said
-        logits = torch.zeros(self.vocabulary_size)
+        logits = np.zeros(self.vocabulary_size, np.float32)
         logits[said] = 100.0
         return logits

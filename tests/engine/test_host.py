@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 
-from minivault.engine.runners.host import host_signature
+from minivault.engine.host import host_signature
 
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
-SCRIPT = "from minivault.engine.runners.host import host_signature; print(host_signature())"
+SCRIPT = "from minivault.engine.host import host_signature; print(host_signature())"
 
 
 def signature_under(**variables: str) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.engine.prefix_cache import PrefixCache
+from minivault.engine.runner import Chunk
 from tests.engine.driving import GREEDY, Drive
 from tests.engine.scripted import ScriptedRunner, echo
 
@@ -80,7 +81,7 @@ def test_without_room_nothing_is_kept(drive: Make) -> None:
 
 def test_a_runner_that_cannot_copy_is_never_asked_to(drive: Make) -> None:
     runner = ScriptedRunner()
-    runner.can_copy = False  # type: ignore[attr-defined]
+    runner.can_copy = False
     made = drive(runner, prefix_cache_bytes=1024)
     made.run("x" * 30)
     assert made.run("x" * 30).started.cached_tokens == 0
@@ -128,7 +129,7 @@ def test_the_limit_holds_and_a_hit_is_what_was_computed(prompts: list[str], num_
         start = cache.restore(0, keys, 0, len(prompt))
         assert start < len(prompt)
         while start < len(prompt):
-            runner.prefill(0, prompt[start : start + CHUNK], start)
+            runner.forward([Chunk(0, prompt[start : start + CHUNK], start, is_prompt=True)])
             cache.store(0, keys, start, start + CHUNK)
             start += CHUNK
         assert tuple(runner.slots[0].prompt) == prompt

@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.engine.detokenizer import Detokenizer
-from minivault.engine.kv_cache import KVCache
+from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sampler import SamplingState
 from minivault.engine.scheduler import Plan, Scheduler
 from minivault.engine.sequence import Sequence
+from minivault.engine.slots import Slots
 from minivault.types import Job, SamplingParams
+from tests.engine.scripted import ScriptedRunner
 
 CHUNK = 8
 
@@ -32,7 +34,7 @@ def work(scheduler: Scheduler) -> Plan:
 
 
 def scheduler(num_slots: int, *sequences: Sequence, step_tokens: int = CHUNK) -> Scheduler:
-    made = Scheduler(KVCache(num_slots, 4096), CHUNK, step_tokens, lambda one: one.num_prefilled)
+    made = Scheduler(Slots(num_slots, 4096), PrefixCache(ScriptedRunner(), 0), CHUNK, step_tokens)
     for one in sequences:
         made.add(one)
     return made

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from minivault.families.llama import GGUF_KEYS
 from minivault.models.gguf.metadata import GgufFile
 
 _CONTROL, _USER_DEFINED = 3, 4
@@ -79,7 +80,8 @@ def _model(tokens: list[str], merges: list[str]) -> dict[str, Any]:
 
 def _tokenizer_config(file: GgufFile, tokens: list[str]) -> dict[str, Any]:
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    config |= {"add_prefix_space": False, "model_max_length": file.value("llama.context_length", 1024)}
+    context = file.value(GGUF_KEYS["max_position_embeddings"], 1024)
+    config |= {"add_prefix_space": False, "model_max_length": context}
     for key, field in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         index = file.value(f"tokenizer.ggml.{field}_token_id")
         if isinstance(index, int) and 0 <= index < len(tokens):

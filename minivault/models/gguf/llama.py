@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
+from minivault.families.llama import GGUF_ARCHITECTURE, GGUF_KEYS, GGUF_NAMES, NAMES
 from minivault.models.gguf import byte_level_tokenizer, safetensors_stream
 from minivault.models.gguf.metadata import GgufFile
 from minivault.models.progress import Progress
@@ -23,29 +24,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOP = {
-    "token_embd.weight": "model.embed_tokens.weight",
-    "output_norm.weight": "model.norm.weight",
-    "output.weight": "lm_head.weight",
+    f"{GGUF_NAMES.embedding}.weight": f"{NAMES.prefix}{NAMES.embedding}.weight",
+    f"{GGUF_NAMES.norm}.weight": f"{NAMES.prefix}{NAMES.norm}.weight",
+    f"{GGUF_NAMES.head}.weight": f"{NAMES.head}.weight",
 }
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_BLOCK = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
+_LAYER = dict(zip(GGUF_NAMES.of_layer, NAMES.of_layer, strict=True))
+_IN_LAYER = re.compile(re.escape(GGUF_NAMES.layer).replace(r"\{\}", r"(\d+)") + r"(\w+)\.weight")
 
 
 def can_convert(file: GgufFile) -> bool:
     """True for a plain Llama (no experts, rope scaling or extra tensors) with a tokenizer that we rebuild exactly."""
-    scaled = file.value("llama.rope.scaling.type", "none") != "none"
+    scaled = file.value(GGUF_KEYS["rope_scaling"], "none") != "none"
     return (
-        file.architecture == "llama"
+        file.architecture == GGUF_ARCHITECTURE
         and not scaled
         and all(_hub_name(name) for name in file.tensor_shapes)
         and byte_level_tokenizer.can_build(file)
@@ -68,23 +59,28 @@ def _hub_name(name: str) -> str:
     """The hub's name of a GGUF tensor, or "" for one that a plain Llama does not have."""
     if name in _TOP:
         return _TOP[name]
-    match = _BLOCK.fullmatch(name)
-    return f"model.layers.{match[1]}.{_LAYER[match[2]]}.weight" if match and match[2] in _LAYER else ""
+    match = _IN_LAYER.fullmatch(name)
+    return _layer_name(match[1], _LAYER[match[2]]) if match and match[2] in _LAYER else ""
+
+
+def _layer_name(index: int | str, part: str) -> str:
+    return f"{NAMES.prefix}{NAMES.layer.format(index)}{part}.weight"
 
 
 def _check_layers(file: GgufFile, shapes: dict[str, tuple[int, ...]], num_layers: int) -> None:
-    layers = (f"model.layers.{i}.{part}.weight" for i in range(num_layers) for part in _LAYER.values())
-    expected = itertools.chain(("model.embed_tokens.weight", "model.norm.weight"), layers)
+    layers = (_layer_name(index, part) for index in range(num_layers) for part in NAMES.of_layer)
+    expected = itertools.chain((name for name in _TOP.values() if not name.startswith(NAMES.head)), layers)
     # One at a time: a damaged header may claim billions of layers.
     if missing := next((name for name in expected if name not in shapes), None):
         raise ModelError(f"{file.path.name} lacks the tensor {missing}; download it again")
 
 
 def _hub_tensors(file: GgufFile, num_heads: int, num_kv_heads: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    query, key, _ = GGUF_NAMES.qkv
     for name, tensor in file.tensors():
-        if ".attn_q." in name:
+        if f".{query}." in name:
             yield _hub_name(name), _split_halves(tensor, num_heads)
-        elif ".attn_k." in name:
+        elif f".{key}." in name:
             yield _hub_name(name), _split_halves(tensor, num_kv_heads)
         else:
             yield _hub_name(name), tensor
@@ -98,9 +94,9 @@ def _split_halves(weight: NDArray[np.float32], num_heads: int) -> NDArray[np.flo
 
 
 def _config(file: GgufFile) -> dict[str, Any]:
-    num_heads = int(file.number("llama.attention.head_count"))
-    hidden = int(file.number("llama.embedding_length"))
-    shapes = file.tensor_shapes
+    keys, shapes = GGUF_KEYS, file.tensor_shapes
+    num_heads = int(file.number(keys["num_attention_heads"]))
+    hidden = int(file.number(keys["hidden_size"]))
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -109,18 +105,18 @@ def _config(file: GgufFile) -> dict[str, Any]:
         "mlp_bias": False,
         "hidden_act": "silu",
         "hidden_size": hidden,
-        "head_dim": int(file.value("llama.attention.key_length", hidden // num_heads)),
-        "intermediate_size": int(file.number("llama.feed_forward_length")),
-        "num_hidden_layers": int(file.number("llama.block_count")),
+        "head_dim": int(file.value(keys["head_dim"], hidden // num_heads)),
+        "intermediate_size": int(file.number(keys["intermediate_size"])),
+        "num_hidden_layers": int(file.number(keys["num_hidden_layers"])),
         "num_attention_heads": num_heads,
-        "num_key_value_heads": int(file.value("llama.attention.head_count_kv", num_heads)),
-        "max_position_embeddings": int(file.number("llama.context_length")),
+        "num_key_value_heads": int(file.value(keys["num_key_value_heads"], num_heads)),
+        "max_position_embeddings": int(file.number(keys["max_position_embeddings"])),
         # The file holds float32; seven digits give back the number it was made from.
-        "rms_norm_eps": float(f"{file.number('llama.attention.layer_norm_rms_epsilon'):.7g}"),
-        "rope_theta": float(file.value("llama.rope.freq_base", 10000.0)),
+        "rms_norm_eps": float(f"{file.number(keys['rms_norm_eps']):.7g}"),
+        "rope_theta": float(file.value(keys["rope_theta"], 10000.0)),
         "rope_scaling": None,
-        "vocab_size": shapes["token_embd.weight"][0],
-        "tie_word_embeddings": "output.weight" not in shapes,
+        "vocab_size": shapes[f"{GGUF_NAMES.embedding}.weight"][0],
+        "tie_word_embeddings": f"{GGUF_NAMES.head}.weight" not in shapes,
         "bos_token_id": file.value("tokenizer.ggml.bos_token_id"),
         "eos_token_id": file.value("tokenizer.ggml.eos_token_id"),
         "pad_token_id": file.value("tokenizer.ggml.padding_token_id"),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minivault.engine.runners import fused
-from minivault.engine.runners.fused.runner import FusedRunner
+from minivault.engine import fused
+from minivault.engine.fused.runner import FusedRunner
 from tests.engine.fused import checkpoints
 
 Reference = Callable[[str], tuple[torch.nn.Module, Path]]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minivault.engine.runners.fused.runner import BLOCK_TOKENS, CHUNK_TOKENS, FusedRunner
+from minivault.engine.fused.runner import BLOCK_TOKENS, CHUNK_TOKENS, FusedRunner
+from minivault.engine.runner import Chunk
 from tests.engine.fused.checkpoints import SMALL, VOCABULARY
 from tests.engine.fused.conftest import Loader
-from tests.engine.fused.test_correctness import tokens
+from tests.engine.fused.test_correctness import decode, prefill, tokens
 
 RELAXED = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -33,9 +33,7 @@ class Conversation:
 
     def start(self, runner: FusedRunner, slot: int) -> None:
         self.slot, self.position, self.seen = slot, len(self.prompt), []
-        for first in range(0, len(self.prompt), CHUNK_TOKENS):
-            logits = runner.prefill(slot, self.prompt[first : first + CHUNK_TOKENS], first)
-        self.seen.append(logits.clone())
+        self.seen.append(prefill(runner, slot, self.prompt))
 
     @property
     def is_done(self) -> bool:
@@ -62,7 +60,7 @@ def step(runner: FusedRunner, running: list[Conversation]) -> None:
     if not running:
         return
     chosen = [int(one.seen[-1].argmax()) for one in running]
-    logits = runner.decode([one.slot for one in running], chosen, [one.position for one in running])
+    logits = decode(runner, [one.slot for one in running], chosen, [one.position for one in running])
     for one, row in zip(running, logits, strict=True):
         one.seen.append(row.clone())
         one.position += 1
@@ -115,9 +113,7 @@ def test_a_copied_prefix_is_bitwise_a_computed_one(
     block = runner.copy_out(slots[0], 0, cut)
     runner.release(slots[0])
     runner.copy_in(slots[1], 0, block)
-    edges = [cut, *range((cut // CHUNK_TOKENS + 1) * CHUNK_TOKENS, len(prompt), CHUNK_TOKENS), len(prompt)]
-    for start, stop in pairwise(edges):
-        copied = runner.prefill(slots[1], prompt[start:stop], start)
+    copied = prefill(runner, slots[1], prompt, cut)
     assert torch.equal(copied, computed.seen[0])
     again = Conversation(prompt, 0, 3, slots[1], len(prompt), [copied])
     step(runner, [again])
@@ -139,14 +135,15 @@ def test_chunks_processed_in_one_pass_are_bitwise_those_processed_alone(
         run(runner, [one], [0])
     starts = [chunks // 2 * CHUNK_TOKENS for chunks, _ in sizes]
     for slot, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
-        for first in range(0, start, CHUNK_TOKENS):
-            runner.prefill(slot, prompt[first : first + CHUNK_TOKENS], first)
+        if start:
+            prefill(runner, slot, prompt[:start])
     chunks = [
-        (slot, prompt[first : first + CHUNK_TOKENS], first)
+        Chunk(slot, prompt[first : first + CHUNK_TOKENS], first, is_prompt=True)
         for slot, (prompt, start) in enumerate(zip(prompts, starts, strict=True))
         for first in range(start, len(prompt), CHUNK_TOKENS)
     ]
-    last = {slot: logits for (slot, *_), logits in zip(chunks, runner.prefill_many(chunks), strict=True)}
+    logits = torch.from_numpy(runner.forward(chunks))
+    last = {chunk.slot: row for chunk, row in zip(chunks, logits, strict=True)}
     together = [Conversation(prompt, 0, 2, slot, len(prompt), [last[slot]]) for slot, prompt in enumerate(prompts)]
     for _ in range(2):
         step(runner, together)
@@ -172,12 +169,12 @@ def test_threads_change_no_bit(load: Loader, variant: str) -> None:
 @pytest.mark.parametrize("variant", SMALL)
 def test_a_released_slot_holds_nothing_of_its_past(load: Loader, variant: str) -> None:
     runner = load(variant)
-    runner.prefill(0, tokens(300), 0)
+    prefill(runner, 0, tokens(300))
     runner.release(0)
     assert not runner.cache.keys.any()
     assert not runner.cache.values.any()
 
 
 def test_the_vocabulary_is_the_models(load: Loader) -> None:
-    assert load("llama").prefill(0, [1], 0).shape == (VOCABULARY,)
+    assert prefill(load("llama"), 0, [1]).shape == (VOCABULARY,)
     load("llama").release(0)

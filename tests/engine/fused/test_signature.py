@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from minivault.engine.runners.fused import Machine, numerics
-from minivault.engine.runners.fused.runner import FusedRunner
+from minivault.engine.fused import numerics
+from minivault.engine.fused.runner import FusedRunner
+from minivault.engine.host import Machine
 from minivault.errors import ModelError
 from tests.engine.fused.conftest import Loader
+from tests.engine.fused.test_correctness import prefill
 
-DIGEST = "from minivault.engine.runners.fused import numerics; print(numerics.digest())"
+DIGEST = "from minivault.engine.fused import numerics; print(numerics.digest())"
 
 
 def digest_elsewhere(**variables: str) -> str:
-    root = str(Path(numerics.__file__).parents[4])
+    root = str(Path(numerics.__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"} | variables
     done = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -38,7 +40,7 @@ def test_activation_levels_are_part_of_the_signature(load: Loader) -> None:
     plain = Machine("x86_64", "AnyVendor", frozenset({"avx2"}))
     other = FusedRunner.load(path, num_slots=1, context=64, machine=plain)
     assert other.signature["quantization"] == "int8-181"
-    assert torch.isfinite(other.prefill(0, [1, 2, 3], 0)).all()
+    assert torch.isfinite(prefill(other, 0, [1, 2, 3])).all()
 
 
 def test_another_process_computes_the_same_bits() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minivault.engine.runners import fused
-from minivault.engine.runners.fused import Machine
+from minivault.engine import fused
+from minivault.engine.host import Machine
 from minivault.errors import ModelError
 from tests.engine.fused.conftest import Reference
 

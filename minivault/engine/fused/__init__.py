@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minivault.engine.runners.fused.machine import Machine
-from minivault.engine.runners.fused.support import why_not
+from minivault.engine.fused.support import why_not
 
 if TYPE_CHECKING:
-    from minivault.engine.runners.fused.runner import FusedRunner
+    from minivault.engine.fused.runner import FusedRunner
 
-__all__ = ["Machine", "load", "prepare", "why_not"]
+__all__ = ["load", "prepare", "why_not"]
 
 
 def prepare(
@@ -31,7 +30,7 @@ def prepare(
     `progress(done, total)` counts layers. `quantization` is `int8` or `fp32`. Raises ModelError, naming the tensor,
     where shapes do not fit the config or values are not finite.
     """
-    from minivault.engine.runners.fused import preparing
+    from minivault.engine.fused import preparing
 
     preparing.prepare(checkpoint_directory, out, progress, quantization)
 
@@ -42,6 +41,6 @@ def load(prepared: Path, *, num_slots: int, context: int, threads: int | None = 
     `threads` sets torch's intra-op threads for the process; it does not change any logit. Raises ModelError where the
     file is not ours.
     """
-    from minivault.engine.runners.fused.runner import FusedRunner
+    from minivault.engine.fused.runner import FusedRunner
 
     return FusedRunner.load(prepared, num_slots=num_slots, context=context, threads=threads)

@@ -10,11 +10,14 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from minivault.engine.runners.host import host_signature
+from minivault.engine.host import host_signature
+from minivault.engine.runner import Chunk
 
 VERSION = "1"
 """To be raised with any change here that can change a logit."""
@@ -47,23 +50,24 @@ class TransformersRunner:
         text_config = model.config.get_text_config(decoder=True)
         self.context = min(context, getattr(text_config, "max_position_embeddings", None) or context)
         probe = self._new_cache()
-        self.vocabulary_size = int(self._forward([0], probe).shape[-1])
+        self.vocabulary_size = int(self._pass([0], probe).shape[-1])
         self.can_copy = all(type(layer) is DynamicLayer for layer in _layers(probe))
         # A cache that is no plain range of positions may not survive being filled in pieces: the prompt goes in whole.
         self.chunk_tokens = min(chunk_tokens, self.context) if self.can_copy else self.context
+        self.block_tokens = self.chunk_tokens
         self.bytes_per_slot = _num_bytes(probe) * self.context
         self.signature = _signature(model)
 
     @torch.inference_mode()
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> torch.Tensor:
-        if start == 0:
-            self._caches[slot] = self._new_cache()
-        return self._forward(tokens, self._cache_at(slot, start))
+    def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = torch.stack([self._logits(chunk) for chunk in chunks]).cpu().numpy()
+        return logits
 
-    @torch.inference_mode()
-    def decode(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        rows = zip(slots, tokens, positions, strict=True)
-        return torch.stack([self._forward([token], self._cache_at(slot, position)) for slot, token, position in rows])
+    def _logits(self, chunk: Chunk) -> torch.Tensor:
+        """After the chunk's last token [vocabulary], float32."""
+        if chunk.start == 0:
+            self._caches[chunk.slot] = self._new_cache()
+        return self._pass(chunk.tokens, self._cache_at(chunk.slot, chunk.start))
 
     def release(self, slot: int) -> None:
         self._caches[slot] = None
@@ -83,9 +87,10 @@ class TransformersRunner:
             cache.update(keys, values, index)
 
     @torch.inference_mode()
-    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+    def embed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         hidden = self._model.base_model(input_ids=self._ids(tokens), use_cache=False).last_hidden_state
-        return torch.nn.functional.normalize(hidden[0].float().mean(0), dim=0).cpu()
+        vector: NDArray[np.float32] = torch.nn.functional.normalize(hidden[0].float().mean(0), dim=0).cpu().numpy()
+        return vector
 
     def close(self) -> None:
         self._caches = [None] * self.num_slots
@@ -114,7 +119,7 @@ class TransformersRunner:
         return cache
 
     @torch.inference_mode()
-    def _forward(self, tokens: Sequence[int], cache: DynamicCache) -> torch.Tensor:
+    def _pass(self, tokens: Sequence[int], cache: DynamicCache) -> torch.Tensor:
         """Append `tokens` to `cache`; return the last one's logits [vocabulary], float32."""
         last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._forward_takes else {}
         output = self._model(input_ids=self._ids(tokens), past_key_values=cache, use_cache=True, **last_only)

@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import torch
 
-from minivault.engine.runners.fused.parts import Affine, Ends, Layer
-from minivault.engine.runners.fused.rope import interleave
-from minivault.engine.runners.fused.rotation import block_size, rotate_inputs, rotate_outputs, stream
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.parts import Affine, Ends, Layer
+from minivault.engine.fused.rope import interleave
+from minivault.engine.fused.rotation import block_size, rotate_inputs, rotate_outputs, stream, stream_width
+from minivault.families import Block
 
 
 class Fold:
-    """Folds the layers of one model of the given shape."""
+    """Folds the layers of one model."""
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.stream = stream(shape.hidden, shape.width, shape.is_centred).float()
-        self.ratio = (shape.hidden / shape.width) ** 0.5
-        self.head_block = block_size(shape.head_size)
-        self.mlp_block = block_size(shape.mlp)
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        width = stream_width(block.hidden)
+        self.stream = stream(block.hidden, width, block.is_centred).float()
+        self.ratio = (block.hidden / width) ** 0.5
+        self.head_block = block_size(block.head_size)
+        self.mlp_block = block_size(block.mlp)
 
     def layer(self, layer: Layer, index: int) -> dict[str, Affine]:
         """The four linear maps of one block: qkv, output, up, down."""
@@ -47,7 +48,7 @@ class Fold:
 
     def unfolded(self, ends: Ends) -> Affine:
         """From the last LayerNorm back to the model's own normalised hidden state (for embeddings)."""
-        return self._reads(ends.norm, Affine(torch.eye(self.shape.hidden)))
+        return self._reads(ends.norm, Affine(torch.eye(self.block.hidden)))
 
     def _reads(self, norm: Affine, affine: Affine) -> Affine:
         bias = affine.bias
@@ -61,7 +62,7 @@ class Fold:
         return Affine(self.stream @ rotate_inputs(affine.weight, block), bias)
 
     def _heads(self, layer: Layer, index: int) -> Affine:
-        scale = self.shape.head_size**-0.5 / (index + 1 if self.shape.is_scaled_by_depth else 1)
+        scale = self.block.head_size**-0.5 / (index + 1 if self.block.is_scaled_by_depth else 1)
         weights = self._grouped(layer.query.weight * scale, layer.key.weight, layer.value.weight)
         given = [part.bias for part in (layer.query, layer.key, layer.value)]
         if all(bias is None for bias in given):
@@ -71,11 +72,11 @@ class Fold:
         return Affine(weights, self._grouped(query * scale, key, value))
 
     def _grouped(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        size = self.shape.head_size
-        if self.shape.rope:
+        size = self.block.head_size
+        if self.block.rope:
             query, key = interleave(query, size), interleave(key, size)
         value = rotate_outputs(value, self.head_block)
-        parts = [part.reshape(self.shape.num_groups, -1, *part.shape[1:]) for part in (query, key, value)]
+        parts = [part.reshape(self.block.num_groups, -1, *part.shape[1:]) for part in (query, key, value)]
         return torch.cat(parts, 1).flatten(0, 1)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from minivault.engine.runners.fused import rope
-from minivault.engine.runners.fused.linear import FloatRead, FloatWrite, Int8Read, Int8Write
-from minivault.engine.runners.fused.network import Block, Network
-from minivault.engine.runners.fused.packing import pack
-from minivault.engine.runners.fused.preparing import FORMAT, family_of
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused import rope
+from minivault.engine.fused.linear import FloatRead, FloatWrite, Int8Read, Int8Write
+from minivault.engine.fused.network import FoldedLayer, Network
+from minivault.engine.fused.packing import pack
+from minivault.engine.fused.preparing import FORMAT
 from minivault.errors import ModelError
+from minivault.families import Block, family_of
 
 
 def _opened(path: Path) -> Any:
@@ -37,7 +37,10 @@ class Prepared:
         self.path, self.names = path, set(self.file.keys())
         self.quantization: str = metadata["quantization"]
         config = json.loads(metadata["config"])
-        self.shape: Shape = family_of(config).shape(config)
+        family = family_of(config)
+        if family is None:
+            raise ModelError(f"{path} is of no family that we know: prepare the model again")
+        self.block: Block = family.block(config)
 
     def get(self, name: str) -> torch.Tensor | None:
         """A tensor of the file. Of a quantised model only the packed weights and copies stay in memory, not the map."""
@@ -75,14 +78,14 @@ class Prepared:
 
 def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
     """The network of a prepared file, for up to `context` positions, activations in 2 * `levels` + 1 steps."""
-    shape = prepared.shape
+    block = prepared.block
     with ThreadPoolExecutor(torch.get_num_threads()) as packers:  # fbgemm lays out one weight on one thread
         head = packers.submit(prepared.read, "head", levels)  # the largest first
-        blocks = list(packers.map(lambda index: _block(prepared, f"layers.{index}.", levels), range(shape.num_layers)))
-    turns = rope.turns(shape.rope, shape.head_size, shape.num_queries, context) if shape.rope else None
+        layers = list(packers.map(lambda index: _layer(prepared, f"layers.{index}.", levels), range(block.num_layers)))
+    turns = rope.turns(block.rope, block.head_size, block.num_queries, context) if block.rope else None
     return Network(
-        shape,
-        blocks,
+        block,
+        layers,
         prepared.mapped("embedding"),
         prepared.get("positions"),
         turns,
@@ -91,8 +94,8 @@ def load_network(prepared: Prepared, *, context: int, levels: int) -> Network:
     )
 
 
-def _block(prepared: Prepared, prefix: str, levels: int) -> Block:
-    return Block(
+def _layer(prepared: Prepared, prefix: str, levels: int) -> FoldedLayer:
+    return FoldedLayer(
         prepared.read(f"{prefix}qkv", levels),
         prepared.write(f"{prefix}output", levels),
         prepared.read(f"{prefix}up", levels),

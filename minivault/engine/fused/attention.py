@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import torch
 
-from minivault.engine.runners.fused.script import script
+from minivault.engine.fused.script import script
 
 BLOCK = 256
 """Positions per cache block, and the most that one product sums over."""

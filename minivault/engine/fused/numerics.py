@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.functional import gelu, layer_norm, pad, silu
 
-from minivault.engine.runners.fused.attention import MIN_ROWS, attend
-from minivault.engine.runners.fused.packing import multiply, pack
-from minivault.engine.runners.fused.rotation import BLOCK, hadamard
+from minivault.engine.fused.attention import MIN_ROWS, attend
+from minivault.engine.fused.packing import multiply, pack
+from minivault.engine.fused.rotation import BLOCK, hadamard
 from minivault.errors import ModelError
 
 PROBED_ROWS = (1, 2, 3, 5, 16)

@@ -15,8 +15,8 @@ from itertools import pairwise
 
 import torch
 
-from minivault.engine.runners.fused.attention import BLOCK
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.attention import BLOCK
+from minivault.families import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Region:
 class KVCache:
     """`num_slots` sequences of up to `context` positions."""
 
-    def __init__(self, shape: Shape, num_slots: int, context: int) -> None:
-        self.groups, self.size = shape.num_groups, shape.head_size
+    def __init__(self, block: Block, num_slots: int, context: int) -> None:
+        self.groups, self.size = block.num_groups, block.head_size
         self.num_slots, blocks = num_slots, -(-context // BLOCK)
         rows = num_slots * self.groups
-        sizes = shape.num_layers, blocks, rows, BLOCK, self.size
+        sizes = block.num_layers, blocks, rows, BLOCK, self.size
         self.regions = Region(*sizes), Region(*sizes)
         self.keys, self.values = (region.tensor for region in self.regions)
         self.row_of = list(range(num_slots))

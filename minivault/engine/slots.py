@@ -1,4 +1,4 @@
-"""KVCache: who holds which slot, and for how many positions. Numbers only; the tensors are the runner's.
+"""Slots: who holds which slot, and for how many positions. Numbers only; the tensors are the runner's.
 
 Admission is by the worst case: a sequence gets its slot only if its prompt and longest possible answer fit, so nothing
 that runs is ever preempted.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 
 
-class KVCache:
+class Slots:
     """`num_slots` slots of `context` positions each. The lowest free slot is given first, so that memory that a runner
     allocates on first use stays small."""
 

@@ -16,9 +16,9 @@ from typing import cast
 import torch
 from torch.nn.functional import gelu, layer_norm, pad, relu, silu
 
-from minivault.engine.runners.fused.attention import attend
-from minivault.engine.runners.fused.rotation import block_size, hadamard
-from minivault.engine.runners.fused.shape import Shape
+from minivault.engine.fused.attention import attend
+from minivault.engine.fused.rotation import block_size, hadamard, stream_width
+from minivault.families import Block
 
 Attend = Callable[[int, torch.Tensor], torch.Tensor]
 
@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-class Block(torch.nn.Module):
+class FoldedLayer(torch.nn.Module):
     """The four linear maps of one layer."""
 
     def __init__(
@@ -48,8 +48,8 @@ class Network(torch.nn.Module):
 
     def __init__(
         self,
-        shape: Shape,
-        blocks: list[Block],
+        block: Block,
+        layers: list[FoldedLayer],
         embedding: torch.Tensor,
         places: torch.Tensor | None,
         turns: torch.Tensor | None,
@@ -57,43 +57,44 @@ class Network(torch.nn.Module):
         unfolded: torch.nn.Module,
     ) -> None:
         super().__init__()
-        self.shape, self.blocks, self.head, self.unfolded = shape, torch.nn.ModuleList(blocks), head, unfolded
+        self.block, self.layers, self.head, self.unfolded = block, torch.nn.ModuleList(layers), head, unfolded
+        self.width = stream_width(block.hidden)
         self.embedding, self.places, self.turns = embedding, places, turns
-        self.eps = shape.norm_eps * shape.hidden / shape.width
-        self.activation = ACTIVATIONS[shape.activation]
-        self.turn: torch.Tensor = hadamard(block_size(shape.mlp)).float()
+        self.eps = block.norm_eps * block.hidden / self.width
+        self.activation = ACTIVATIONS[block.activation]
+        self.turn: torch.Tensor = hadamard(block_size(block.mlp)).float()
 
     def norm(self, x: torch.Tensor) -> torch.Tensor:
-        return layer_norm(x, (self.shape.width,), None, None, self.eps)
+        return layer_norm(x, (self.width,), None, None, self.eps)
 
     def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         x = self.embedding[ids].float()
         return x if self.places is None else x.add_(self.places[positions])
 
     def run(self, x: torch.Tensor, attend: Attend) -> torch.Tensor:
-        """The rotated stream [rows, width] through every block and the last norm."""
-        for index, block in enumerate(cast(list[Block], self.blocks)):
-            x = block.output(x, attend(index, block.qkv(self.norm(x))))
-            x = block.down(x, self.inner(block.up(self.norm(x))))
+        """The rotated stream [rows, width] through every layer and the last norm."""
+        for index, layer in enumerate(cast(list[FoldedLayer], self.layers)):
+            x = layer.output(x, attend(index, layer.qkv(self.norm(x))))
+            x = layer.down(x, self.inner(layer.up(self.norm(x))))
         return self.norm(x)
 
     def inner(self, up: torch.Tensor) -> torch.Tensor:
         """The MLP's activation, rotated in blocks. A product per row: its bits do not depend on the number of rows."""
-        if self.shape.is_gated:
+        if self.block.is_gated:
             gate, up = up.chunk(2, -1)
             up = self.activation(gate).mul_(up)
         else:
             up = self.activation(up)
         size = self.turn.size(0)
-        rows = up.view(-1, self.shape.mlp // size, size)
-        return torch.bmm(rows, self.turn.expand(rows.size(0), size, size)).view(-1, self.shape.mlp)
+        rows = up.view(-1, self.block.mlp // size, size)
+        return torch.bmm(rows, self.turn.expand(rows.size(0), size, size)).view(-1, self.block.mlp)
 
     def heads(self, qkv: torch.Tensor, turns: torch.Tensor | None) -> torch.Tensor:
         """[rows, groups, queries + 2, head_size], queries and key turned to their positions."""
-        groups, size = self.shape.num_groups, self.shape.head_size
+        groups, size = self.block.num_groups, self.block.head_size
         if turns is None:
-            return qkv.view(-1, groups, self.shape.num_queries + 2, size)
-        pairs = torch.view_as_complex(qkv.view(-1, groups, self.shape.num_queries + 2, size // 2, 2))
+            return qkv.view(-1, groups, self.block.num_queries + 2, size)
+        pairs = torch.view_as_complex(qkv.view(-1, groups, self.block.num_queries + 2, size // 2, 2))
         return torch.view_as_real(pairs * turns).flatten(-2)
 
     def turns_at(self, positions: torch.Tensor) -> torch.Tensor | None:
@@ -117,7 +118,7 @@ class Decode(torch.nn.Module):
         mask: torch.Tensor,
     ) -> torch.Tensor:
         network, batch = self.network, mask.size(0)
-        queries, size = network.shape.num_queries, network.shape.head_size
+        queries, size = network.block.num_queries, network.block.head_size
         turns = network.turns_at(positions)
         all_keys, all_values = (
             keys.view(keys.size(0), -1, size).unbind(0),
@@ -130,15 +131,15 @@ class Decode(torch.nn.Module):
             all_keys[index].index_copy_(0, places, heads[:, queries])
             all_values[index].index_copy_(0, places, heads[:, queries + 1])
             attended = attend(heads[:, :queries], near_keys[index], near_values[index], mask)
-            return attended.view(-1, network.shape.attention)
+            return attended.view(-1, network.block.attention)
 
         logits: torch.Tensor = network.head(network.run(network.embed(ids, positions), attend_))
         return logits
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Consecutive tokens of one sequence: which rows of the pass they are, that sequence's caches, the places of these
+class Span:
+    """A chunk in a pass: which rows of the pass they are, that sequence's caches, the places of these
     tokens in them, and what each query may look at, with rows to spare where they are fewer than MIN_ROWS."""
 
     rows: slice
@@ -157,25 +158,25 @@ class Prefill(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, chunks: Sequence[Chunk]) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, spans: Sequence[Span]) -> torch.Tensor:
         network = self.network
         turns = network.turns_at(positions)
 
         def attend_(index: int, qkv: torch.Tensor) -> torch.Tensor:
             heads = network.heads(qkv, turns)
-            return torch.cat([self._attend(index, heads[chunk.rows], chunk) for chunk in chunks])
+            return torch.cat([self._attend(index, heads[span.rows], span) for span in spans])
 
         return network.run(network.embed(ids, positions), attend_)
 
-    def _attend(self, index: int, heads: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-        shape = self.network.shape
-        groups, queries, size = shape.num_groups, shape.num_queries, shape.head_size
-        chunk.new_keys[index].copy_(heads[:, :, queries].transpose(0, 1))
-        chunk.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
+    def _attend(self, index: int, heads: torch.Tensor, span: Span) -> torch.Tensor:
+        block = self.network.block
+        groups, queries, size = block.num_groups, block.num_queries, block.head_size
+        span.new_keys[index].copy_(heads[:, :, queries].transpose(0, 1))
+        span.new_values[index].copy_(heads[:, :, queries + 1].transpose(0, 1))
         query = heads[:, :, :queries].transpose(0, 1).reshape(groups, -1, size)
-        num_rows, lacking = query.size(1), chunk.mask.size(1) - query.size(1)
+        num_rows, lacking = query.size(1), span.mask.size(1) - query.size(1)
         if lacking:
             query = pad(query, (0, 0, 0, lacking))
-        mask = chunk.mask.expand(groups, -1, -1)
-        attended = attend(query, chunk.keys[index], chunk.values[index], mask)[:, :num_rows]
-        return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, shape.attention)
+        mask = span.mask.expand(groups, -1, -1)
+        attended = attend(query, span.keys[index], span.values[index], mask)[:, :num_rows]
+        return attended.view(groups, -1, queries * size).transpose(0, 1).reshape(-1, block.attention)

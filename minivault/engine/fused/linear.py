@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from minivault.engine.runners.fused.packing import Packed, multiply
+from minivault.engine.fused.packing import Packed, multiply
 
 CLIP = 3.5
 """Standard deviations that the 8 bits of a normalised activation span."""

@@ -12,6 +12,8 @@ import math
 import torch
 
 BLOCK = 64
+WIDTH_MULTIPLE = 4
+"""fbgemm packs input channels by four."""
 
 
 def hadamard(size: int) -> torch.Tensor:
@@ -34,6 +36,11 @@ def spread(size: int) -> torch.Tensor:
     """An orthogonal matrix [size, size] that mixes every coordinate with every other."""
     power = size & -size
     return torch.kron(cosine(size // power), hadamard(power))
+
+
+def stream_width(hidden: int) -> int:
+    """Coordinates of the rotated residual stream: at least one more than `hidden`."""
+    return hidden // WIDTH_MULTIPLE * WIDTH_MULTIPLE + WIDTH_MULTIPLE
 
 
 def stream(hidden: int, width: int, is_centred: bool) -> torch.Tensor:
