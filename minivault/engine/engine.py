@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
+from dataclasses import replace
 
 import torch
 
@@ -23,7 +24,7 @@ from minivault.engine.sampler import Choice, SamplingState, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
-from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer
+from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer, TokenLogprob
 
 log = logging.getLogger("minivault.engine")
 
@@ -132,10 +133,11 @@ class Engine:
                 continue
             try:
                 text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
-            except Exception as error:  # the job's own constraint or its decoder
+                logprobs = () if choice.logprob is None else (self._spelled(choice.logprob),)
+            except Exception as error:  # the job's own constraint or the tokenizer
                 sequence.end(error)
             else:
-                self._tell(sequence, choice, text)
+                self._tell(sequence, Delta(text, (choice.token_id,), logprobs))
 
     def _start(self, sequence: Sequence) -> None:
         """The first time that there are logits to sample from, the prompt is processed."""
@@ -145,11 +147,17 @@ class Engine:
             self._counts["cached_tokens"] += sequence.num_cached
             self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached))
 
-    def _tell(self, sequence: Sequence, choice: Choice, text: str) -> None:
+    def _spelled(self, logprob: TokenLogprob) -> TokenLogprob:
+        """With the bytes of every token in it."""
+        token_bytes = self._tokenizer.token_bytes
+        top = tuple(replace(entry, data=token_bytes(entry.token_id)) for entry in logprob.top)
+        return replace(logprob, data=token_bytes(logprob.token_id), top=top)
+
+    def _tell(self, sequence: Sequence, delta: Delta) -> None:
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
-        self._emit(sequence, Delta(text, (choice.token_id,), () if choice.logprob is None else (choice.logprob,)))
+        self._emit(sequence, delta)
 
     # -- finish ---------------------------------------------------------------------------------------------------
 

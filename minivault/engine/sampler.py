@@ -25,7 +25,7 @@ from minivault.engine.drawing import draw
 from minivault.engine.randomness import uniform
 from minivault.engine.ranking import MAX_LEADING, Ids, Logits, leaders
 from minivault.errors import GenerationFailed
-from minivault.types import Constraint, SamplingParams, TokenLogprob
+from minivault.types import Constraint, SamplingParams, TokenLogprob, TopLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
     peak = values.max()
     values -= peak + np.log(np.exp(values - peak).sum())
     top = leaders(row[None], num_top)[0]
-    return TokenLogprob(token_id, float(values[token_id]), tuple((int(i), float(values[i])) for i in top))
+    return TokenLogprob(token_id, float(values[token_id]), top=tuple(TopLogprob(int(i), float(values[i])) for i in top))
 
 
 def _keys(tokens: dict[int, int] | dict[int, bool]) -> Ids:

@@ -5,6 +5,5 @@ The HTTP dialects and the CLI both come through here; nothing else submits work 
 
 from minivault.interaction.interaction import Answer, Interaction
 from minivault.interaction.interactions import Interactions, Origin, next_id, open_local
-from minivault.interaction.summary import summary
 
-__all__ = ["Answer", "Interaction", "Interactions", "Origin", "next_id", "open_local", "summary"]
+__all__ = ["Answer", "Interaction", "Interactions", "Origin", "next_id", "open_local"]

@@ -222,8 +222,8 @@ def test_log_probabilities_are_those_of_the_unmodified_distribution() -> None:
     assert choice.token_id == choice.logprob.token_id == 7
     assert choice.logprob.logprob == pytest.approx(float(expected[7]))
     top = expected.topk(3)
-    assert [token_id for token_id, _ in choice.logprob.top] == top.indices.tolist()
-    assert [value for _, value in choice.logprob.top] == pytest.approx(top.values.tolist())
+    assert [entry.token_id for entry in choice.logprob.top] == top.indices.tolist()
+    assert [entry.logprob for entry in choice.logprob.top] == pytest.approx(top.values.tolist())
 
 
 def test_log_probabilities_without_alternatives_hold_the_chosen_token_only() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from minivault.types import ModelInfo, Tokenizer, rfc3339
 from minivault.wire.names import tagged
 
@@ -21,6 +23,16 @@ NOT_MANAGED_HERE = "models are managed on the server's command line (`minivault 
 PARAMETER_UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "BF16": 32}
 """`general.file_type` of the GGUF format."""
+
+
+class ShowBody(BaseModel):
+    """`POST /api/show`."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"model": "smollm2-135m"}]})
+
+    model: str = ""
+    name: str = Field("", description="the older name of `model`")
+    verbose: bool = False
 
 
 def encode_tags(info: ModelInfo, capabilities: list[str]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from minivault.wire.openai.fields import Strict
-from minivault.wire.validation import validated
 
 MAX_INPUTS = 256
 
@@ -39,10 +38,6 @@ class EmbeddingBody(Strict):
             return [self.input]
         tokens = [item for item in self.input if isinstance(item, int)]
         return [tokens] if tokens else [item for item in self.input if not isinstance(item, int)]
-
-
-def decode_embedding(data: dict[str, Any]) -> EmbeddingBody:
-    return validated(EmbeddingBody, data)
 
 
 def encode_embeddings(body: EmbeddingBody, vectors: Sequence[Sequence[float]], num_tokens: int) -> dict[str, Any]:

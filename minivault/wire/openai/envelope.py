@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minivault.errors import MiniVaultError
 from minivault.types import FinishReason, Usage
+from minivault.wire.dialect import shown
 
 SERVER_FAULT = 500
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_exceeded"}
@@ -56,13 +56,13 @@ def encode_usage(usages: Sequence[Usage]) -> dict[str, Any]:
     }
 
 
-def encode_error(error: Exception) -> dict[str, Any]:
+def encode_error(error: Exception, _request_id: str = "") -> dict[str, Any]:
     """The body of every error, and the event of a stream that broke: all four keys, always."""
-    if not isinstance(error, MiniVaultError):
-        return {"error": {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}}
-    kind = "server_error" if error.status >= SERVER_FAULT else TYPES.get(error.status, "invalid_request_error")
-    code = CODES.get(error.code, error.code)
-    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": code}}
+    ours = shown(error)
+    kind = "server_error" if ours.status >= SERVER_FAULT else TYPES.get(ours.status, "invalid_request_error")
+    return {
+        "error": {"message": ours.message, "type": kind, "param": ours.field, "code": CODES.get(ours.code, ours.code)}
+    }
 
 
 def encode_models(name: str, created_s: int) -> dict[str, Any]:
