@@ -132,8 +132,8 @@ class Engine:
                 sequence.end(choice)
                 continue
             try:
-                text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
                 logprobs = () if choice.logprob is None else (self._spelled(choice.logprob),)
+                text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
             except Exception as error:  # the job's own constraint or the tokenizer
                 sequence.end(error)
             else:

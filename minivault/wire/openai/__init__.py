@@ -1,3 +1,9 @@
+"""OpenAI's dialect (`/v1/*`): what its SDKs send and expect, field by field.
+
+Requests are read strictly: a field or value this server does not offer is refused by name, never ignored. JSON null
+counts as not given.
+"""
+
 from minivault.wire.dialect import WORK_ERRORS, Dialect, Model, Operation
 from minivault.wire.framing import SSE
 from minivault.wire.openai import schema

@@ -12,13 +12,11 @@ from minivault.errors import Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.logprobs import finite, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
-from minivault.wire.openai.fields import Sampled
+from minivault.wire.openai.fields import Inputs, Sampled, Tokens, listed
 from minivault.wire.reply import Answer
 
 MAX_PROMPTS = 16
 MAX_TOTAL_CHOICES = 32
-
-Tokens = list[int]
 
 
 class CompletionBody(Sampled):
@@ -26,7 +24,7 @@ class CompletionBody(Sampled):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "prompt": "Once", "seed": 7}]})
 
-    prompt: str | list[str] | Tokens | list[Tokens]
+    prompt: Inputs
     max_tokens: int = Field(16, ge=1)
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=5)
@@ -43,11 +41,7 @@ class CompletionBody(Sampled):
 
     @property
     def prompts(self) -> list[str | Tokens]:
-        """Every prompt, as text or as token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        tokens = [item for item in self.prompt if isinstance(item, int)]
-        return [tokens] if tokens else [item for item in self.prompt if not isinstance(item, int)]
+        return listed(self.prompt)
 
     def ensure_possible(self) -> None:
         """Refuse what this server does not offer. Raises Unsupported naming the field."""
