@@ -5,12 +5,16 @@ from __future__ import annotations
 from flask import Flask, Response, g
 
 from minivault import access
-from minivault.api import errors, generate, ollama, openai, pages, status
+from minivault.api import errors, native, ollama, openai, status
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
 from minivault.interaction import Recorder, next_id
+from minivault.web import pages
 from minivault.worker.hooks import worker_roster
+
+DIALECTS = (native.bp, ollama.bp, openai.bp)
+"""The blueprint of every dialect that is served."""
 
 
 def create_app(settings: Settings | None = None, recorder: Recorder | None = None) -> Flask:
@@ -22,19 +26,18 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
     recorder = recorder or Recorder(settings, worker_roster(settings))
     app.extensions["minivault"] = recorder
     app.extensions["minivault.disconnect"] = DisconnectWatcher()
+    app.extensions["minivault.dialects"] = tuple(bp.dialect for bp in DIALECTS)
     app.before_request(_identify)
     app.after_request(_add_headers)
     access.init_app(
         app,
         settings,
+        key_headers={bp.name: bp.dialect.key_headers for bp in DIALECTS},
         on_auth_failure=recorder.record_auth_failure,
         on_storage_failure=recorder.metrics.rate_storage_failures.inc,
     )
-    app.register_blueprint(generate.bp)
-    app.register_blueprint(status.bp)
-    app.register_blueprint(ollama.bp)
-    app.register_blueprint(openai.bp)
-    app.register_blueprint(pages.bp)
+    for bp in (*DIALECTS, status.bp, pages.bp):
+        app.register_blueprint(bp)
     app.cli.add_command(commands)
     errors.init_app(app)
     return app

@@ -173,12 +173,20 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TopLogprob:
     """Natural-log probability of one token under the unmodified model distribution."""
 
     token_id: int
     logprob: float
-    top: tuple[tuple[int, float], ...] = ()
+    data: bytes = b""
+    """The token's own bytes, none where it is no text; the sampler does not know them, the engine does."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob(TopLogprob):
+    """That of the token that was sampled, and of the most likely ones in its place."""
+
+    top: tuple[TopLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import pytest
 
 from minivault.config import load_settings
 from minivault.replay import replay
-from minivault.service import ModelService
+from minivault.service import LocalModel
 from minivault.vault.reader import read_records
 from minivault.vault.verify import verify
 from tests.live import LiveServer, live_server
@@ -72,8 +72,8 @@ def is_recovered(vault: Path) -> bool:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[ModelService]:
-    found = ModelService(load_settings({"MINIVAULT_HOME": str(tmp_path / "home")}, tmp_path / ".env"), backend)
+def model(tmp_path: Path) -> Iterator[LocalModel]:
+    found = LocalModel(load_settings({"MINIVAULT_HOME": str(tmp_path / "home")}, tmp_path / ".env"), backend)
     found.wait_loaded(30)
     yield found
     found.close()
@@ -95,7 +95,7 @@ def run_and_kill(server: LiveServer, num_requests: int, rng: random.Random) -> t
     return seen, kills
 
 
-def check(seen: list[Seen], vault: Path, service: ModelService) -> Counter[str]:
+def check(seen: list[Seen], vault: Path, model: LocalModel) -> Counter[str]:
     records = interactions(vault)
     by_id = {record["id"]: record for record in records}
     assert len(by_id) == len(records), "an interaction stands in the vault twice"
@@ -112,7 +112,7 @@ def check(seen: list[Seen], vault: Path, service: ModelService) -> Counter[str]:
             assert record["reconstructed"] is True
     report = verify(vault)
     assert report.exit_code in (0, 1), report
-    outcomes = Counter(verdict.outcome for verdict in replay(service, records, 16))
+    outcomes = Counter(verdict.outcome for verdict in replay(model, records, 16))
     assert not outcomes["different"]
     return outcomes
 
@@ -140,18 +140,18 @@ def test_an_interrupted_stream_is_recorded_with_exactly_what_was_received(tmp_pa
         assert record["sent"]["bytes"] == len(text.encode())
 
 
-def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path, service: ModelService) -> None:
+def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path, model: LocalModel) -> None:
     with live_server(tmp_path, workers=2) as server:
         seen, kills = run_and_kill(server, 80, random.Random(1))
         assert kills
-        check(seen, server.vault, service)
+        check(seen, server.vault, model)
 
 
 @pytest.mark.slow
-def test_a_thousand_requests_over_four_workers_survive_random_kills(tmp_path: Path, service: ModelService) -> None:
+def test_a_thousand_requests_over_four_workers_survive_random_kills(tmp_path: Path, model: LocalModel) -> None:
     with live_server(tmp_path, workers=4, rate_limit="") as server:
         seen, kills = run_and_kill(server, 1000, random.Random(2))
-        outcomes = check(seen, server.vault, service)
+        outcomes = check(seen, server.vault, model)
         whole = sum(one.is_whole for one in seen)
         print(f"{len(kills)} kills, {whole} whole answers, {len(interactions(server.vault))} records, {dict(outcomes)}")
         assert whole > 300

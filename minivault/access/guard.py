@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from flask import Flask, Response, g, request
@@ -30,6 +30,10 @@ _BROWSER_FIELDS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest
 _PROXY_FIELDS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
 _EXPOSED_FIELDS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
 _PREFLIGHT_SECONDS = "600"
+_KEY_HEADERS = ("Authorization",)
+
+KeyHeaders = Mapping[str, Sequence[str]]
+"""For the blueprint of each dialect the headers that may hold a key. Its routes are for users."""
 
 OnAuthFailure = Callable[[str, str], None]
 """Called with the client's address and a reason for each failed key check that was not refused by its own limit."""
@@ -38,8 +42,11 @@ OnAuthFailure = Callable[[str, str], None]
 class Guard:
     """Admits or refuses requests of one app. Files and storages are opened at first use, so after any fork."""
 
-    def __init__(self, settings: Settings, meter: Meter, on_auth_failure: OnAuthFailure) -> None:
+    def __init__(
+        self, settings: Settings, meter: Meter, key_headers: KeyHeaders, on_auth_failure: OnAuthFailure
+    ) -> None:
         self.meter = meter
+        self._key_headers = key_headers
         self._hosts = HostPolicy.of(settings)
         self._origins = OriginPolicy.of(settings)
         self._keyring = Keyring(settings.keys_file)
@@ -79,11 +86,17 @@ class Guard:
         client = request.remote_addr or ""
         if not self._keyring.is_locked and self._is_near(client):
             return self.meter.caller(None, client)
-        token = _token(request.headers.get("Authorization", ""))
+        token = self._token()
         key = self._keyring.find(token)
         if key is None:
             self._refuse_key(client, "no valid key" if token else "no key")
         return self.meter.caller(key, client)
+
+    def _token(self) -> str:
+        """The first token in the headers that may hold one on the route that matched; empty without any."""
+        names = self._key_headers.get(request.blueprint or "", _KEY_HEADERS)
+        tokens = [_token(name, request.headers.get(name, "")) for name in names]
+        return next(filter(None, tokens), "")
 
     def _is_near(self, client: str) -> bool:
         """True for a caller on this machine. Without a key nobody else is let in, whatever the server is bound to.
@@ -102,7 +115,8 @@ class Guard:
 
     def _ensure_role(self, caller: Caller) -> None:
         rule = _rule()
-        if rule is not None and caller.role not in roles_for(rule):
+        is_dialect = request.blueprint in self._key_headers
+        if rule is not None and caller.role not in roles_for(rule, is_dialect=is_dialect):
             raise Forbidden(f"a key of role {caller.role!r} may not do this")
 
     def _is_preflight(self) -> bool:
@@ -120,7 +134,12 @@ class Guard:
 
 
 def init_app(
-    app: Flask, settings: Settings, *, on_auth_failure: OnAuthFailure, on_storage_failure: Callable[[], None]
+    app: Flask,
+    settings: Settings,
+    *,
+    key_headers: KeyHeaders,
+    on_auth_failure: OnAuthFailure,
+    on_storage_failure: Callable[[], None],
 ) -> None:
     """Put a guard in front of every route of `app`. The callbacks hear of failed key checks and of failures of the
     limits' storage.
@@ -128,7 +147,7 @@ def init_app(
     Raises ConfigError for a setting that is no limit, origin or storage.
     """
     meter = Meter(settings, Rates.of(settings, on_failure=on_storage_failure))
-    guard = Guard(settings, meter, on_auth_failure)
+    guard = Guard(settings, meter, key_headers, on_auth_failure)
     app.extensions["minivault_guard"] = guard
     app.before_request(guard.admit)
     app.after_request(guard.annotate)
@@ -139,11 +158,14 @@ def _rule() -> str | None:
     return request.url_rule.rule if request.url_rule is not None else None
 
 
-def _token(header: str) -> str:
-    """The token of `Authorization: Bearer TOKEN`, or the password of `Basic`; empty for anything else.
+def _token(name: str, header: str) -> str:
+    """The token of `Authorization: Bearer TOKEN`, or the password of `Basic`; empty for anything else. Any other header
+    holds nothing but its token.
 
     Basic is for browsers, which can send nothing else before they have loaded a page.
     """
+    if name != "Authorization":
+        return header.strip()
     scheme, _, value = header.strip().partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()

@@ -28,20 +28,18 @@ _EXACT: dict[str, frozenset[Role]] = {
     "/metrics": _EVERYONE,
     "/openapi.json": _EVERYONE,
     "/docs": _EVERYONE,
-    "/generate": _USERS,
-    "/stream-generate": _USERS,
 }
 _BELOW: dict[str, frozenset[Role]] = {
     "/static/": _EVERYONE,
     "/docs/": _EVERYONE,
-    "/api/": _USERS,
-    "/v1/": _USERS,
     "/vault": _AUDITORS,
 }
 
 
-def roles_for(rule: str) -> frozenset[Role]:
-    """The roles that may call the route with this URL rule (as in `app.url_map`)."""
+def roles_for(rule: str, *, is_dialect: bool = False) -> frozenset[Role]:
+    """The roles that may call the route with this URL rule (as in `app.url_map`); those of a dialect are for users."""
+    if is_dialect:
+        return _USERS
     if rule in _EXACT:
         return _EXACT[rule]
     return next((roles for prefix, roles in _BELOW.items() if rule.startswith(prefix)), _ADMINS)

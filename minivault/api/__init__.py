@@ -1,3 +1,3 @@
-"""HTTP: one blueprint a dialect. A view reads the body, lets `wire` decode it, starts an interaction and streams its
-events through `wire` again; what goes wrong is raised as one of our errors and rendered once, in `errors`.
+"""HTTP: one blueprint a dialect. A view reads the body, lets `wire` decode it, starts an interaction and answers with a
+reply of `wire`; what goes wrong is raised as one of our errors and rendered once, in `errors`.
 """

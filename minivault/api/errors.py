@@ -1,15 +1,15 @@
-"""Turns every exception into a reply, once, in the shape that the path's clients expect."""
+"""Turns every exception into a reply, once, in the shape that the dialect's clients expect."""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from minivault.api.streaming import interactions
+from minivault.api.dialect import current_dialect
+from minivault.api.streaming import recorder
 from minivault.errors import (
     BadRequest,
     MiniVaultError,
@@ -19,9 +19,6 @@ from minivault.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from minivault.wire import native
-from minivault.wire.ollama import replies as ollama
-from minivault.wire.openai import envelope as openai
 
 log = logging.getLogger("minivault.api")
 
@@ -50,8 +47,9 @@ def init_app(app: Flask) -> None:
 
 def render(error: MiniVaultError) -> Response:
     """The reply for one of our errors, which counts it."""
-    interactions().metrics.refused.labels(error.code).inc()
-    response = Response(json.dumps(error_body(error)) + "\n", error.status, mimetype="application/json")
+    recorder().metrics.refused.labels(error.code).inc()
+    body = current_dialect().encode_error(error, g.get("request_id", ""))
+    response = Response(json.dumps(body) + "\n", error.status, mimetype="application/json")
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, QuotaExceeded):
@@ -59,15 +57,6 @@ def render(error: MiniVaultError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="minivault"'
     return response
-
-
-def error_body(error: MiniVaultError) -> dict[str, Any]:
-    """The body in the dialect of the request's path."""
-    if request.path.startswith("/api/"):
-        return ollama.encode_error(error)
-    if request.path.startswith("/v1/"):
-        return openai.encode_error(error)
-    return native.error(error, g.get("request_id", ""))
 
 
 def _render_http(error: HTTPException) -> Response | HTTPException:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Response, request
 
 from minivault.api.body import read_body
+from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
-from minivault.api.object_stream import ObjectStream
-from minivault.api.streaming import collect, interactions, json_reply, origin, start, stream
-from minivault.api.tokens import ensure_tokens_exist
-from minivault.api.truncation import truncated
+from minivault.api.streaming import accepted, json_reply, model_called, origin, recorder, respond, start
 from minivault.errors import BadRequest, Forbidden, Unsupported
-from minivault.service import ServedModel
-from minivault.types import GenerationRequest, Message
-from minivault.wire import ndjson, sse
-from minivault.wire.names import ensure_served
-from minivault.wire.ollama import models, requests
-from minivault.wire.ollama.replies import ChatReply, GenerateReply, encode_embeddings
+from minivault.wire.ollama import DIALECT, models
+from minivault.wire.ollama.chat import ChatBody, ChatReply
+from minivault.wire.ollama.embed import EmbedBody, OldEmbedBody, encode_embeddings
+from minivault.wire.ollama.fields import Addressed
+from minivault.wire.ollama.generate import GenerateBody, GenerateReply
 from minivault.wire.strict_json import loads
+from minivault.wire.validation import validated
 
-bp = Blueprint("ollama", __name__, url_prefix="/api")
+bp = DialectBlueprint(DIALECT, __name__)
 log = logging.getLogger("minivault.api.ollama")
 
 COPILOT = "GitHubCopilotChat"
@@ -35,42 +32,35 @@ COPILOT = "GitHubCopilotChat"
 def generate() -> Response:
     """Continue or answer a prompt; an empty one loads the model."""
     raw, data = _read()
-    body = requests.decode_generate(data)
-    served = _served(body.model)
+    body = validated(GenerateBody, data)
+    model = model_called(body.model)
     body.ensure_possible()
     if body.is_load:
-        return json_reply(
-            GenerateReply(body.model, time.time_ns, served.tokenizer.token_bytes).loaded(is_unload=body.is_unload)
-        )
+        return json_reply(GenerateReply(body.model, time.time_ns).loaded(is_unload=body.is_unload))
     _log_unknown(body)
-    wanted = body.generation(served.info.context)
-    if body.context:
-        wanted = _after_context(wanted, body.context, served)
-    watched = start(_fitting(wanted, body, served), origin("ollama.generate", raw))
-    prompt_tokens = None if body.raw else watched.interaction.opening.prompt_tokens
-    reply = GenerateReply(body.model, time.time_ns, served.tokenizer.token_bytes, prompt_tokens)
-    return stream(watched, _stream(reply)) if body.stream else json_reply(reply.whole(collect(watched)))
+    choices = start(model, [body.generation(model.info.context)], origin("ollama.generate", raw))
+    prompt_tokens = None if body.raw else choices[0].interaction.task.tokens
+    reply = GenerateReply(body.model, time.time_ns, prompt_tokens)
+    return respond(choices, reply, accepted() if body.stream else None)
 
 
 @bp.post("/chat")
 def chat() -> Response:
     """Continue a conversation; an empty one loads the model."""
     raw, data = _read()
-    body = requests.decode_chat(data)
-    served = _served(body.model)
+    body = validated(ChatBody, data)
+    model = model_called(body.model)
     body.ensure_possible()
-    if not served.tokenizer.has_chat_template:
+    if not model.info.has_chat:
         raise Unsupported(f'"{body.model}" does not support chat', field="messages")
-    if body.tools and not served.tokenizer.has_tool_template:
+    if body.tools and not model.info.has_tools:
         raise Unsupported(f'"{body.model}" does not support tools', field="tools")
-    has_tools = bool(body.tools)
-    reply = ChatReply(body.model, time.time_ns, served.tokenizer.token_bytes, has_tools=has_tools)
+    reply = ChatReply(body.model, time.time_ns, has_tools=bool(body.tools))
     if body.is_load:
         return json_reply(reply.loaded(is_unload=body.is_unload))
     _log_unknown(body)
-    wanted = body.generation(served.info.context)
-    watched = start(_fitting(wanted, body, served), origin("ollama.chat", raw))
-    return stream(watched, _stream(reply)) if body.stream else json_reply(reply.whole(collect(watched)))
+    choices = start(model, [body.generation(model.info.context)], origin("ollama.chat", raw))
+    return respond(choices, reply, accepted() if body.stream else None)
 
 
 @bp.post("/embed")
@@ -78,10 +68,9 @@ def embed_texts() -> Response:
     """Unit vectors for one or several texts."""
     began_ns = time.monotonic_ns()
     raw, data = _read()
-    body = requests.decode_embed(data)
-    _served(body.model)
-    source = origin("ollama.embed", raw)
-    done = embed(body.texts, source, dimensions=body.dimensions or None, truncate=body.truncate)
+    body = validated(EmbedBody, data)
+    model, source = model_called(body.model), origin("ollama.embed", raw)
+    done = embed(model, body.texts, source, dimensions=body.dimensions or None, truncate=body.truncate)
     total_ns = time.monotonic_ns() - began_ns
     return json_reply(encode_embeddings(body.model, done.vectors, done.num_tokens, total_ns))
 
@@ -90,36 +79,32 @@ def embed_texts() -> Response:
 def embed_prompt() -> Response:
     """A unit vector for one text; superseded by `/api/embed`."""
     raw, data = _read()
-    body = requests.decode_old_embed(data)
-    _served(body.model)
-    done = embed([body.prompt] if body.prompt else [], origin("ollama.embeddings", raw))
+    body = validated(OldEmbedBody, data)
+    model = model_called(body.model)
+    done = embed(model, [body.prompt] if body.prompt else [], origin("ollama.embeddings", raw))
     return json_reply({"embedding": done.vectors[0] if done.vectors else []})
 
 
 @bp.get("/tags")
 def tags() -> Response:
-    """The models that can be asked for: the one that is served."""
-    served = interactions().service.model
-    return json_reply(models.encode_tags(served.info, models.capabilities(served.tokenizer)))
+    """The models that can be asked for."""
+    return json_reply(models.encode_tags([model.info for model in recorder().roster]))
 
 
 @bp.get("/ps")
 def ps() -> Response:
     """The models in memory."""
-    served = interactions().service.model
-    on_gpu = served.runner.signature.get("device", "cpu").startswith("cuda")
-    return json_reply(models.encode_ps(served.info, on_gpu=on_gpu))
+    return json_reply(models.encode_ps([model.info for model in recorder().roster]))
 
 
 @bp.post("/show")
 def show() -> Response:
     """What is known of a model."""
-    body = requests.decode_show(_read()[1])
+    body = validated(models.ShowBody, _read()[1])
     asked = body.model or body.name
-    served = _served(asked)
+    model = model_called(asked)
     is_copilot = request.headers.get("User-Agent", "").startswith(COPILOT)
-    capabilities = models.capabilities(served.tokenizer)
-    return json_reply(models.encode_show(served.info, capabilities, asked if is_copilot else None))
+    return json_reply(models.encode_show(model.info, asked if is_copilot else None))
 
 
 @bp.get("/version")
@@ -152,38 +137,6 @@ def _read() -> tuple[bytes, dict[str, Any]]:
     return raw, loads(raw)
 
 
-def _served(name: str) -> ServedModel:
-    served = interactions().service.model
-    ensure_served(name, served.info.name)
-    return served
-
-
-def _log_unknown(body: requests.Addressed) -> None:
+def _log_unknown(body: Addressed) -> None:
     if body.options.unknown:
         log.warning("ignored unknown options: %s", ", ".join(body.options.unknown)[:200])
-
-
-def _fitting(wanted: GenerationRequest, body: requests.Generating, served: ServedModel) -> GenerationRequest:
-    """The request as it fits the context, unless the client wants an error instead."""
-    if not body.truncate:
-        return wanted
-    return truncated(wanted, served.tokenizer, served.info.context, body.options.num_keep)
-
-
-def _stream(reply: GenerateReply | ChatReply) -> ObjectStream:
-    """NDJSON, or SSE where the client asks for that alone."""
-    if sse.is_preferred(request.headers.get("Accept", ""), ndjson.CONTENT_TYPE):
-        return ObjectStream(reply.encode, sse.encode, sse.CONTENT_TYPE, sse.DONE)
-    return ObjectStream(reply.encode, ndjson.encode, ndjson.CONTENT_TYPE)
-
-
-def _after_context(wanted: GenerationRequest, context: list[int], served: ServedModel) -> GenerationRequest:
-    """The request continued from an earlier reply's token ids: they go before the new prompt."""
-    tokenizer = served.tokenizer
-    ensure_tokens_exist(context, tokenizer, "context")
-    text = wanted.prompt or ""
-    if tokenizer.has_chat_template:
-        system = [Message("system", wanted.system)] if wanted.system else []
-        text = tokenizer.render([*system, Message("user", text)])
-    tokens = (*context, *tokenizer.encode(text, add_special=False))
-    return replace(wanted, prompt=None, system=None, prompt_tokens=tokens)

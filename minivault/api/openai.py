@@ -6,113 +6,95 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Response, request
 
 from minivault.api.body import read_json_body
-from minivault.api.choices import collect_choices, start_choices, stream_choices
+from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
-from minivault.api.object_stream import ObjectStream
-from minivault.api.streaming import Watched, collect, interactions, json_reply, origin, start, stream
-from minivault.api.tokens import ensure_tokens_exist, token_text
-from minivault.errors import BadRequest, ModelNotFound, Unsupported
+from minivault.api.streaming import Watched, json_reply, model_called, origin, recorder, respond, start
+from minivault.errors import BadRequest, Unsupported
 from minivault.interaction import Origin
-from minivault.service import ServedModel
-from minivault.wire import sse
-from minivault.wire.names import ensure_served, is_same_model
-from minivault.wire.openai.chat import ChatReply, decode_chat
-from minivault.wire.openai.completions import CompletionBody, CompletionReply, decode_completion
-from minivault.wire.openai.embeddings import decode_embedding, encode_embeddings
+from minivault.service import Model
+from minivault.wire.framing import NAMED_SSE, SSE
+from minivault.wire.openai import DIALECT
+from minivault.wire.openai.chat import ChatBody, ChatReply
+from minivault.wire.openai.completions import CompletionBody, CompletionReply
+from minivault.wire.openai.embeddings import EmbeddingBody, encode_embeddings
 from minivault.wire.openai.envelope import Envelope, encode_model, encode_models
-from minivault.wire.openai.response_body import decode_response
+from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_reply import ResponseReply
 from minivault.wire.strict_json import loads
+from minivault.wire.validation import validated
 
-bp = Blueprint("openai", __name__, url_prefix="/v1")
+bp = DialectBlueprint(DIALECT, __name__)
 
 
 @bp.post("/chat/completions")
 def chat_completions() -> Response:
     """Continue a conversation, once or several times."""
     raw = read_json_body()
-    body = decode_chat(loads(raw))
-    served = _served(body.model)
+    body = validated(ChatBody, loads(raw))
+    model = model_called(body.model)
     body.ensure_possible()
-    _ensure_tools(served, has_tools=body.has_tools)
-    ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
+    _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
-        choices = start_choices(body.generations(served.info.context), _origin("openai.chat.completions", raw))
-    reply = ChatReply(_envelope(choices[0], body.model), body, served.tokenizer.token_bytes)
-    return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
+        choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
+    reply = ChatReply(_envelope(choices[0], body.model), body)
+    return respond(choices, reply, SSE if body.stream else None)
 
 
 @bp.post("/completions")
 def completions() -> Response:
     """Continue one or several prompts as they are."""
     raw = read_json_body()
-    body = decode_completion(loads(raw))
-    served = _served(body.model)
+    body = validated(CompletionBody, loads(raw))
+    model = model_called(body.model)
     body.ensure_possible()
-    ensure_tokens_exist(map(int, body.logit_bias), served.tokenizer, "logit_bias")
-    echoes = _echoes(body, served)
-    choices = start_choices(body.generations(served.info.context), _origin("openai.completions", raw))
-    reply = CompletionReply(
-        _envelope(choices[0], body.model), echoes, served.tokenizer.token_bytes, has_usage=body.has_usage_chunk
-    )
-    return stream_choices(choices, reply) if body.stream else json_reply(reply.whole(collect_choices(choices)))
+    choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
+    echoes = [choice.interaction.task.text if body.echo else "" for choice in choices]
+    reply = CompletionReply(_envelope(choices[0], body.model), echoes, has_usage=body.has_usage_chunk)
+    return respond(choices, reply, SSE if body.stream else None)
 
 
 @bp.post("/responses")
 def responses() -> Response:
     """Answer an input, without state."""
     raw = read_json_body()
-    body = decode_response(loads(raw))
-    served = _served(body.model)
-    _ensure_tools(served, has_tools=body.has_tools)
+    body = validated(ResponseBody, loads(raw))
+    model = model_called(body.model)
+    _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
-        watched = start(body.generation(served.info.context), _origin("openai.responses", raw))
-    reply = ResponseReply(_envelope(watched, body.model), body)
-    if body.stream:
-        return stream(watched, ObjectStream(reply.encode, _named_event, sse.CONTENT_TYPE))
-    return json_reply(reply.whole(collect(watched)))
+        choices = start(model, [body.generation(model.info.context)], _origin("openai.responses", raw))
+    reply = ResponseReply(_envelope(choices[0], body.model), body)
+    return respond(choices, reply, NAMED_SSE if body.stream else None)
 
 
 @bp.post("/embeddings")
 def embeddings() -> Response:
     """Unit vectors for one or several inputs."""
     raw = read_json_body()
-    body = decode_embedding(loads(raw))
-    _served(body.model)
-    done = embed(body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
+    body = validated(EmbeddingBody, loads(raw))
+    model = model_called(body.model)
+    done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
 
 
 @bp.get("/models")
 def models() -> Response:
-    """The models that can be asked for: the one that is served."""
-    info = interactions().service.model.info
-    return json_reply(encode_models(info.name, info.modified_ns // 10**9))
+    """The models that can be asked for."""
+    return json_reply(encode_models([model.info for model in recorder().roster]))
 
 
 @bp.get("/models/<path:name>")
 def model(name: str) -> Response:
     """One model."""
-    info = interactions().service.model.info
-    if not is_same_model(name, info.name):
-        raise ModelNotFound(f"model '{name}' not found", field="model")
-    return json_reply(encode_model(name, info.modified_ns // 10**9))
+    return json_reply(encode_model(name, model_called(name).info))
 
 
-def _served(name: str) -> ServedModel:
-    served = interactions().service.model
-    ensure_served(name, served.info.name)
-    return served
-
-
-def _ensure_tools(served: ServedModel, *, has_tools: bool) -> None:
-    if has_tools and not served.tokenizer.has_tool_template:
-        message = f"{served.info.name} does not support tools: its chat template has no place for them"
+def _ensure_tools(model: Model, *, has_tools: bool) -> None:
+    if has_tools and not model.info.has_tools:
+        message = f"{model.info.name} does not support tools: its chat template has no place for them"
         raise Unsupported(message, field="tools")
 
 
@@ -139,18 +121,3 @@ def _origin(api: str, raw: bytes) -> Origin:
 def _envelope(watched: Watched, model_name: str) -> Envelope:
     interaction = watched.interaction
     return Envelope(interaction.id, model_name, interaction.fingerprint, int(time.time()))
-
-
-def _echoes(body: CompletionBody, served: ServedModel) -> list[str]:
-    """What to put before each choice."""
-    texts = []
-    for prompt in body.prompts:
-        if not isinstance(prompt, str):
-            ensure_tokens_exist(prompt, served.tokenizer, "prompt")
-        text = prompt if isinstance(prompt, str) else token_text(prompt, served.tokenizer)
-        texts += [text if body.echo else ""] * body.n
-    return texts
-
-
-def _named_event(value: dict[str, Any]) -> bytes:
-    return sse.encode(value, event=value["type"])

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from minivault import __version__
-from minivault.api.streaming import interactions, json_reply
+from minivault.api.streaming import json_reply, recorder
 from minivault.errors import Draining, MiniVaultError, VaultUnavailable
 
 bp = Blueprint("status", __name__)
@@ -19,8 +19,8 @@ _started = time.monotonic()
 @bp.get("/health")
 def health() -> Response:
     """Facts about this server; answers whatever state the model and the vault are in."""
-    here = interactions()
-    status = here.service.status()
+    here = recorder()
+    status = here.roster.default.status()
     requests, average_ms, tokens = here.metrics.totals()
     vault = _vault()
     return json_reply(
@@ -33,7 +33,7 @@ def health() -> Response:
             "running": status.running,
             "waiting": status.waiting,
             "vault": vault,
-            "model": here.settings.model if status.state != "ready" else here.service.model.info.name,
+            "model": here.settings.model if status.state != "ready" else here.roster.default.info.name,
             "version": __version__,
         }
     )
@@ -42,12 +42,12 @@ def health() -> Response:
 @bp.get("/ready")
 def ready() -> Response:
     """200 when a request would be served: the model is loaded and the vault can be written."""
-    here = interactions()
-    here.service.start()
-    if here.service.status().state == "draining":
+    model = recorder().roster.default
+    model.start()
+    if model.status().state == "draining":
         raise Draining("the server is stopping", retry_after_s=5)
-    info = here.service.model.info
-    vault = here.vault_status()
+    info = model.info
+    vault = recorder().vault_status()
     if not vault.writable:
         raise VaultUnavailable(f"the vault cannot be written: {vault.reason}", retry_after_s=5)
     return json_reply({"status": "ready", "model": info.name, "fingerprint": info.fingerprint})
@@ -56,8 +56,8 @@ def ready() -> Response:
 @bp.get("/metrics")
 def metrics() -> Response:
     """Prometheus' text format."""
-    here = interactions()
-    status = here.service.status()
+    here = recorder()
+    status = here.roster.default.status()
     text = here.metrics.render(status.running, status.waiting)
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
@@ -71,7 +71,7 @@ def _state(service: str, vault: dict[str, Any]) -> str:
 
 def _vault() -> dict[str, Any]:
     try:
-        status = interactions().vault_status()
+        status = recorder().vault_status()
     except MiniVaultError as error:
         return {"seq": None, "head": None, "bytes_free": None, "error": error.message}
     facts = {"seq": status.seq, "head": status.head, "bytes_free": status.bytes_free}

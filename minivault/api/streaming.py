@@ -1,33 +1,28 @@
-"""Sends an interaction to its client, whole or piece by piece, and stops it when the client goes."""
+"""Starts what a request asks for, sends it whole or piece by piece, and stops it when the client goes.
+
+A request has one choice or several (OpenAI's `n`, lists of prompts). Each is an interaction of its own, with its own
+seed and record; the first has the request's id. They run together and are sent one after the other.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
 
 from flask import Response, current_app, g, request
 
 from minivault.access import Caller, Permit, charge_tokens, generation_permit
 from minivault.api.disconnect import DisconnectWatcher, client_socket
-from minivault.errors import MiniVaultError
-from minivault.interaction import Answer, Interaction, Interactions, Origin
-from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
-
-
-class StreamEncoder(Protocol):
-    """A dialect's stream: each method returns the bytes to send, which may be none."""
-
-    content_type: str
-
-    def start(self) -> bytes: ...
-
-    def delta(self, delta: Delta) -> bytes: ...
-
-    def finish(self, finished: Finished) -> bytes: ...
-
-    def fail(self, error: MiniVaultError) -> bytes: ...
+from minivault.errors import BadRequest, ModelNotFound
+from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
+from minivault.service import Model
+from minivault.types import Event, Failed, GenerateTask, GenerationRequest
+from minivault.wire.framing import Framing, preferred
+from minivault.wire.reply import Reply
 
 
 @dataclass(slots=True)
@@ -47,9 +42,24 @@ class Watched:
             charge_tokens(self.caller, self.interaction.usage.total_tokens)
 
 
-def interactions() -> Interactions:
-    found: Interactions = current_app.extensions["minivault"]
+def recorder() -> Recorder:
+    found: Recorder = current_app.extensions["minivault"]
     return found
+
+
+def model_called(name: str) -> Model:
+    """The model that a request must name. Raises BadRequest for an empty name, ModelNotFound for one of none here."""
+    model = recorder().roster.find(name)
+    if not name:
+        raise BadRequest("model is required", field="model")
+    if model is None:
+        raise ModelNotFound(f"model '{name}' not found", field="model")
+    return model
+
+
+def accepted() -> Framing:
+    """The framing of a stream that is NDJSON, or SSE where the client asks for that alone."""
+    return preferred(request.headers.get("Accept", ""))
 
 
 def origin(api: str, body: bytes) -> Origin:
@@ -64,11 +74,48 @@ def origin(api: str, body: bytes) -> Origin:
     )
 
 
-def start(wanted: GenerationRequest, source: Origin) -> Watched:
-    """Start an interaction within its caller's limits, and watch its client."""
+def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> list[Watched]:
+    """Start every choice, or none: when one is refused, the others are stopped and the refusal is raised."""
+    tasks = [model.prepare(choice) for choice in wanted]
+    started: list[Watched] = []
+    try:
+        for index, task in enumerate(tasks):
+            started.append(_start(model, task, source if index == 0 else replace(source, id=next_id())))
+    except BaseException:
+        _close(started)
+        raise
+    return started
+
+
+def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -> Response:
+    """The answer to a request: a stream in `framing`, or whole without one.
+
+    What fails before the first event of a stream is raised, so that it gets a real status; so is every failure of a
+    whole answer.
+    """
+    if framing is None:
+        return json_reply(reply.whole(_collect(choices)))
+    sources = [choice.interaction.events() for choice in choices]
+    try:
+        first = next(sources[0])
+        if isinstance(first, Failed):
+            raise first.error
+    except BaseException:
+        _close(choices)
+        raise
+    events = [chain([first], sources[0]), *sources[1:]]
+    response = Response(_stream(events, reply, framing), content_type=framing.content_type)
+    response.headers["X-Accel-Buffering"] = "no"
+    # A generator that is never started runs no `finally`: the end hangs on the response instead.
+    response.call_on_close(partial(_close, choices))
+    return response
+
+
+def _start(model: Model, task: GenerateTask, source: Origin) -> Watched:
+    """Start one choice within its caller's limits, and watch its client."""
     permit = generation_permit(g.caller)
     try:
-        interaction = interactions().start(wanted, source)
+        interaction = Interaction.begin(recorder(), model, task, source)
     except BaseException:
         permit.release()
         raise
@@ -85,52 +132,30 @@ def _watch(interaction: Interaction) -> Callable[[], None]:
     return watcher.watch(sock, interaction.cancel)
 
 
-def collect(watched: Watched) -> Answer:
-    """The whole answer. Raises the error of a failed generation."""
+def _collect(choices: Sequence[Watched]) -> list[Answer]:
     try:
-        return watched.interaction.collect()
+        return [choice.interaction.collect() for choice in choices]
     finally:
-        watched.close()
+        _close(choices)
 
 
-def stream(watched: Watched, encoder: StreamEncoder) -> Response:
-    """A streamed reply. What fails before the first event is raised, so that it gets a real status."""
-    events = watched.interaction.events()
-    try:
-        first = next(events)
-        if isinstance(first, Failed):
-            raise first.error
-    except BaseException:
-        watched.close()
-        raise
-    response = Response(_encode(first, events, encoder), content_type=encoder.content_type)
-    response.headers["X-Accel-Buffering"] = "no"
-    # A generator that is never started runs no `finally`: the end hangs on the response instead.
-    response.call_on_close(watched.close)
-    return response
+def _close(choices: Sequence[Watched]) -> None:
+    for choice in choices:
+        choice.close()
 
 
-def _encode(first: Event, rest: Iterator[Event], encoder: StreamEncoder) -> Iterator[bytes]:
-    opening = encoder.start()
-    if opening:
-        yield opening
-    if isinstance(first, Finished):
-        yield encoder.finish(first)
-    for event in rest:
-        piece = _piece(event, encoder)
-        if piece:
-            yield piece
-
-
-def _piece(event: Event, encoder: StreamEncoder) -> bytes:
-    if isinstance(event, Delta):
-        return encoder.delta(event)
-    if isinstance(event, Finished):
-        return encoder.finish(event)
-    if isinstance(event, Failed):
-        error = event.error
-        return encoder.fail(error if isinstance(error, MiniVaultError) else MiniVaultError("the generation failed"))
-    return b""
+def _stream(sources: Sequence[Iterator[Event]], reply: Reply, framing: Framing) -> Iterator[bytes]:
+    frame = framing.frame
+    for index, events in enumerate(sources):
+        for event in events:
+            for value in reply.encode(index, event):
+                yield frame(value)
+            if isinstance(event, Failed):
+                return
+    for value in reply.end():
+        yield frame(value)
+    if framing.tail:
+        yield framing.tail
 
 
 def json_reply(value: dict[str, Any]) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution, Group
@@ -20,7 +21,7 @@ from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
 from minivault.engine.slots import Slots
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
-from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer
+from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer, TokenLogprob
 
 log = logging.getLogger("minivault.engine")
 
@@ -136,11 +137,18 @@ class Engine:
     def _append(self, sequence: Sequence, choice: Choice | Exception) -> None:
         if isinstance(choice, Exception):
             raise choice
+        logprobs = () if choice.logprob is None else (self._spelled(choice.logprob),)
         text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
-        self._emit(sequence, Delta(text, (choice.token_id,), () if choice.logprob is None else (choice.logprob,)))
+        self._emit(sequence, Delta(text, (choice.token_id,), logprobs))
+
+    def _spelled(self, logprob: TokenLogprob) -> TokenLogprob:
+        """With the bytes of every token in it."""
+        token_bytes = self._tokenizer.token_bytes
+        top = tuple(replace(entry, data=token_bytes(entry.token_id)) for entry in logprob.top)
+        return replace(logprob, data=token_bytes(logprob.token_id), top=top)
 
     # -- finish ----------------------------------------------------------------------------------------------------
 

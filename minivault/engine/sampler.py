@@ -26,7 +26,7 @@ import numpy as np
 
 from minivault.engine.ranking import LOWEST, MAX_LEADING, Ids, Logits, leaders, ranked
 from minivault.errors import GenerationFailed
-from minivault.types import Constraint, SamplingParams, TokenLogprob
+from minivault.types import Constraint, SamplingParams, TokenLogprob, TopLogprob
 
 _WIDENING = (2.0, 4.0, 8.0)
 """How much lower, in units of temperature, the ranking reaches each time that it was too short."""
@@ -164,8 +164,8 @@ def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
     values = row.astype(np.float64)
     peak = values.max()
     values -= peak + np.log(np.exp(values - peak).sum())
-    top = leaders(row, num_top)
-    return TokenLogprob(token_id, float(values[token_id]), tuple((int(i), float(values[i])) for i in top))
+    top = tuple(TopLogprob(int(i), float(values[i])) for i in leaders(row, num_top))
+    return TokenLogprob(token_id, float(values[token_id]), top=top)
 
 
 def _keys(tokens: dict[int, int] | dict[int, bool]) -> Ids:

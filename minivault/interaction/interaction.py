@@ -88,6 +88,14 @@ class Interaction:
         return self._origin.id
 
     @property
+    def model(self) -> str:
+        return self.info.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.info.fingerprint
+
+    @property
     def seed(self) -> int:
         return self.task.params.seed or 0
 

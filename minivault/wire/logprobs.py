@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from minivault.types import TokenLogprob
-
-TokenBytes = Callable[[int], bytes]
-"""The bytes of a token on its own: `Tokenizer.token_bytes`."""
+from minivault.types import TokenLogprob, TopLogprob
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot write."""
@@ -24,20 +21,15 @@ def finite(logprob: float) -> float:
     return max(logprob, LEAST_LOGPROB)
 
 
-def spoken(logprobs: Sequence[TokenLogprob], token_bytes: TokenBytes) -> tuple[TokenLogprob, ...]:
+def spoken(logprobs: Sequence[TokenLogprob]) -> list[TokenLogprob]:
     """Without the tokens that are no text, such as the one that ends the answer: clients match entries to text."""
-    return tuple(item for item in logprobs if token_bytes(item.token_id))
+    return [item for item in logprobs if item.data]
 
 
-def encode_logprobs(logprobs: Sequence[TokenLogprob], token_bytes: TokenBytes) -> list[dict[str, Any]]:
+def encode_logprobs(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
     """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`, one entry a sampled token."""
-    return [
-        _entry(item.token_id, item.logprob, token_bytes)
-        | {"top_logprobs": [_entry(token_id, logprob, token_bytes) for token_id, logprob in item.top]}
-        for item in logprobs
-    ]
+    return [_entry(item) | {"top_logprobs": [_entry(other) for other in item.top]} for item in logprobs]
 
 
-def _entry(token_id: int, logprob: float, token_bytes: TokenBytes) -> dict[str, Any]:
-    data = token_bytes(token_id)
-    return {"token": token_text(data), "logprob": finite(logprob), "bytes": list(data)}
+def _entry(item: TopLogprob) -> dict[str, Any]:
+    return {"token": token_text(item.data), "logprob": finite(item.logprob), "bytes": list(item.data)}

@@ -5,8 +5,6 @@ Editors list models through `/api/tags` and then ask for that very name on `/v1/
 
 from __future__ import annotations
 
-from minivault.errors import BadRequest, ModelNotFound
-
 DEFAULT_TAG = "latest"
 
 
@@ -18,11 +16,3 @@ def tagged(name: str) -> str:
 def is_same_model(asked: str, served: str) -> bool:
     """True when both names mean one model: the default tag is implied and case does not matter."""
     return tagged(asked).lower() == tagged(served).lower()
-
-
-def ensure_served(asked: str | None, served: str) -> None:
-    """Refuse a name that is not the served model's: BadRequest when empty, ModelNotFound when it is another's."""
-    if not asked:
-        raise BadRequest("model is required", field="model")
-    if not is_same_model(asked, served):
-        raise ModelNotFound(f"model '{asked}' not found", field="model")

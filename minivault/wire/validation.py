@@ -1,12 +1,12 @@
 """Pydantic's verdict on a request, told in our own words: which field, which value, what would be right.
 
-A field the model does not declare is `Unsupported`, any other fault a `BadRequest`; both carry the path of the field.
-Members that are JSON null count as not given, as every client library means them.
+There is one translator; a `Wording` holds what a dialect says otherwise than another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -22,23 +22,57 @@ SHOWN_VALUE_CHARACTERS = 60
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(model: type[M], data: dict[str, Any]) -> M:
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a dialect tells a fault; `{field}` stands for the path of the field."""
+
+    unknown: str
+    unknown_error: type[BadRequest]
+    missing: str
+    wrong: Callable[[str, ErrorDetails], str]
+    """Any other fault, of a field or, with an empty path, of the whole request."""
+    is_null_absent: bool = True
+    """Members that are JSON null count as not given, as every client library means them."""
+    is_deepest_told: bool = True
+    """Of several faults the deepest: in a union of shapes it belongs to the shape the client meant. Else the first."""
+
+
+def _say_wrong(field: str, fault: ErrorDetails) -> str:
+    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+    reason = reason.replace("should ", "must ", 1) if reason.startswith("should ") else reason
+    shown = repr(fault["input"])
+    value = f", not {shown}" if len(shown) <= SHOWN_VALUE_CHARACTERS else ""
+    return f"{field or 'the request'}: {reason}{value}"
+
+
+CLIENTS = Wording(
+    unknown="{field} is not supported by this server; leave it out",
+    unknown_error=Unsupported,
+    missing="{field} is required",
+    wrong=_say_wrong,
+)
+"""For dialects whose clients were written for other servers."""
+
+
+def validated(model: type[M], data: dict[str, Any], wording: Wording = CLIENTS) -> M:
     """An instance of `model` made from a decoded JSON object. Raises BadRequest naming the field at fault."""
-    given = {key: value for key, value in data.items() if value is not None}
+    given = {key: value for key, value in data.items() if value is not None} if wording.is_null_absent else data
     try:
         return model.model_validate(given)
     except ValidationError as invalid:
-        raise _refusal(invalid.errors(include_url=False, include_context=False), given) from None
+        raise _refusal(invalid.errors(include_url=False, include_context=False), given, wording) from None
 
 
-def _refusal(faults: Sequence[ErrorDetails], given: dict[str, Any]) -> BadRequest:
-    """The deepest fault: in a union of shapes it belongs to the shape the client meant."""
+def _refusal(faults: Sequence[ErrorDetails], given: dict[str, Any], wording: Wording) -> BadRequest:
     located = [(_path(fault, given), fault) for fault in faults]
-    path, fault = max(located, key=lambda pair: len(pair[0]))
-    field = ".".join(map(str, path)) or None
+    path, fault = max(located, key=lambda pair: len(pair[0])) if wording.is_deepest_told else located[0]
+    field = ".".join(map(str, path))
     if fault["type"] == "extra_forbidden":
-        return Unsupported(f"{field} is not supported by this server; leave it out", field=field)
-    return BadRequest(_message(field or "the request", fault), field=field)
+        return wording.unknown_error(wording.unknown.format(field=field), field=field)
+    if fault["type"] == "missing":
+        return BadRequest(wording.missing.format(field=field), field=field)
+    message = fault["msg"] if fault["type"] == VERBATIM else wording.wrong(field, fault)
+    return BadRequest(message, field=field or None)
 
 
 def _path(fault: ErrorDetails, given: Any) -> list[str | int]:
@@ -52,14 +86,3 @@ def _path(fault: ErrorDetails, given: Any) -> list[str | int]:
     if fault["type"] == "missing":
         path.append(fault["loc"][-1])
     return path
-
-
-def _message(field: str, fault: ErrorDetails) -> str:
-    if fault["type"] == VERBATIM:
-        return fault["msg"]
-    if fault["type"] == "missing":
-        return f"{field} is required"
-    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
-    reason = reason.replace("should ", "must ", 1) if reason.startswith("should ") else reason
-    shown = repr(fault["input"])
-    return f"{field}: {reason}" + (f", not {shown}" if len(shown) <= SHOWN_VALUE_CHARACTERS else "")

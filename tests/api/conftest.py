@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 
 from minivault.app import create_app
 from minivault.config import Settings, load_settings
-from minivault.interaction import Interactions
-from minivault.service import ModelService
+from minivault.interaction import Recorder
+from minivault.service import LocalModel, Roster
 from tests.api.schema_client import SchemaClient
 from tests.scripted import backend
 
@@ -30,14 +30,14 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    service = ModelService(settings, backend)
-    interactions = Interactions(settings, service)
-    service.wait_loaded(30)
-    app = create_app(settings, interactions)
+    model = LocalModel(settings, backend)
+    recorder = Recorder(settings, Roster(model))
+    model.wait_loaded(30)
+    app = create_app(settings, recorder)
     app.test_client_class = SchemaClient
     yield app
-    service.close()
-    interactions.close()
+    model.close()
+    recorder.close()
 
 
 @pytest.fixture

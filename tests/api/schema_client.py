@@ -11,9 +11,10 @@ import jsonschema
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from minivault.wire.schema import build_document
+from minivault.app import DIALECTS
+from minivault.wire.openapi import build_document
 
-DOCUMENT = build_document("test")
+DOCUMENT = build_document("test", tuple(bp.dialect for bp in DIALECTS))
 UNPUBLISHED = re.compile(r"^/(health|static/.*|docs|openapi\.json|vault.*)$")
 
 

@@ -35,12 +35,12 @@ def test_every_dialects_answers_replay(app: Flask, client: FlaskClient, settings
         assert client.post(path, json={"model": MODEL, **body}).status_code == 200
     kept = records(settings)
     assert len(kept) == len(ASKED) + 1
-    verdicts = list(replay(app.extensions["minivault"].service, kept, 3))
+    verdicts = list(replay(app.extensions["minivault"].roster.default, kept, 3))
     assert [verdict.outcome for verdict in verdicts] == ["identical"] * len(kept)
     assert len({record["api"] for record in kept}) == 5
 
 
 def test_embeddings_are_no_answers_to_replay(app: Flask, client: FlaskClient, settings: Settings) -> None:
     client.post("/v1/embeddings", json={"model": MODEL, "input": "one"})
-    (verdict,) = replay(app.extensions["minivault"].service, records(settings), 1)
+    (verdict,) = replay(app.extensions["minivault"].roster.default, records(settings), 1)
     assert verdict.outcome == "not comparable"

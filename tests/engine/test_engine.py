@@ -10,7 +10,7 @@ import pytest
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed
 from minivault.types import Delta, Failed, Finished, Started, Usage
 from tests.engine.driving import GREEDY, Drive
-from tests.engine.scripted import EOS, ScriptedRunner, babble, echo, fail_at, say
+from tests.engine.scripted import EOS, ByteTokenizer, ScriptedRunner, babble, echo, fail_at, say
 
 Make = Callable[..., Drive]
 
@@ -279,4 +279,6 @@ def test_logprobs_come_with_each_token_for_those_who_ask(drive: Make) -> None:
     deltas = [event for event in made.transcripts[asking].events if isinstance(event, Delta) and event.token_ids]
     assert [len(event.logprobs) for event in deltas] == [1, 1, 1]
     assert all(len(event.logprobs[0].top) == 2 for event in deltas)
+    spelled = [entry for event in deltas for entry in (event.logprobs[0], *event.logprobs[0].top)]
+    assert all(entry.data == ByteTokenizer().token_bytes(entry.token_id) for entry in spelled)
     assert not any(event.logprobs for event in made.transcripts[silent].events if isinstance(event, Delta))

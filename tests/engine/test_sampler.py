@@ -224,8 +224,8 @@ def test_log_probabilities_are_those_of_the_unmodified_distribution() -> None:
     assert choice.token_id == choice.logprob.token_id == 7
     assert choice.logprob.logprob == pytest.approx(float(expected[7]))
     top = np.argsort(-expected)[:3]
-    assert [token_id for token_id, _ in choice.logprob.top] == top.tolist()
-    assert [value for _, value in choice.logprob.top] == pytest.approx(expected[top].tolist())
+    assert [entry.token_id for entry in choice.logprob.top] == top.tolist()
+    assert [entry.logprob for entry in choice.logprob.top] == pytest.approx(expected[top].tolist())
 
 
 def test_log_probabilities_without_alternatives_hold_the_chosen_token_only() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from minivault.app import create_app
 from minivault.config import load_settings
-from minivault.interaction import Interactions
-from minivault.service import ModelService
+from minivault.interaction import Recorder
+from minivault.service import LocalModel, Roster
 from tests.api.schema_client import DOCUMENT, SchemaClient
 from tests.scripted import backend
 
@@ -61,14 +61,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
         "MINIVAULT_VAULT_SYNC": "async",
     }
     chosen = load_settings(env, directory / ".env")
-    service = ModelService(chosen, backend)
-    interactions = Interactions(chosen, service)
-    service.wait_loaded(30)
-    app = create_app(chosen, interactions)
+    model = LocalModel(chosen, backend)
+    recorder = Recorder(chosen, Roster(model))
+    model.wait_loaded(30)
+    app = create_app(chosen, recorder)
     app.test_client_class = SchemaClient
     yield app.test_client()
-    service.close()
-    interactions.close()
+    model.close()
+    recorder.close()
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from minivault.errors import BadRequest
-from minivault.wire import native
+from minivault.wire.native.generate import decode
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    request = native.decode({"prompt": "Hello"})
+    request = decode({"prompt": "Hello"})
     params = request.params
     assert (params.max_tokens, params.temperature, params.top_k, params.top_p, params.min_p) == (256, 0.7, 40, 0.95, 0)
     assert (params.repetition_penalty, params.presence_penalty, params.frequency_penalty) == (1, 0, 0)
@@ -16,15 +16,15 @@ def test_defaults_are_the_documented_ones() -> None:
 
 
 def test_messages_take_the_place_of_the_prompt() -> None:
-    request = native.decode({"messages": [{"role": "user", "content": "Hi"}]})
+    request = decode({"messages": [{"role": "user", "content": "Hi"}]})
     assert request.prompt is None
     assert request.messages is not None
     assert request.messages[0].content == "Hi"
 
 
 def test_one_stop_string_or_several() -> None:
-    assert native.decode({"prompt": "x", "stop": "a"}).params.stop == ("a",)
-    assert native.decode({"prompt": "x", "stop": ["a", "b"]}).params.stop == ("a", "b")
+    assert decode({"prompt": "x", "stop": "a"}).params.stop == ("a",)
+    assert decode({"prompt": "x", "stop": ["a", "b"]}).params.stop == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_one_stop_string_or_several() -> None:
 )
 def test_each_fault_is_refused_and_names_its_field(body: dict[str, object], field: str | None) -> None:
     with pytest.raises(BadRequest) as caught:
-        native.decode(body)
+        decode(body)
     assert caught.value.field == field
     assert field is None or field in caught.value.message

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 from minivault.errors import BadRequest, Unsupported
 from minivault.types import Message
 from minivault.wire.names import ensure_served, is_same_model, tagged
-from minivault.wire.ollama.keep_alive import keep_alive_s
+from minivault.wire.ollama.chat import ChatBody
+from minivault.wire.ollama.fields import keep_alive_s
+from minivault.wire.ollama.generate import GenerateBody
 from minivault.wire.ollama.models import parameter_size
-from minivault.wire.ollama.requests import decode_chat, decode_generate
+from minivault.wire.validation import validated
 
 CONTEXT = 1000
 
 
 def params(**options: Any) -> Any:
-    return decode_generate({"model": "m", "prompt": "x", "options": options}).generation(CONTEXT).params
+    return validated(GenerateBody, {"model": "m", "prompt": "x", "options": options}).generation(CONTEXT).params
 
 
 def test_defaults_are_ollamas() -> None:
@@ -54,14 +56,14 @@ def test_options_mean_what_they_mean_to_ollama(options: dict[str, Any], field: s
 @given(st.floats(allow_nan=True, allow_infinity=True) | st.integers() | st.text() | st.booleans() | st.none())
 def test_any_number_is_an_integer_or_a_named_error(value: Any) -> None:
     try:
-        decode_generate({"model": "m", "prompt": "x", "options": {"num_ctx": value}})
+        validated(GenerateBody, {"model": "m", "prompt": "x", "options": {"num_ctx": value}})
     except BadRequest as error:
         assert error.message == 'option "num_ctx" must be of type integer'
 
 
 def test_formats_become_grammars() -> None:
     def grammar(value: Any) -> str | None:
-        return decode_chat({"model": "m", "format": value}).generation(CONTEXT).params.grammar
+        return validated(ChatBody, {"model": "m", "format": value}).generation(CONTEXT).params.grammar
 
     assert grammar(None) is None
     assert grammar("") is None
@@ -76,7 +78,7 @@ def test_messages_keep_what_templates_read() -> None:
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "5", "tool_name": "f"},
     ]
-    decoded = decode_chat({"model": "m", "messages": messages}).generation(CONTEXT).messages
+    decoded = validated(ChatBody, {"model": "m", "messages": messages}).generation(CONTEXT).messages
     assert decoded == (
         Message("user", "hi"),
         Message("assistant", "", {"tool_calls": [{"type": "function", **call}]}),
@@ -86,12 +88,12 @@ def test_messages_keep_what_templates_read() -> None:
 
 def test_an_unknown_role_is_named() -> None:
     with pytest.raises(BadRequest, match="wizard") as refused:
-        decode_chat({"model": "m", "messages": [{"role": "wizard", "content": ""}]})
+        validated(ChatBody, {"model": "m", "messages": [{"role": "wizard", "content": ""}]})
     assert refused.value.field == "messages.0.role"
 
 
 def test_images_are_refused_in_messages_too() -> None:
-    body = decode_chat({"model": "m", "messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})
+    body = validated(ChatBody, {"model": "m", "messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})
     with pytest.raises(Unsupported, match="vision"):
         body.ensure_possible()
 

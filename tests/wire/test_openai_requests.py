@@ -9,36 +9,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.errors import BadRequest, Draining, GenerationFailed, ModelNotFound, Unauthorized, Unsupported
-from minivault.types import Message, TokenLogprob
+from minivault.types import Message, TokenLogprob, TopLogprob
 from minivault.wire.logprobs import LEAST_LOGPROB, encode_logprobs
-from minivault.wire.openai.chat import decode_chat
-from minivault.wire.openai.completions import decode_completion
+from minivault.wire.openai.chat import ChatBody
+from minivault.wire.openai.completions import CompletionBody
 from minivault.wire.openai.envelope import encode_error
-from minivault.wire.openai.response_body import decode_response
+from minivault.wire.openai.response_body import ResponseBody
+from minivault.wire.validation import validated
 
 CONTEXT = 1000
 HELLO = [{"role": "user", "content": "hi"}]
 
 
 def test_defaults_are_openais() -> None:
-    chat = decode_chat({"model": "m", "messages": HELLO}).generations(CONTEXT)[0].params
+    chat = validated(ChatBody, {"model": "m", "messages": HELLO}).generations(CONTEXT)[0].params
     assert (chat.temperature, chat.top_p, chat.top_k, chat.seed) == (1, 1, 0, None)
     assert chat.max_tokens == CONTEXT
-    text = decode_completion({"model": "m", "prompt": "x"}).generations(CONTEXT)[0]
+    text = validated(CompletionBody, {"model": "m", "prompt": "x"}).generations(CONTEXT)[0]
     assert text.params.max_tokens == 16
     assert text.raw is True
 
 
 def test_the_newer_limit_wins() -> None:
     body = {"model": "m", "messages": HELLO, "max_tokens": 5}
-    assert decode_chat(body).generations(CONTEXT)[0].params.max_tokens == 5
-    assert decode_chat({**body, "max_completion_tokens": 3}).generations(CONTEXT)[0].params.max_tokens == 3
-    assert decode_chat({**body, "max_tokens": 9999}).generations(CONTEXT)[0].params.max_tokens == CONTEXT
+    assert validated(ChatBody, body).generations(CONTEXT)[0].params.max_tokens == 5
+    assert validated(ChatBody, {**body, "max_completion_tokens": 3}).generations(CONTEXT)[0].params.max_tokens == 3
+    assert validated(ChatBody, {**body, "max_tokens": 9999}).generations(CONTEXT)[0].params.max_tokens == CONTEXT
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 8))
 def test_choices_have_different_seeds_in_range(seed: int, n: int) -> None:
-    requests = decode_chat({"model": "m", "messages": HELLO, "seed": seed, "n": n}).generations(CONTEXT)
+    requests = validated(ChatBody, {"model": "m", "messages": HELLO, "seed": seed, "n": n}).generations(CONTEXT)
     seeds = [request.params.seed for request in requests]
     assert len(set(seeds)) == n
     assert all(value is not None and 0 <= value < 2**63 for value in seeds)
@@ -55,7 +56,7 @@ def test_conversations_with_calls_reach_the_template() -> None:
         },
         {"role": "tool", "tool_call_id": "c1", "content": "5"},
     ]
-    decoded = decode_chat({"model": "m", "messages": messages}).generations(CONTEXT)[0].messages
+    decoded = validated(ChatBody, {"model": "m", "messages": messages}).generations(CONTEXT)[0].messages
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
     assert decoded == (
         Message("system", "Be kind."),
@@ -66,7 +67,7 @@ def test_conversations_with_calls_reach_the_template() -> None:
 
 def test_arguments_that_are_no_json_are_refused() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{"}}
-    body = decode_chat({"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]})
+    body = validated(ChatBody, {"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]})
     with pytest.raises(BadRequest, match="JSON"):
         body.generations(CONTEXT)
 
@@ -76,7 +77,7 @@ def offered(choice: Any, **fields: Any) -> Any:
     functions = [{"name": "f", "parameters": parameters}, {"name": "g"}]
     tools = [{"type": "function", "function": function} for function in functions]
     body = {"model": "m", "messages": HELLO, "tools": tools, "tool_choice": choice, **fields}
-    return decode_chat(body).generations(CONTEXT)[0]
+    return validated(ChatBody, body).generations(CONTEXT)[0]
 
 
 def test_a_forced_call_is_a_grammar() -> None:
@@ -115,7 +116,7 @@ def test_response_items_become_turns() -> None:
         {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": "5"},
     ]
-    request = decode_response({"model": "m", "input": items, "instructions": "Be kind."}).generation(CONTEXT)
+    request = validated(ResponseBody, {"model": "m", "input": items, "instructions": "Be kind."}).generation(CONTEXT)
     assert request.system == "Be kind."
     assert [message.role for message in request.messages or ()] == ["user", "assistant", "tool"]
 
@@ -135,7 +136,7 @@ def test_response_items_become_turns() -> None:
 )  # fmt: skip
 def test_faults_name_the_field_and_the_value(body: dict[str, Any], field: str, words: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        decode_chat(body)
+        validated(ChatBody, body)
     assert refused.value.field == field
     assert words in refused.value.message
 
@@ -153,13 +154,13 @@ def test_faults_name_the_field_and_the_value(body: dict[str, Any], field: str, w
     ],
 )
 def test_errors_have_openais_types(error: Exception, kind: str, code: str) -> None:
-    body = encode_error(error)["error"]
+    body = encode_error(error, "1")["error"]
     assert sorted(body) == ["code", "message", "param", "type"]
     assert (body["type"], body["code"]) == (kind, code)
     assert "secret" not in body["message"]
 
 
 def test_logprobs_are_finite_numbers() -> None:
-    entry = encode_logprobs([TokenLogprob(65, -math.inf, ((66, -1.0),))], lambda token_id: bytes([token_id]))[0]
+    entry = encode_logprobs([TokenLogprob(65, -math.inf, b"A", (TopLogprob(66, -1.0, b"B"),))])[0]
     assert entry["logprob"] == LEAST_LOGPROB
     assert entry["top_logprobs"] == [{"token": "B", "logprob": -1.0, "bytes": [66]}]

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
 from minivault import __version__
 from minivault.errors import MiniVaultError
 from minivault.interaction import Interaction, Origin, Recorder, next_id
-from minivault.interaction.summary import summary
 from minivault.types import Delta, Event, Failed, Finished
-from minivault.wire import native
+from minivault.wire.native.generate import GenerateReply, decode
 
 
 class LocalAnswerer:
@@ -35,22 +35,18 @@ class LocalAnswerer:
             if isinstance(event, Delta):
                 pieces.append(event.text)
             if isinstance(event, Finished):
-                return {"response": "".join(pieces), **summary(interaction, event)}
+                return {"response": "".join(pieces), **GenerateReply(interaction, time.time_ns).summary(event)}
         raise AssertionError("an interaction ends in Finished or Failed")
 
     def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The lines of one streamed reply; the last one has `done`. Closing the iterator stops the generation."""
         interaction = self._start({**body, "stream": True})
-        index = 0
+        reply = GenerateReply(interaction, time.time_ns)
         for event in _events(interaction):
-            if isinstance(event, Delta) and event.text:
-                yield {"token": event.text, "index": index}
-                index += 1
-            if isinstance(event, Finished):
-                yield {"done": True, **summary(interaction, event)}
+            yield from reply.encode(0, event)
 
     def _start(self, body: dict[str, Any]) -> Interaction:
-        request = native.decode(body)
+        request = decode(body)
         origin = Origin(
             id=next_id(),
             api=self._api,

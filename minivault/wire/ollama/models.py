@@ -1,10 +1,13 @@
-"""What `/api/tags`, `/api/show`, `/api/ps` and `/api/version` say about the one model that is served."""
+"""What `/api/tags`, `/api/show`, `/api/ps` and `/api/version` say about the models that are served."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from minivault.types import ModelInfo, Tokenizer, rfc3339
+from pydantic import BaseModel, ConfigDict, Field
+
+from minivault.types import ModelInfo, rfc3339
 from minivault.wire.names import tagged
 
 OLLAMA_VERSION = "0.32.1"
@@ -23,13 +26,22 @@ FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15,
 """`general.file_type` of the GGUF format."""
 
 
-def encode_tags(info: ModelInfo, capabilities: list[str]) -> dict[str, Any]:
-    return {"models": [_identity(info) | {"modified_at": rfc3339(info.modified_ns), "capabilities": capabilities}]}
+class ShowBody(BaseModel):
+    """`POST /api/show`."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"model": "smollm2-135m"}]})
+
+    model: str = ""
+    name: str = Field("", description="the older name of `model`")
+    verbose: bool = False
 
 
-def encode_ps(info: ModelInfo, *, on_gpu: bool) -> dict[str, Any]:
-    memory = {"expires_at": FOR_EVER, "size_vram": info.size_bytes if on_gpu else 0, "context_length": info.context}
-    return {"models": [_identity(info) | memory]}
+def encode_tags(infos: Sequence[ModelInfo]) -> dict[str, Any]:
+    return {"models": [_identity(info) | _description(info) for info in infos]}
+
+
+def encode_ps(infos: Sequence[ModelInfo]) -> dict[str, Any]:
+    return {"models": [_identity(info) | _memory(info) for info in infos]}
 
 
 def encode_version() -> dict[str, Any]:
@@ -40,7 +52,7 @@ def encode_status() -> dict[str, Any]:
     return {"cloud": {"disabled": True, "source": "config"}}
 
 
-def encode_show(info: ModelInfo, capabilities: list[str], basename: str | None = None) -> dict[str, Any]:
+def encode_show(info: ModelInfo, basename: str | None = None) -> dict[str, Any]:
     """The reply of `/api/show`; `basename` is the requested name where the client wants it echoed."""
     return {
         "license": info.license,
@@ -49,14 +61,14 @@ def encode_show(info: ModelInfo, capabilities: list[str], basename: str | None =
         "template": info.chat_template,
         "details": details(info),
         "model_info": _model_info(info, basename or info.name),
-        "capabilities": capabilities,
+        "capabilities": capabilities(info),
         "modified_at": rfc3339(info.modified_ns),
     }
 
 
-def capabilities(tokenizer: Tokenizer) -> list[str]:
-    """What the served model can do, in Ollama's words."""
-    return ["completion", "embedding"] + (["tools"] if tokenizer.has_tool_template else [])
+def capabilities(info: ModelInfo) -> list[str]:
+    """What a model can do, in Ollama's words."""
+    return ["completion", "embedding"] + (["tools"] if info.has_tools else [])
 
 
 def details(info: ModelInfo) -> dict[str, Any]:
@@ -90,6 +102,15 @@ def _identity(info: ModelInfo) -> dict[str, Any]:
         "digest": info.weights_digest.removeprefix("sha256:"),
         "details": details(info),
     }
+
+
+def _description(info: ModelInfo) -> dict[str, Any]:
+    return {"modified_at": rfc3339(info.modified_ns), "capabilities": capabilities(info)}
+
+
+def _memory(info: ModelInfo) -> dict[str, Any]:
+    on_gpu = info.device.startswith("cuda")
+    return {"expires_at": FOR_EVER, "size_vram": info.size_bytes if on_gpu else 0, "context_length": info.context}
 
 
 def _model_info(info: ModelInfo, basename: str) -> dict[str, Any]:

@@ -3,3 +3,40 @@
 Requests are read strictly: a field or value this server does not offer is refused by name, never ignored. JSON null
 counts as not given.
 """
+
+from minivault.wire.dialect import WORK_ERRORS, Dialect, Model, Operation
+from minivault.wire.framing import SSE
+from minivault.wire.openai import schema
+from minivault.wire.openai.chat import ChatBody
+from minivault.wire.openai.completions import CompletionBody
+from minivault.wire.openai.embeddings import EmbeddingBody
+from minivault.wire.openai.envelope import encode_error
+from minivault.wire.openai.response_body import ResponseBody
+
+
+def _work(path: str, summary: str, request: Model, reply: Model, *lines: Model) -> Operation:
+    streams = (SSE.content_type,) if lines else ()
+    return Operation("post", path, summary, request, reply, lines, streams, schema.Error, WORK_ERRORS)
+
+
+def _fact(path: str, summary: str, reply: Model, *parameters: str) -> Operation:
+    errors = ("401", "404", "429", "503") if parameters else ("401", "429", "503")
+    return Operation("get", path, summary, reply=reply, error=schema.Error, errors=errors, parameters=parameters)
+
+
+DIALECT = Dialect(
+    name="openai",
+    about="What OpenAI's clients speak.",
+    encode_error=encode_error,
+    prefix="/v1",
+    operations=(
+        _work("/v1/chat/completions", "Continue a conversation", ChatBody,
+              schema.ChatCompletion, schema.ChatCompletionChunk, schema.Error),
+        _work("/v1/completions", "Continue prompts as they are", CompletionBody,
+              schema.TextCompletion, schema.TextCompletion, schema.Error),
+        _work("/v1/responses", "Answer an input, without state", ResponseBody, schema.Response, schema.ResponseEvent),
+        _work("/v1/embeddings", "Unit vectors for inputs", EmbeddingBody, schema.Embeddings),
+        _fact("/v1/models", "The models that can be asked for", schema.Models),
+        _fact("/v1/models/{name}", "One model", schema.Model, "name"),
+    ),
+)  # fmt: skip

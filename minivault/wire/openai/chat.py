@@ -9,14 +9,13 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from minivault.errors import BadRequest
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
-from minivault.wire.answer import Answer
-from minivault.wire.logprobs import TokenBytes, encode_logprobs, spoken
+from minivault.wire.logprobs import encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import ResponseFormat, Sampled
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
+from minivault.wire.reply import Answer
 from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
-from minivault.wire.validation import validated
 
 PREFIX = "chatcmpl"
 EXAMPLES: list[JsonValue] = [
@@ -85,43 +84,38 @@ class ChatBody(Sampled):
         ]
 
 
-def decode_chat(data: dict[str, Any]) -> ChatBody:
-    return validated(ChatBody, data)
-
-
 class ChatReply:
     """Encodes one request's choices, whole or as chunks."""
 
-    def __init__(self, envelope: Envelope, body: ChatBody, token_bytes: TokenBytes) -> None:
+    def __init__(self, envelope: Envelope, body: ChatBody) -> None:
         self._id = envelope.id
         self._head = envelope.head("chat.completion", PREFIX)
         self._has_usage = body.has_usage_chunk
         self._chunk_head = envelope.head("chat.completion.chunk", PREFIX) | ({"usage": None} if self._has_usage else {})
-        self._token_bytes = token_bytes
         self._readers = [ToolCallReader() for _ in range(body.n)] if body.has_tools else []
         self._num_calls = [0] * body.n
         self._usages: list[Usage] = []
 
     def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
-        """The chunks of choice `index` for one event."""
         if isinstance(event, Delta):
             text, calls = self._readers[index].feed(event.text) if self._readers else (event.text, [])
-            return self._content(index, text, calls, spoken(event.logprobs, self._token_bytes))
+            logprobs = event.logprobs and spoken(event.logprobs)
+            chunks = [self._chunk(index, {"content": text}, logprobs)] if text or logprobs else []
+            return chunks + self._call_chunks(index, calls) if calls else chunks
         if isinstance(event, Finished):
             text, calls = self._readers[index].finish() if self._readers else ("", [])
             self._usages.append(event.usage)
-            last = self._content(index, text, calls, ())
-            return [*last, self._chunk(index, {}, (), _reason(event, self._num_calls[index]))]
+            chunks = [self._chunk(index, {"content": text})] if text else []
+            chunks += self._call_chunks(index, calls)
+            return [*chunks, self._chunk(index, {}, (), _reason(event, self._num_calls[index]))]
         if isinstance(event, Failed):
             return [encode_error(event.error)]
-        return [self._chunk(index, {"role": "assistant", "content": ""}, ())]
+        return [self._chunk(index, {"role": "assistant", "content": ""})]
 
     def end(self) -> list[dict[str, Any]]:
-        """What follows the last choice."""
         return [self._chunk_head | {"choices": [], "usage": encode_usage(self._usages)}] if self._has_usage else []
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """The one object of a reply that is not streamed."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
 
@@ -133,18 +127,16 @@ class ChatReply:
         return {
             "index": index,
             "message": message,
-            "logprobs": self._logprobs(spoken(answer.logprobs, self._token_bytes)),
+            "logprobs": _encode_logprobs(spoken(answer.logprobs)),
             "finish_reason": _reason(answer.finished, len(calls)),
         }
 
-    def _content(
-        self, index: int, text: str, calls: Sequence[ToolCall], logprobs: Sequence[TokenLogprob]
-    ) -> list[dict[str, Any]]:
-        chunks = [self._chunk(index, {"content": text}, logprobs)] if text or logprobs else []
+    def _call_chunks(self, index: int, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
         first = self._num_calls[index]
-        for number, call in enumerate(self._encode_calls(index, calls), start=first):
-            chunks.append(self._chunk(index, {"tool_calls": [{"index": number} | call]}, ()))
-        return chunks
+        return [
+            self._chunk(index, {"tool_calls": [{"index": number} | call]})
+            for number, call in enumerate(self._encode_calls(index, calls), start=first)
+        ]
 
     def _encode_calls(self, index: int, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
         """Calls with ids that are unique within the reply."""
@@ -156,13 +148,15 @@ class ChatReply:
         ]
 
     def _chunk(
-        self, index: int, delta: dict[str, Any], logprobs: Sequence[TokenLogprob], reason: str | None = None
+        self, index: int, delta: dict[str, Any], logprobs: Sequence[TokenLogprob] = (), reason: str | None = None
     ) -> dict[str, Any]:
-        choice = {"index": index, "delta": delta, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
+        scored = _encode_logprobs(logprobs) if logprobs else None
+        choice = {"index": index, "delta": delta, "logprobs": scored, "finish_reason": reason}
         return self._chunk_head | {"choices": [choice]}
 
-    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
-        return {"content": encode_logprobs(logprobs, self._token_bytes), "refusal": None} if logprobs else None
+
+def _encode_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    return {"content": encode_logprobs(logprobs), "refusal": None} if logprobs else None
 
 
 def _reason(finished: Finished, num_calls: int) -> str:

@@ -10,16 +10,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from minivault.errors import Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
-from minivault.wire.answer import Answer
-from minivault.wire.logprobs import TokenBytes, finite, spoken
+from minivault.wire.logprobs import finite, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
-from minivault.wire.openai.fields import Sampled
-from minivault.wire.validation import validated
+from minivault.wire.openai.fields import Inputs, Sampled, Tokens, listed
+from minivault.wire.reply import Answer
 
 MAX_PROMPTS = 16
 MAX_TOTAL_CHOICES = 32
-
-Tokens = list[int]
 
 
 class CompletionBody(Sampled):
@@ -27,7 +24,7 @@ class CompletionBody(Sampled):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "prompt": "Once", "seed": 7}]})
 
-    prompt: str | list[str] | Tokens | list[Tokens]
+    prompt: Inputs
     max_tokens: int = Field(16, ge=1)
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=5)
@@ -44,11 +41,7 @@ class CompletionBody(Sampled):
 
     @property
     def prompts(self) -> list[str | Tokens]:
-        """Every prompt, as text or as token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        tokens = [item for item in self.prompt if isinstance(item, int)]
-        return [tokens] if tokens else [item for item in self.prompt if not isinstance(item, int)]
+        return listed(self.prompt)
 
     def ensure_possible(self) -> None:
         """Refuse what this server does not offer. Raises Unsupported naming the field."""
@@ -73,24 +66,19 @@ class CompletionBody(Sampled):
         ]
 
 
-def decode_completion(data: dict[str, Any]) -> CompletionBody:
-    return validated(CompletionBody, data)
-
-
 class CompletionReply:
     """Encodes one request's choices. `echoes` holds the text to put before each choice, empty without `echo`."""
 
-    def __init__(self, envelope: Envelope, echoes: Sequence[str], token_bytes: TokenBytes, *, has_usage: bool) -> None:
+    def __init__(self, envelope: Envelope, echoes: Sequence[str], *, has_usage: bool) -> None:
         self._head = envelope.head("text_completion")
         self._chunk_head = self._head | ({"usage": None} if has_usage else {})
-        self._echoes, self._token_bytes, self._has_usage = echoes, token_bytes, has_usage
-        self._layouts = [LegacyLogprobs(token_bytes, len(echo)) for echo in echoes]
+        self._echoes, self._has_usage = echoes, has_usage
+        self._layouts = [LegacyLogprobs(len(echo)) for echo in echoes]
         self._usages: list[Usage] = []
 
     def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
-        """The chunks of choice `index` for one event."""
         if isinstance(event, Delta):
-            logprobs = spoken(event.logprobs, self._token_bytes)
+            logprobs = event.logprobs and spoken(event.logprobs)
             return [self._chunk(index, event.text, logprobs)] if event.text or logprobs else []
         if isinstance(event, Finished):
             self._usages.append(event.usage)
@@ -100,18 +88,11 @@ class CompletionReply:
         return [self._chunk(index, self._echoes[index], ())] if self._echoes[index] else []
 
     def end(self) -> list[dict[str, Any]]:
-        """What follows the last choice."""
         return [self._head | {"choices": [], "usage": encode_usage(self._usages)}] if self._has_usage else []
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """The one object of a reply that is not streamed."""
         choices = [
-            self._choice(
-                index,
-                echo + answer.text,
-                spoken(answer.logprobs, self._token_bytes),
-                finish_reason(answer.finished.reason),
-            )
+            self._choice(index, echo + answer.text, spoken(answer.logprobs), finish_reason(answer.finished.reason))
             for index, (echo, answer) in enumerate(zip(self._echoes, answers, strict=True))
         ]
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
@@ -129,27 +110,27 @@ class CompletionReply:
 class LegacyLogprobs:
     """The old layout: parallel arrays, with each token's character offset in the text. One object a choice."""
 
-    def __init__(self, token_bytes: TokenBytes, offset: int) -> None:
-        self._token_bytes, self._offset = token_bytes, offset
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def encode(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
         return {
-            "tokens": [self._text(item.token_id) for item in logprobs],
+            "tokens": [_key(item.data) for item in logprobs],
             "token_logprobs": [finite(item.logprob) for item in logprobs],
-            "top_logprobs": [{self._text(token_id): finite(p) for token_id, p in item.top} for item in logprobs],
-            "text_offset": [self._advance(item.token_id) for item in logprobs],
+            "top_logprobs": [{_key(top.data): finite(top.logprob) for top in item.top} for item in logprobs],
+            "text_offset": [self._advance(item.data) for item in logprobs],
         }
 
-    def _advance(self, token_id: int) -> int:
+    def _advance(self, data: bytes) -> int:
         start = self._offset
-        self._offset += len(self._decoder.decode(self._token_bytes(token_id)))
+        self._offset += len(self._decoder.decode(data))
         return start
 
-    def _text(self, token_id: int) -> str:
-        """A token's text; bytes that are no text on their own are written out, so that no two keys collide."""
-        data = self._token_bytes(token_id)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+def _key(data: bytes) -> str:
+    """A token's text; bytes that are no text on their own are written out, so that no two keys collide."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from minivault.wire.openai.fields import Strict
-from minivault.wire.validation import validated
+from minivault.wire.openai.fields import Inputs, Strict, Tokens, listed
 
 MAX_INPUTS = 256
 
@@ -21,7 +20,7 @@ class EmbeddingBody(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": ["one", "two"]}]})
 
     model: str
-    input: str | list[str] | list[int] | list[list[int]]
+    input: Inputs
     dimensions: int | None = Field(None, ge=1, description="keep only the first so many numbers")
     encoding_format: Literal["float", "base64"] = "float"
     user: str | None = None
@@ -33,16 +32,8 @@ class EmbeddingBody(Strict):
         return self
 
     @property
-    def inputs(self) -> list[str | list[int]]:
-        """Every input, as text or as token ids."""
-        if isinstance(self.input, str):
-            return [self.input]
-        tokens = [item for item in self.input if isinstance(item, int)]
-        return [tokens] if tokens else [item for item in self.input if not isinstance(item, int)]
-
-
-def decode_embedding(data: dict[str, Any]) -> EmbeddingBody:
-    return validated(EmbeddingBody, data)
+    def inputs(self) -> list[str | Tokens]:
+        return listed(self.input)
 
 
 def encode_embeddings(body: EmbeddingBody, vectors: Sequence[Sequence[float]], num_tokens: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minivault.errors import MiniVaultError
-from minivault.types import FinishReason, Usage
+from minivault.types import FinishReason, ModelInfo, Usage
+from minivault.wire.dialect import shown
 
 SERVER_FAULT = 500
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_exceeded"}
@@ -56,20 +56,20 @@ def encode_usage(usages: Sequence[Usage]) -> dict[str, Any]:
     }
 
 
-def encode_error(error: Exception) -> dict[str, Any]:
+def encode_error(error: Exception, _request_id: str = "") -> dict[str, Any]:
     """The body of every error, and the event of a stream that broke: all four keys, always."""
-    if not isinstance(error, MiniVaultError):
-        return {"error": {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}}
-    kind = "server_error" if error.status >= SERVER_FAULT else TYPES.get(error.status, "invalid_request_error")
-    code = CODES.get(error.code, error.code)
-    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": code}}
+    ours = shown(error)
+    kind = "server_error" if ours.status >= SERVER_FAULT else TYPES.get(ours.status, "invalid_request_error")
+    return {
+        "error": {"message": ours.message, "type": kind, "param": ours.field, "code": CODES.get(ours.code, ours.code)}
+    }
 
 
-def encode_models(name: str, created_s: int) -> dict[str, Any]:
+def encode_models(infos: Sequence[ModelInfo]) -> dict[str, Any]:
     """The reply of `GET /v1/models`."""
-    return {"object": "list", "data": [encode_model(name, created_s)]}
+    return {"object": "list", "data": [encode_model(info.name, info) for info in infos]}
 
 
-def encode_model(name: str, created_s: int) -> dict[str, Any]:
-    """The reply of `GET /v1/models/{id}`."""
-    return {"id": name, "object": "model", "created": created_s, "owned_by": "minivault"}
+def encode_model(name: str, info: ModelInfo) -> dict[str, Any]:
+    """The reply of `GET /v1/models/{id}`; `name` is as the client wrote it."""
+    return {"id": name, "object": "model", "created": info.modified_ns // 10**9, "owned_by": "minivault"}

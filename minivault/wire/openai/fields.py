@@ -20,6 +20,8 @@ Temperature = Annotated[float, Field(ge=0, le=2)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stop = str | list[str]
+Tokens = list[int]
+Inputs = str | list[str] | Tokens | list[Tokens]
 
 
 class Strict(BaseModel):
@@ -114,6 +116,14 @@ class ResponseFormat(Strict):
     def grammar(self) -> str | None:
         schema = self.json_schema.json_schema if self.json_schema else None
         return grammar_of(self.type, schema, "response_format.json_schema")
+
+
+def listed(inputs: Inputs) -> list[str | Tokens]:
+    """Every input, as text or as token ids."""
+    if isinstance(inputs, str):
+        return [inputs]
+    tokens = [item for item in inputs if isinstance(item, int)]
+    return [tokens] if tokens else [item for item in inputs if not isinstance(item, int)]
 
 
 def grammar_of(kind: str, schema: dict[str, Any] | None, field: str) -> str | None:

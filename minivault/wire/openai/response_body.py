@@ -9,14 +9,8 @@ from pydantic import ConfigDict, Field
 from minivault.errors import BadRequest
 from minivault.types import GenerationRequest, Message, SamplingParams
 from minivault.wire.openai.fields import Probability, Strict, Temperature, grammar_of
-from minivault.wire.openai.messages import (
-    CalledFunction,
-    ChatMessage,
-    TextPart,
-    ToolCallPart,
-)
+from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
-from minivault.wire.validation import validated
 
 
 class InputItem(Strict):
@@ -142,7 +136,3 @@ class ResponseBody(Strict):
                 grammar=offered.grammar,
             ),
         )
-
-
-def decode_response(data: dict[str, Any]) -> ResponseBody:
-    return validated(ResponseBody, data)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from minivault.types import Delta, Event, Failed, Finished, Usage
-from minivault.wire.answer import Answer
 from minivault.wire.openai.envelope import Envelope, encode_error, finish_reason
 from minivault.wire.openai.messages import encode_tool_call
 from minivault.wire.openai.response_body import ResponseBody
+from minivault.wire.reply import Answer
 from minivault.wire.tool_calls import ToolCall, read_tool_calls
 
 
@@ -18,45 +18,53 @@ class ResponseReply:
 
     def __init__(self, envelope: Envelope, body: ResponseBody) -> None:
         self._envelope, self._body = envelope, body
+        self._has_tools = body.has_tools
         self._message_id = f"msg_{envelope.id}"
+        self._part = {"item_id": self._message_id, "output_index": 0, "content_index": 0}
         self._text = ""
         self._num_events = 0
         self._has_item = False
 
-    def encode(self, event: Event) -> list[dict[str, Any]]:
-        """The stream's events for one event of the generation; `type` is also the SSE event's name."""
+    def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
             self._text += event.text
-            return self._delta(event.text) if event.text and not self._body.has_tools else []
+            return self._delta(event.text) if event.text and not self._has_tools else []
         if isinstance(event, Finished):
             return self._close(event)
         if isinstance(event, Failed):
             detail = encode_error(event.error)["error"]
             return [self._event("error", **{key: detail[key] for key in ("code", "message", "param")})]
-        created = self._snapshot("in_progress", [], None)
-        return [self._event(f"response.{kind}", response=created) for kind in ("created", "in_progress")]
+        return self._open()
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
-        """The one object of a reply that is not streamed."""
+    def end(self) -> list[dict[str, Any]]:
+        return []
+
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        (answer,) = answers
         text, calls = self._split(answer.text)
         return self._ended(answer.finished, self._output(text, calls, answer.finished))
 
+    def _open(self) -> list[dict[str, Any]]:
+        created = self._snapshot("in_progress", [], None)
+        return [self._event(f"response.{kind}", response=created) for kind in ("created", "in_progress")]
+
     def _delta(self, text: str) -> list[dict[str, Any]]:
         opening = [] if self._has_item else self._open_message()
-        return [*opening, self._part_event("response.output_text.delta", delta=text, logprobs=[])]
+        return [*opening, self._event("response.output_text.delta", **self._part, delta=text, logprobs=[])]
 
     def _open_message(self) -> list[dict[str, Any]]:
         self._has_item = True
         item = self._message("in_progress", [])
         return [
             self._event("response.output_item.added", output_index=0, item=item),
-            self._part_event("response.content_part.added", part=_part("")),
+            self._event("response.content_part.added", **self._part, part=_part("")),
         ]
 
     def _close(self, finished: Finished) -> list[dict[str, Any]]:
         text, calls = self._split(self._text)
         output = self._output(text, calls, finished)
-        events = self._delta(text) if self._body.has_tools and text else []
+        events = [] if self._num_events else self._open()  # it may end before it has started
+        events += self._delta(text) if self._has_tools and text else []
         if not calls and not self._has_item:
             events += self._open_message()
         if self._has_item:
@@ -68,8 +76,8 @@ class ResponseReply:
 
     def _close_message(self, text: str, item: dict[str, Any]) -> list[dict[str, Any]]:
         return [
-            self._part_event("response.output_text.done", text=text, logprobs=[]),
-            self._part_event("response.content_part.done", part=_part(text)),
+            self._event("response.output_text.done", **self._part, text=text, logprobs=[]),
+            self._event("response.content_part.done", **self._part, part=_part(text)),
             self._event("response.output_item.done", output_index=0, item=item),
         ]
 
@@ -87,11 +95,8 @@ class ResponseReply:
         self._num_events += 1
         return {"type": kind, "sequence_number": self._num_events - 1, **members}
 
-    def _part_event(self, kind: str, **members: Any) -> dict[str, Any]:
-        return self._event(kind, item_id=self._message_id, output_index=0, content_index=0, **members)
-
     def _split(self, text: str) -> tuple[str, list[ToolCall]]:
-        return read_tool_calls(text) if self._body.has_tools else (text, [])
+        return read_tool_calls(text) if self._has_tools else (text, [])
 
     def _output(self, text: str, calls: Sequence[ToolCall], finished: Finished) -> list[dict[str, Any]]:
         status = _status(finished)

@@ -6,26 +6,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from minivault.wire.schema.reply import Count, Logprob, Nanoseconds, Reply, Time
+from minivault.wire.schema import Count, Logprob, Nanoseconds, Shape, Time
 
 Reason = Literal["stop", "length", "cancelled", "deadline", "shutdown"]
 
 
-class Usage(Reply):
+class Usage(Shape):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
     cached_tokens: Count
 
 
-class Timings(Reply):
+class Timings(Shape):
     queued_ns: Nanoseconds
     prefill_ns: Nanoseconds
     first_token_ns: Nanoseconds
     total_ns: Nanoseconds
 
 
-class Alternative(Reply):
+class Alternative(Shape):
     token: str
     logprob: Logprob
 
@@ -34,7 +34,7 @@ class ChosenToken(Alternative):
     top: list[Alternative]
 
 
-class Summary(Reply):
+class Summary(Shape):
     """What a whole reply and a stream's last line have in common."""
 
     id: str
@@ -54,7 +54,7 @@ class Generated(Summary):
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
 
 
-class Token(Reply):
+class Token(Shape):
     """A piece of a stream: text that is valid UTF-8 on its own."""
 
     token: str
@@ -68,7 +68,7 @@ class StreamEnd(Summary):
     done: Literal[True]
 
 
-class Ready(Reply):
+class Ready(Shape):
     """The model is loaded and the vault can be written."""
 
     status: Literal["ready"]
@@ -76,7 +76,7 @@ class Ready(Reply):
     fingerprint: str
 
 
-class ErrorDetail(Reply):
+class ErrorDetail(Shape):
     code: str
     message: str
     field: str | None
@@ -88,7 +88,7 @@ class ErrorDetail(Reply):
     retry_after_s: int = 0
 
 
-class Error(Reply):
+class Error(Shape):
     error: ErrorDetail
 
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from minivault.config import Settings
-from minivault.interaction import Interactions
+from minivault.interaction import Recorder
 
 
 def lines(response: TestResponse) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ def test_health_is_not_ok_when_nothing_can_be_recorded(
     client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = replace(app.extensions["minivault"].vault_status(), writable=False, reason="the disk is full")
-    monkeypatch.setattr(Interactions, "vault_status", lambda _self: status)
+    monkeypatch.setattr(Recorder, "vault_status", lambda _self: status)
     health = client.get("/health").get_json()
     assert (health["status"], health["vault"]["error"]) == ("vault_unavailable", "the disk is full")
     assert client.get("/ready").status_code == 503

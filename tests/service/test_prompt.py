@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from minivault.api.truncation import truncated
-from minivault.interaction.prompt import prepare_prompt
 
 from minivault.types import GenerationRequest, Message, SamplingParams
 from tests.scripted import ByteTokenizer
@@ -23,22 +23,31 @@ TOKENIZER = Transcript()
 TURNS = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), st.text("abc", max_size=40))
 
 
+INFO = ModelInfo("m", "", 0, 100, 0, 0, 0, "", "", 0, "", "", "")
+
+
 def size(request: GenerationRequest) -> int:
-    return len(prepare_prompt(request, TOKENIZER).tokens)
+    return len(read_prompt(request, TOKENIZER).tokens)
+
+
+def truncated(wanted: GenerationRequest, num_keep: int) -> GenerationRequest:
+    """As much of it as a model of 100 tokens reads."""
+    return read_request(replace(wanted, num_keep=num_keep), TOKENIZER, INFO).request
 
 
 @given(st.lists(TURNS, min_size=1, max_size=12), st.integers(1, 300), st.integers(-1, 50))
 def test_whatever_is_asked_fits_with_room_for_an_answer(turns: list[Message], max_tokens: int, num_keep: int) -> None:
     wanted = GenerationRequest(messages=tuple(turns), params=SamplingParams(max_tokens=max_tokens))
-    assert size(truncated(wanted, TOKENIZER, 100, num_keep)) <= 100 - min(max_tokens, 25)
+    assert size(truncated(wanted, num_keep)) <= 100 - min(max_tokens, 25)
 
 
 @given(st.lists(TURNS, min_size=1, max_size=12))
 def test_what_fits_is_left_alone_and_turns_go_oldest_first(turns: list[Message]) -> None:
     wanted = GenerationRequest(messages=tuple(turns), params=SamplingParams(max_tokens=25))
-    kept = truncated(wanted, TOKENIZER, 100, 4)
+    wanted = replace(wanted, num_keep=4)
+    kept = truncated(wanted, 4)
     if size(wanted) <= 75:
-        assert kept is wanted
+        assert kept == wanted
     elif kept.messages is not None:
         dropped = len(turns) - len(kept.messages)
         assert dropped > 0
@@ -51,5 +60,5 @@ def test_what_fits_is_left_alone_and_turns_go_oldest_first(turns: list[Message])
 
 def test_a_plain_prompt_loses_its_middle() -> None:
     wanted = GenerationRequest(prompt="0123456789" * 20, raw=True, params=SamplingParams(max_tokens=25))
-    tokens = truncated(wanted, TOKENIZER, 100, 3).prompt_tokens
+    tokens = truncated(wanted, 3).prompt_tokens
     assert bytes(tokens or ()) == b"012" + (b"0123456789" * 20)[-72:]

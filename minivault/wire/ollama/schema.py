@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from minivault.wire.schema.reply import Count, Nanoseconds, Reply, Time, TokenLogprob
+from minivault.wire.schema import Count, Nanoseconds, Shape, Time, TokenLogprob
 
 DoneReason = Literal["stop", "length", "load", "unload"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Duration = Annotated[Nanoseconds, Field(ge=1)]
 
 
-class Line(Reply):
+class Line(Shape):
     """What every line has; the members with defaults come with the last."""
 
     model: str
@@ -36,17 +36,17 @@ class Generated(Line):
     context: list[int] = []  # noqa: RUF012 - pydantic copies it
 
 
-class CalledFunction(Reply):
+class CalledFunction(Shape):
     index: Count
     name: str
     arguments: dict[str, Any]
 
 
-class ToolCall(Reply):
+class ToolCall(Shape):
     function: CalledFunction
 
 
-class ReplyMessage(Reply):
+class ReplyMessage(Shape):
     role: Literal["assistant"]
     content: str
     tool_calls: list[ToolCall] = []  # noqa: RUF012 - pydantic copies it
@@ -58,13 +58,13 @@ class Chatted(Line):
     message: ReplyMessage
 
 
-class Error(Reply):
+class Error(Shape):
     """Every error, also as the last line of a stream that broke."""
 
     error: str
 
 
-class Details(Reply):
+class Details(Shape):
     parent_model: str
     format: str
     family: str
@@ -75,7 +75,7 @@ class Details(Reply):
     embedding_length: Count
 
 
-class Listed(Reply):
+class Listed(Shape):
     name: str
     model: str
     size: Count
@@ -88,7 +88,7 @@ class Tag(Listed):
     capabilities: list[str]
 
 
-class Tags(Reply):
+class Tags(Shape):
     models: list[Tag]
 
 
@@ -98,11 +98,11 @@ class Loaded(Listed):
     context_length: Count
 
 
-class Ps(Reply):
+class Ps(Shape):
     models: list[Loaded]
 
 
-class Show(Reply):
+class Show(Shape):
     license: str
     modelfile: str
     parameters: str
@@ -113,20 +113,20 @@ class Show(Reply):
     modified_at: Time
 
 
-class Version(Reply):
+class Version(Shape):
     version: str
 
 
-class Cloud(Reply):
+class Cloud(Shape):
     disabled: bool
     source: str
 
 
-class Status(Reply):
+class Status(Shape):
     cloud: Cloud
 
 
-class Embedded(Reply):
+class Embedded(Shape):
     model: str
     embeddings: list[list[float]]
     total_duration: Duration
@@ -134,5 +134,5 @@ class Embedded(Reply):
     prompt_eval_count: Count
 
 
-class OldEmbedded(Reply):
+class OldEmbedded(Shape):
     embedding: list[float]

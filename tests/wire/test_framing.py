@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivault.wire import ndjson, sse
+from minivault.wire.framing import NAMED_SSE, NDJSON, SSE, preferred
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from minivault.wire import ndjson, sse
     ],
 )
 def test_sse_is_chosen_only_when_asked_for_by_name(accept: str, expected: bool) -> None:
-    assert sse.is_preferred(accept, ndjson.CONTENT_TYPE) is expected
+    assert preferred(accept) is (SSE if expected else NDJSON)
 
 
 @given(st.dictionaries(st.text(), st.text()))
 def test_a_line_is_one_line_whatever_it_holds(value: dict[str, str]) -> None:
-    line = ndjson.encode(value)
+    line = NDJSON.frame(value)
     assert line.endswith(b"\n")
     assert len(line.splitlines()) == 1
     assert line.isascii()
@@ -41,8 +41,14 @@ def test_a_line_is_one_line_whatever_it_holds(value: dict[str, str]) -> None:
 
 @given(st.dictionaries(st.text(), st.text()))
 def test_an_event_is_one_event_whatever_it_holds(value: dict[str, str]) -> None:
-    event = sse.encode(value)
+    event = SSE.frame(value)
     assert event.startswith(b"data: ")
     assert event.endswith(b"\n\n")
     assert event.count(b"\n") == 2
     assert json.loads(event[len(b"data: ") :]) == value
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_a_named_event_bears_its_type(value: dict[str, str]) -> None:
+    event = NAMED_SSE.frame(value | {"type": "error"})
+    assert event == b"event: error\n" + SSE.frame(value | {"type": "error"})

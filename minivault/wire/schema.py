@@ -1,4 +1,4 @@
-"""The base of all reply models: exactly these members, no others."""
+"""What the published models of all dialects' replies are made of. They describe replies and make none."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Logprob = Annotated[float, Field(le=0)]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$", description="RFC 3339, UTC")]
 
 
-class Reply(BaseModel):
-    """Members with a default may be left out."""
+class Shape(BaseModel):
+    """Exactly these members; those with a default may be left out."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class TopLogprob(Reply):
+class TopLogprob(Shape):
     token: str
     logprob: Logprob
     bytes: list[int]

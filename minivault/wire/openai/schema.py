@@ -6,20 +6,20 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from minivault.wire.schema.reply import Count, Logprob, Reply, TokenLogprob
+from minivault.wire.schema import Count, Logprob, Shape, TokenLogprob
 
 EndReason = Literal["stop", "length", "tool_calls"]
 
 
-class PromptDetails(Reply):
+class PromptDetails(Shape):
     cached_tokens: Count
 
 
-class CompletionDetails(Reply):
+class CompletionDetails(Shape):
     reasoning_tokens: Count
 
 
-class Usage(Reply):
+class Usage(Shape):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
@@ -27,19 +27,19 @@ class Usage(Reply):
     completion_tokens_details: CompletionDetails
 
 
-class Identity(Reply):
+class Identity(Shape):
     id: str
     created: Count
     model: str
     system_fingerprint: str
 
 
-class CalledFunction(Reply):
+class CalledFunction(Shape):
     name: str
     arguments: str
 
 
-class ToolCall(Reply):
+class ToolCall(Shape):
     id: str
     type: Literal["function"]
     function: CalledFunction
@@ -49,19 +49,19 @@ class IndexedToolCall(ToolCall):
     index: Count
 
 
-class ReplyMessage(Reply):
+class ReplyMessage(Shape):
     role: Literal["assistant"]
     content: str | None
     refusal: None
     tool_calls: list[ToolCall] = []  # noqa: RUF012 - pydantic copies it
 
 
-class ChatLogprobs(Reply):
+class ChatLogprobs(Shape):
     content: list[TokenLogprob]
     refusal: None
 
 
-class ChatChoice(Reply):
+class ChatChoice(Shape):
     index: Count
     message: ReplyMessage
     logprobs: ChatLogprobs | None
@@ -74,13 +74,13 @@ class ChatCompletion(Identity):
     usage: Usage
 
 
-class ChunkDelta(Reply):
+class ChunkDelta(Shape):
     role: Literal["assistant"] = "assistant"
     content: str = ""
     tool_calls: list[IndexedToolCall] = []  # noqa: RUF012 - pydantic copies it
 
 
-class ChunkChoice(Reply):
+class ChunkChoice(Shape):
     index: Count
     delta: ChunkDelta
     logprobs: ChatLogprobs | None
@@ -93,14 +93,14 @@ class ChatCompletionChunk(Identity):
     usage: Usage | None = None
 
 
-class TextLogprobs(Reply):
+class TextLogprobs(Shape):
     tokens: list[str]
     token_logprobs: list[Logprob]
     top_logprobs: list[dict[str, Logprob]]
     text_offset: list[Count]
 
 
-class TextChoice(Reply):
+class TextChoice(Shape):
     text: str
     index: Count
     logprobs: TextLogprobs | None
@@ -115,55 +115,55 @@ class TextCompletion(Identity):
     usage: Usage | None = None
 
 
-class ErrorDetail(Reply):
+class ErrorDetail(Shape):
     message: str
     type: str
     param: str | None
     code: str | None
 
 
-class Error(Reply):
+class Error(Shape):
     error: ErrorDetail
 
 
-class Model(Reply):
+class Model(Shape):
     id: str
     object: Literal["model"]
     created: Count
     owned_by: str
 
 
-class Models(Reply):
+class Models(Shape):
     object: Literal["list"]
     data: list[Model]
 
 
-class Embedding(Reply):
+class Embedding(Shape):
     object: Literal["embedding"]
     index: Count
     embedding: list[float] | str
 
 
-class EmbeddingUsage(Reply):
+class EmbeddingUsage(Shape):
     prompt_tokens: Count
     total_tokens: Count
 
 
-class Embeddings(Reply):
+class Embeddings(Shape):
     object: Literal["list"]
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
 
 
-class OutputText(Reply):
+class OutputText(Shape):
     type: Literal["output_text"]
     text: str
     annotations: list[Any]
     logprobs: list[Any]
 
 
-class OutputMessage(Reply):
+class OutputMessage(Shape):
     type: Literal["message"]
     id: str
     status: Literal["completed", "incomplete"]
@@ -171,7 +171,7 @@ class OutputMessage(Reply):
     content: list[OutputText]
 
 
-class OutputCall(Reply):
+class OutputCall(Shape):
     type: Literal["function_call"]
     id: str
     call_id: str
@@ -180,11 +180,11 @@ class OutputCall(Reply):
     arguments: str
 
 
-class Incomplete(Reply):
+class Incomplete(Shape):
     reason: Literal["max_output_tokens"]
 
 
-class ResponseUsage(Reply):
+class ResponseUsage(Shape):
     input_tokens: Count
     input_tokens_details: PromptDetails
     output_tokens: Count
@@ -192,7 +192,7 @@ class ResponseUsage(Reply):
     total_tokens: Count
 
 
-class Response(Reply):
+class Response(Shape):
     id: str
     object: Literal["response"]
     created_at: Count
@@ -216,7 +216,7 @@ class Response(Reply):
     usage: ResponseUsage | None
 
 
-class ResponseEvent(Reply):
+class ResponseEvent(Shape):
     """One event of a stream. Which other members it has depends on `type`."""
 
     model_config = ConfigDict(extra="allow")

@@ -1,15 +1,16 @@
-"""What a browser gets: the page at `/`, the reference at `/docs`, and their files. Nothing is loaded from elsewhere."""
+"""The page at `/`, the reference at `/docs` with the document behind it, and their files."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template, request
+import json
+
+from flask import Blueprint, Response, current_app, render_template, request
 
 from minivault import __version__
-from minivault.api.streaming import json_reply
 from minivault.wire.ollama.models import RUNNING
-from minivault.wire.schema import build_document
+from minivault.wire.openapi import build_document
 
-bp = Blueprint("pages", __name__, static_folder="../static", static_url_path="/static")
+bp = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -35,7 +36,8 @@ def docs() -> Response:
 @bp.get("/openapi.json")
 def openapi() -> Response:
     """The API document, made from the models that validate requests."""
-    return json_reply(build_document(__version__))
+    document = build_document(__version__, current_app.extensions["minivault.dialects"])
+    return Response(json.dumps(document) + "\n", content_type="application/json")
 
 
 def _page(template: str) -> Response:

@@ -1,0 +1,39 @@
+"""The native dialect: `POST /generate` and `POST /stream-generate`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from flask import Response
+
+from minivault.api.body import read_json_body
+from minivault.api.dialect import DialectBlueprint
+from minivault.api.streaming import accepted, origin, recorder, respond, start
+from minivault.wire.native import DIALECT
+from minivault.wire.native.generate import GenerateReply, decode
+from minivault.wire.strict_json import loads
+
+bp = DialectBlueprint(DIALECT, __name__)
+
+
+@bp.post("/generate")
+def generate() -> Response:
+    """Answer a prompt, whole or, with `"stream": true`, piece by piece."""
+    return _reply("generate", stream_always=False)
+
+
+@bp.post("/stream-generate")
+def stream_generate() -> Response:
+    """Answer a prompt piece by piece."""
+    return _reply("stream-generate", stream_always=True)
+
+
+def _reply(api: str, *, stream_always: bool) -> Response:
+    body = read_json_body()
+    wanted = decode(loads(body))
+    if stream_always:
+        wanted = replace(wanted, stream=True)
+    choices = start(recorder().roster.get(wanted.model), [wanted], origin(api, body))
+    reply = GenerateReply(choices[0].interaction, time.time_ns, has_logprobs=wanted.params.logprobs is not None)
+    return respond(choices, reply, accepted() if wanted.stream else None)

@@ -1,0 +1,89 @@
+"""`POST /api/chat`: requests, whole replies and a stream's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from minivault.errors import Unsupported
+from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
+from minivault.wire.logprobs import spoken
+from minivault.wire.ollama.fields import Generating
+from minivault.wire.ollama.lines import Clock, Lines, encode_error
+from minivault.wire.ollama.messages import MessageBody
+from minivault.wire.reply import Answer
+from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
+
+
+class ChatBody(Generating):
+    """`POST /api/chat`. No messages ask to load the model, or to unload it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "smollm2-135m", "messages": [{"role": "user", "content": "Hi"}], "stream": False}]
+        }
+    )
+
+    messages: list[MessageBody] = Field([])
+    tools: list[dict[str, Any]] = Field([])
+
+    @property
+    def is_load(self) -> bool:
+        return not self.messages
+
+    def ensure_possible(self) -> None:
+        """Refuse what cannot be honoured. Raises BadRequest in Ollama's words."""
+        self._refuse_what_no_model_here_can()
+        if any(message.images for message in self.messages):
+            raise Unsupported(f'"{self.model}" does not support vision', field="messages")
+
+    def generation(self, context: int) -> GenerationRequest:
+        """The request for the engine; `context` is the model's, in tokens."""
+        return GenerationRequest(
+            messages=tuple(message.message() for message in self.messages),
+            tools=tuple(self.tools),
+            num_keep=self.options.num_keep if self.truncate else None,
+            stream=self.stream,
+            params=self._sampling(context),
+        )
+
+
+class ChatReply(Lines):
+    """Text in `message`, and tool calls with their arguments as objects when tools were offered."""
+
+    NOTHING: ClassVar[dict[str, Any]] = {"message": {"role": "assistant", "content": ""}}
+
+    def __init__(self, model: str, clock: Clock, *, has_tools: bool = False) -> None:
+        super().__init__(model, clock)
+        self._tools = ToolCallReader() if has_tools else None
+
+    def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
+        if isinstance(event, Delta):
+            text, calls = self._tools.feed(event.text) if self._tools else (event.text, [])
+            logprobs = event.logprobs and spoken(event.logprobs)
+            said = {"message": {"role": "assistant", "content": text}}
+            lines = [self._line(said, logprobs)] if text or logprobs else []
+            return [*lines, self._line(_said("", calls))] if calls else lines
+        if isinstance(event, Finished):
+            text, calls = self._tools.finish() if self._tools else ("", [])
+            lines = [self._line(_said(text))] if text else []
+            lines += [self._line(_said("", calls))] if calls else []
+            return [*lines, self._last(event, self.NOTHING)]
+        return [encode_error(event.error)] if isinstance(event, Failed) else []
+
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        (answer,) = answers
+        text, calls = read_tool_calls(answer.text) if self._tools else (answer.text, [])
+        return self._last(answer.finished, _said(text, calls), spoken(answer.logprobs))
+
+
+def _said(text: str, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = [
+            {"function": {"index": index, "name": call.name, "arguments": call.arguments}}
+            for index, call in enumerate(calls)
+        ]
+    return {"message": message}

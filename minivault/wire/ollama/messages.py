@@ -1,0 +1,57 @@
+"""Conversations as Ollama's clients write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from minivault.types import Message, Role
+
+
+class FunctionCall(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class ToolCallBody(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    id: str | None = None
+    function: FunctionCall
+
+
+class MessageBody(BaseModel):
+    """One turn as Ollama's clients write it."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    role: str
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[ToolCallBody] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+    @field_validator("role")
+    @classmethod
+    def _role_is_known(cls, value: str) -> str:
+        if value.lower() not in ("system", "user", "assistant", "tool"):
+            raise ValueError("must be one of system, user, assistant and tool")
+        return value.lower()
+
+    def message(self) -> Message:
+        extra: dict[str, Any] = {}
+        if self.tool_calls:
+            extra["tool_calls"] = [
+                {"type": "function", **call.model_dump(exclude_none=True)} for call in self.tool_calls
+            ]
+        if self.tool_name:
+            extra["name"] = self.tool_name
+        if self.tool_call_id:
+            extra["tool_call_id"] = self.tool_call_id
+        role: Role = self.role  # type: ignore[assignment]  # the validator above leaves only these four
+        return Message(role, self.content or "", extra)
