@@ -27,7 +27,9 @@ from minivault.errors import Forbidden, Unauthorized
 
 _log = logging.getLogger(__name__)
 _BROWSER_FIELDS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-_PROXY_FIELDS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+_PROXY_KEYS = frozenset(
+    {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"}
+)
 _EXPOSED_FIELDS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
 _PREFLIGHT_SECONDS = "600"
 _KEY_HEADERS = ("Authorization",)
@@ -60,11 +62,12 @@ class Guard:
         self._origins.ensure_allowed(request.method, headers, request.environ["HTTP_HOST"])
         if self._is_preflight():
             return Response(status=204)
-        if _rule() == PUBLIC_RULE:
+        rule = request.url_rule.rule if request.url_rule is not None else None  # None: nothing to protect but the error
+        if rule == PUBLIC_RULE:
             return None
         caller = g.caller = self._authenticate()
-        self._ensure_role(caller)
-        if _rule() not in UNCOUNTED_RULES:
+        self._ensure_role(caller, rule)
+        if rule not in UNCOUNTED_RULES:
             g.rate_window = self.meter.count_request(caller)
         return None
 
@@ -103,8 +106,9 @@ class Guard:
 
         A proxy on this machine is near, but those it speaks for need not be.
         """
-        is_forwarded = any(name in request.headers for name in _PROXY_FIELDS)
-        return self._is_loopback_bind and not is_forwarded and (not client or is_loopback(client))
+        return (
+            self._is_loopback_bind and _PROXY_KEYS.isdisjoint(request.environ) and (not client or is_loopback(client))
+        )
 
     def _refuse_key(self, client: str, reason: str) -> NoReturn:
         # Counted only for failures: whoever shares an address (a proxy, a class room) with a guesser keeps access.
@@ -113,8 +117,7 @@ class Guard:
         self._on_auth_failure(client, reason)
         raise Unauthorized("a valid key is needed: send the header `Authorization: Bearer mv_...`")
 
-    def _ensure_role(self, caller: Caller) -> None:
-        rule = _rule()
+    def _ensure_role(self, caller: Caller, rule: str | None) -> None:
         is_dialect = request.blueprint in self._key_headers
         if rule is not None and caller.role not in roles_for(rule, is_dialect=is_dialect):
             raise Forbidden(f"a key of role {caller.role!r} may not do this")
@@ -151,11 +154,6 @@ def init_app(
     app.extensions["minivault_guard"] = guard
     app.before_request(guard.admit)
     app.after_request(guard.annotate)
-
-
-def _rule() -> str | None:
-    """The URL rule that matched; None when nothing did, so that there is nothing to protect but the error itself."""
-    return request.url_rule.rule if request.url_rule is not None else None
 
 
 def _token(name: str, header: str) -> str:

@@ -21,8 +21,8 @@ def rate_headers(windows: Sequence[Window], now: float) -> dict[str, str]:
         return {}
     first = windows[0]
     return {
-        "RateLimit-Policy": ", ".join(_policy(window) for window in windows),
-        "RateLimit": ", ".join(_standing(window, now) for window in windows),
+        "RateLimit-Policy": ", ".join(map(_policy, windows)),
+        "RateLimit": ", ".join([_standing(window, now) for window in windows]),
         "X-RateLimit-Limit": str(first.limit),
         "X-RateLimit-Remaining": str(first.remaining),
         "X-RateLimit-Reset": str(math.ceil(first.reset_at)),

@@ -95,13 +95,14 @@ class Engine:
         """Give every decoding sequence its next token and process one chunk of prompt; return (job id, event) pairs."""
         now = self._clock()
         self._end_overdue(now)
-        plan = self._scheduler.plan(now)
-        if plan.decode:
-            self._advance(self._execution.decode(plan.decode))
-        if plan.prefill:  # last: first tokens are told at the end of the step, and need not wait for the others' next
-            self._advance(self._execution.prefill(plan.prefill))
-            self._scheduler.promote()
-        self._counts["steps"] += bool(plan.decode or plan.prefill)
+        scheduler = self._scheduler
+        stops = scheduler.plan(now) if scheduler.waiting or scheduler.prefilling else None
+        if scheduler.decoding:
+            self._advance(self._execution.decode(scheduler.decoding))
+        if stops:  # last: first tokens are told at the end of the step, and need not wait for the others' next
+            self._advance(self._execution.prefill(stops))
+            scheduler.promote()
+        self._counts["steps"] += bool(scheduler.decoding or stops)
         self._finish()
         events, self._events = self._events, []
         return events
@@ -214,7 +215,8 @@ class Engine:
                 f"the prompt has {num_tokens} tokens and the context holds {context}, answer included; shorten it",
                 field="prompt",
             )
-        if not all(0 <= token_id < vocabulary for token_id in job.prompt_tokens):
+        if min(job.prompt_tokens) < 0 or max(job.prompt_tokens) >= vocabulary:
             raise BadRequest(f"a prompt token is not below the vocabulary's {vocabulary}", field="prompt_tokens")
-        if not all(0 <= token_id < vocabulary for token_id, _ in job.params.logit_bias):
+        biased = [token_id for token_id, _ in job.params.logit_bias]
+        if biased and not 0 <= min(biased) <= max(biased) < vocabulary:
             raise BadRequest(f"a biased token is not below the vocabulary's {vocabulary}", field="logit_bias")

@@ -11,7 +11,8 @@ exceeds one uniform number, `uniform(seed, index of the token)`. Temperature 0 t
 - top-k keeps the k first tokens (0 = all); top-p the shortest prefix with at least p of what top-k left; min-p those at
   least min_p times as probable as the first.
 
-Both cuts and the draw walk the tokens from the most likely one down, so they usually need a short beginning of the
+A ranking is exact: only comparisons and maxima touch the whole row, and the vocabulary is not sorted. Both cuts and the
+draw walk the tokens from the most likely one down, so they usually need a short beginning of the
 ranking only: what the rest weighs together is enough to know that the beginning decides. Where it does not, more of the
 row is ranked. Every reduction is over one row on one thread: no company and no thread count changes a bit of it.
 """
@@ -23,11 +24,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from minivault.engine.ranking import LOWEST, MAX_LEADING, Ids, Logits, leaders, ranked
 from minivault.errors import GenerationFailed
 from minivault.types import Constraint, SamplingParams, TokenLogprob, TopLogprob
 
+Logits = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+COLUMNS = 1024
+MAX_LEADING = COLUMNS // 4
+"""Up to this many leaders are found by threshold; asking for more sorts the row."""
+LOWEST = float(np.finfo(np.float32).min)
 _WIDENING = (2.0, 4.0, 8.0)
 """How much lower, in units of temperature, the ranking reaches each time that it was too short."""
 _MASK = (1 << 64) - 1
@@ -175,3 +183,34 @@ def _keys(tokens: dict[int, int] | dict[int, bool]) -> Ids:
 def _repelled(values: Logits, penalty: float) -> Logits:
     repelled: Logits = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
     return repelled
+
+
+# -- ranking -------------------------------------------------------------------------------------------------------
+
+
+def leaders(row: Logits, num: int) -> Ids:
+    """The `num` first ids of a row [vocabulary] in canonical order.
+
+    Fewer come back where fewer are above -inf; none where the highest logit is not a finite number.
+    """
+    if num > MAX_LEADING or len(row) < 4 * COLUMNS:
+        return ranked(row, LOWEST if math.isfinite(row.max()) else np.nan)[:num]
+    return ranked(row, _threshold(row, num))[:num]
+
+
+def ranked(row: Logits, threshold: float) -> Ids:
+    """Every id of a row whose logit is at least `threshold`, in canonical order."""
+    ids = (row >= threshold).nonzero()[0]
+    return ids[(-row[ids]).argsort(kind="stable")]
+
+
+def _threshold(row: Logits, num: int) -> float:
+    """A value that at least `num` of the row's logits reach: the `num`-th largest of COLUMNS column maxima.
+
+    NaN, which nothing reaches, where the highest logit is not finite.
+    """
+    num_folded = len(row) // COLUMNS * COLUMNS
+    maxima = row[:num_folded].reshape(-1, COLUMNS).max(0)
+    if not math.isfinite(np.maximum(maxima.max(), row[num_folded:].max(initial=-np.inf))):
+        return np.nan
+    return max(LOWEST, float(np.partition(maxima, COLUMNS - num)[COLUMNS - num])) if num else np.inf

@@ -9,8 +9,7 @@ does not hold up short ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sequence import Sequence
@@ -18,14 +17,6 @@ from minivault.engine.slots import Slots
 
 NEAR_POSITIONS = 875
 """To attend to so many positions costs a token as much again as the rest of the model (the default one, measured)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One step's work: each prompt in `prefill` up to a position, one token for each sequence in `decode`."""
-
-    prefill: Mapping[Sequence, int]
-    decode: tuple[Sequence, ...]
 
 
 class Scheduler:
@@ -36,53 +27,55 @@ class Scheduler:
         self._prefix_cache = prefix_cache
         self._chunk_tokens = chunk_tokens
         self._step_tokens = step_tokens
-        self._waiting: deque[Sequence] = deque()
-        self._prefilling: deque[Sequence] = deque()
-        self._decoding: list[Sequence] = []
+        self.waiting: deque[Sequence] = deque()
+        self.prefilling: deque[Sequence] = deque()
+        self.decoding: list[Sequence] = []
+        """Each of these gets one token a step."""
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     @property
     def num_running(self) -> int:
-        return len(self._prefilling) + len(self._decoding)
+        return len(self.prefilling) + len(self.decoding)
 
     def __iter__(self) -> Iterator[Sequence]:
-        yield from self._decoding
-        yield from self._prefilling
-        yield from self._waiting
+        yield from self.decoding
+        yield from self.prefilling
+        yield from self.waiting
 
     def add(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
+        self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, whatever its phase, and free its slot."""
         if sequence.slot is None:
-            self._waiting.remove(sequence)
+            self.waiting.remove(sequence)
             return
-        (self._decoding if sequence in self._decoding else self._prefilling).remove(sequence)
+        (self.decoding if sequence in self.decoding else self.prefilling).remove(sequence)
         self._slots.release(sequence.slot)
         sequence.slot = None
 
-    def plan(self, now_ns: int) -> Plan:
-        """Admit who fits, then choose the step's work. Call `promote` when it is done."""
-        while self._waiting and self._slots.can_admit(self._waiting[0].num_positions):
-            sequence = self._waiting.popleft()
+    def plan(self, now_ns: int) -> dict[Sequence, int]:
+        """Admit who fits, then say up to which position each prompt is processed in this step. Call `promote` after."""
+        while self.waiting and self._slots.can_admit(self.waiting[0].num_positions):
+            sequence = self.waiting.popleft()
             sequence.slot = self._slots.admit(sequence.num_positions)
             sequence.admitted_ns = now_ns
-            self._prefilling.append(sequence)
-        return Plan(self._take_turns() if self._prefilling else {}, tuple(self._decoding))
+            self.prefilling.append(sequence)
+        return self._take_turns()
 
     def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""
-        self._decoding += [sequence for sequence in self._prefilling if sequence.is_prefilled]
-        self._prefilling = deque(sequence for sequence in self._prefilling if not sequence.is_prefilled)
+        prefilling, self.prefilling = self.prefilling, deque()
+        for sequence in prefilling:
+            (self.decoding if sequence.is_prefilled else self.prefilling).append(sequence)
 
     def _take_turns(self) -> dict[Sequence, int]:
         """How far each prompt gets in this step: a chunk at a time, in turns, while the next one fits the budget."""
         budget, stops = self._step_tokens, dict[Sequence, int]()
-        turns, done = deque(self._prefilling), deque[Sequence]()
+        turns, done = deque(self.prefilling), deque[Sequence]()
         while turns:
             sequence = turns[0]
             start = stops.get(sequence) or self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
@@ -92,17 +85,17 @@ class Scheduler:
                 break
             stops[sequence] = stop
             (done if stop == len(sequence.prompt) else turns).append(turns.popleft())
-        self._prefilling = turns + done
+        self.prefilling = turns + done
         return stops
 
     def check_integrity(self) -> None:
         """Raises RuntimeError unless exactly the running sequences hold the used slots."""
         self._slots.check_integrity()
-        running = [*self._decoding, *self._prefilling]
+        running = [*self.decoding, *self.prefilling]
         slots = [sequence.slot for sequence in running]
         if len(set(slots)) != len(slots) or frozenset(slots) != self._slots.used:
             raise RuntimeError(f"running sequences hold slots {slots}; in use are {sorted(self._slots.used)}")
-        if any(sequence.slot is not None for sequence in self._waiting):
+        if any(sequence.slot is not None for sequence in self.waiting):
             raise RuntimeError("a waiting sequence holds a slot")
 
 

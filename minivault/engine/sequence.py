@@ -26,15 +26,15 @@ class Sequence:
     num_cached: int = 0
     token_ids: list[int] = field(default_factory=list)
     """Every sampled token, the one that ends the answer included."""
+    prompt: tuple[int, ...] = field(init=False)
     ending: FinishReason | Exception | None = None
     """Why it ends, once that is known; the engine retires it at the next opportunity."""
     admitted_ns: int | None = None
     prefilled_ns: int | None = None
     first_token_ns: int | None = None
 
-    @property
-    def prompt(self) -> tuple[int, ...]:
-        return self.job.prompt_tokens
+    def __post_init__(self) -> None:
+        self.prompt = self.job.prompt_tokens
 
     @property
     def num_positions(self) -> int:
@@ -48,7 +48,7 @@ class Sequence:
     def newest(self) -> Chunk:
         """Its newest token, to be processed."""
         assert self.slot is not None
-        position = len(self.job.prompt_tokens) + len(self.token_ids) - 1
+        position = len(self.prompt) + len(self.token_ids) - 1
         return Chunk(self.slot, self.token_ids[-1:], position, is_prompt=False)
 
     def chunks(self, stop: int, chunk_tokens: int) -> Iterator[Chunk]:

@@ -4,7 +4,7 @@ A `Model` takes a request and answers with events; the `Roster` finds it by name
 `local` computes it in this process, on one engine thread. Nothing here knows HTTP, dialects or the vault.
 """
 
-from minivault.service.generation import Generation
+from minivault.service.engine_loop import Generation
 from minivault.service.local import LocalModel
 from minivault.service.model import Loaded, Model, ModelStatus
 from minivault.service.roster import Roster

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from minivault.config import Settings
 from minivault.errors import Draining, LoadFailed, Loading, MiniVaultError
 from minivault.service.backends import Backend, resolve_backend
-from minivault.service.engine_loop import EngineLoop
-from minivault.service.generation import Generation, ready_made
+from minivault.service.engine_loop import EngineLoop, Generation, ready_made
 from minivault.service.model import Loaded, ModelStatus, State
 from minivault.service.prompt import read_inputs, read_request
 from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, Job, ModelInfo

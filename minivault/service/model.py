@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from minivault.service.generation import Generation
+from minivault.service.engine_loop import Generation
 from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, ModelInfo, Tokenizer
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from minivault.errors import VaultError, VaultUnavailable
@@ -91,7 +92,9 @@ class Entry:
         self._opening = opening
         self._opened = opened
         self._writer = writer
-        self._journal = journal
+        self.progress: Callable[[int, int], None] = partial(journal.mark, self.id)
+        """Note the totals (tokens, bytes) of what has been sent, just before sending. Cheap; survives a kill, not a
+        power cut."""
         self._once = threading.Lock()
         self._closed: Future[Place] | None = None
 
@@ -101,10 +104,6 @@ class Entry:
         Raises VaultUnavailable: then the interaction has not begun and there will be no record of it.
         """
         self._opened.result()
-
-    def progress(self, num_tokens: int, num_bytes: int) -> None:
-        """Note the totals of what has been sent, just before sending. Cheap; survives a kill, not a power cut."""
-        self._journal.mark(self.id, num_tokens, num_bytes)
 
     def finish(self, closing: Closing) -> Place:
         """Block until the record is durable; only then may the final line leave. A second call repeats the first.

@@ -42,6 +42,8 @@ NAMED_SSE = Framing("text/event-stream", _named_event)
 
 def preferred(accept: str) -> Framing:
     """SSE where an `Accept` header asks for it by name, and at least as strongly as for NDJSON by name; else NDJSON."""
+    if SSE.content_type not in accept.lower():
+        return NDJSON
     qualities = _qualities(accept)
     sse = qualities.get(SSE.content_type, 0.0)
     return SSE if sse > 0 and sse >= qualities.get(NDJSON.content_type, 0.0) else NDJSON

@@ -28,7 +28,8 @@ def loads(body: bytes) -> dict[str, Any]:
     value = _parse(body)
     if not isinstance(value, dict):
         raise BadRequest(f"the body is a JSON {_kind(value)}: send an object")
-    _check_surrogates(value)
+    if b"\\u" in body:  # bytes that are UTF-8 hold none; only an escape can
+        _check_surrogates(value)
     return value
 
 

@@ -13,8 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minivault.engine.ranking import COLUMNS, LOWEST, Logits, leaders, ranked
-from minivault.engine.sampler import Choice, SamplingState, logprob, sample, uniform
+from minivault.engine.sampler import (
+    COLUMNS,
+    LOWEST,
+    Choice,
+    Logits,
+    SamplingState,
+    leaders,
+    logprob,
+    ranked,
+    sample,
+    uniform,
+)
 from minivault.errors import GenerationFailed
 from minivault.types import SamplingParams
 

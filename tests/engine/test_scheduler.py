@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sampler import SamplingState
-from minivault.engine.scheduler import Plan, Scheduler
+from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
 from minivault.engine.slots import Slots
 from minivault.types import Job, SamplingParams
@@ -23,14 +25,22 @@ def sequence(num_prompt: int, name: str = "") -> Sequence:
     return Sequence(job, state, Detokenizer(bytes), max_new_tokens=4, submitted_ns=0)
 
 
+class Plan(NamedTuple):
+    """One step's work: each prompt up to a position, one token for each decoding sequence."""
+
+    prefill: dict[Sequence, int]
+    decode: tuple[Sequence, ...]
+
+
 def work(scheduler: Scheduler) -> Plan:
     """Plan a step and do what it says with the prompts."""
-    plan = scheduler.plan(0)
-    for one, stop in plan.prefill.items():
+    decoding = tuple(scheduler.decoding)
+    stops = scheduler.plan(0)
+    for one, stop in stops.items():
         one.num_prefilled = stop
     scheduler.promote()
     scheduler.check_integrity()
-    return plan
+    return Plan(stops, decoding)
 
 
 def scheduler(num_slots: int, *sequences: Sequence, step_tokens: int = CHUNK) -> Scheduler:

@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from minivault.api.truncation import truncated
 
-from minivault.types import GenerationRequest, Message, SamplingParams
+from minivault.service.prompt import read_prompt, read_request
+from minivault.types import GenerationRequest, Message, ModelInfo, SamplingParams
 from tests.scripted import ByteTokenizer
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minivault.errors import BadRequest, Unsupported
 from minivault.types import Message
-from minivault.wire.names import ensure_served, is_same_model, tagged
+from minivault.wire.names import is_same_model, tagged
 from minivault.wire.ollama.chat import ChatBody
 from minivault.wire.ollama.fields import keep_alive_s
 from minivault.wire.ollama.generate import GenerateBody
@@ -122,10 +122,8 @@ def test_latest_is_implied_and_case_does_not_matter(asked: str, served: str, is_
     assert is_same_model(asked, served) is is_same
 
 
-def test_a_model_must_be_named() -> None:
+def test_a_host_s_port_is_no_tag() -> None:
     assert tagged("host:80/m") == "host:80/m:latest"
-    with pytest.raises(BadRequest, match="model is required"):
-        ensure_served("", "m")
 
 
 @pytest.mark.parametrize(
