@@ -134,13 +134,16 @@ class Interaction:
         raise AssertionError("a generation ends in Finished or Failed")
 
     def close(self) -> None:
-        """Stop what still runs and record it; idempotent. Never raises: the client is gone."""
+        """Stop what still runs and record it, with all that was generated; idempotent. Never raises: the client is
+        gone."""
         with self._lock:
             if self._ended:
                 return
         self.cancel()
         for event in self._source:
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, Delta):
+                self._keep(event)
+            elif isinstance(event, Finished | Failed):
                 self._end(event)
         # An interrupt inside `events` has exhausted the source without its end: the record is owed all the same.
         self._end(Finished("cancelled", Usage(len(self.task.tokens), len(self._token_ids)), Timings()))

@@ -17,6 +17,7 @@ from minivault.errors import ModelError
 from minivault.models.model_files import ModelFiles
 
 CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
 ADAPTER = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = (
@@ -28,7 +29,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-SETTINGS_FILES = (CONFIG, "generation_config.json", INDEX)
+SETTINGS_FILES = (CONFIG, GENERATION_CONFIG, INDEX)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack")
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.+=@-]{0,200}", re.ASCII)
 _JSON_LIMIT_BYTES = 64 << 20

@@ -19,6 +19,8 @@ class ModelFiles:
     directory: Path
     source: str
     weights_digest: str
+    config_digest: str
+    """Of config.json and generation_config.json."""
     tokenizer_digest: str
     template_digest: str
     size_bytes: int

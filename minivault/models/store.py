@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from minivault.models.catalog import (
     identify,
     store_key,
 )
-from minivault.models.digest import digest_of_set
+from minivault.models.digest import digest_of_set, sha256_files
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
 from minivault.models.model_files import ModelFiles
 from minivault.models.progress import Progress, silent
@@ -99,13 +99,14 @@ class ModelStore:
                 shutil.rmtree(prepared, ignore_errors=True)
 
     def prepared_dir(self, files: ModelFiles) -> Path:
-        """Where a runner keeps its own form of these weights, named by their digest. Created when missing."""
+        """Where a runner keeps its own form of this model, named by all that it is made from. Created when missing."""
         folder = self._prepared_path(files)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _prepared_path(self, files: ModelFiles) -> Path:
-        return self.models_dir / ".prepared" / files.weights_digest.removeprefix("sha256:")[:32]
+        made_from = digest_of_set({"weights": files.weights_digest, "config": files.config_digest})
+        return self.models_dir / ".prepared" / made_from.removeprefix("sha256:")[:32]
 
     def _build(self, name: str, origin: ModelOrigin, key: str, progress: Progress) -> None:
         work = self.models_dir / ".partial" / key
@@ -160,10 +161,15 @@ def _place(manifest: Manifest, folder: Path) -> Path:
     return Path(manifest.directory) if manifest.directory else folder
 
 
+def _digest_now(directory: Path, manifest: Manifest, names: Iterable[str]) -> str:
+    """Of small files, as they are now: what is loaded decides, not what was recorded once."""
+    paths = [directory / name for name in names if name in manifest.files]
+    return digest_of_set(sha256_files(paths))
+
+
 def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
     directory = _place(manifest, folder)
     weights = {name: record for name, record in manifest.files.items() if name.endswith(".safetensors")}
-    tokenizer = {name: record.sha256 for name, record in manifest.files.items() if name in layout.TOKENIZER_FILES}
     template = chat_template(directory)
     return ModelFiles(
         name=manifest.name,
@@ -171,7 +177,8 @@ def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
         config=layout.read_json(directory / layout.CONFIG),
         source=manifest.source,
         weights_digest=digest_of_set({name: record.sha256 for name, record in weights.items()}),
-        tokenizer_digest=digest_of_set(tokenizer),
+        config_digest=_digest_now(directory, manifest, (layout.CONFIG, layout.GENERATION_CONFIG)),
+        tokenizer_digest=_digest_now(directory, manifest, layout.TOKENIZER_FILES),
         template_digest=template.digest,
         chat_template=template.text,
         num_parameters=manifest.num_parameters,

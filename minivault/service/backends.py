@@ -77,6 +77,7 @@ def load_local(settings: Settings) -> Loaded:
     runner = _fused(settings, files, context) or _transformers(settings, files, context)
     digest = fingerprint(
         weights=files.weights_digest,
+        config=files.config_digest,
         tokenizer=files.tokenizer_digest,
         template=files.template_digest,
         grammar=f"llguidance {version('llguidance')}",

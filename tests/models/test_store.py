@@ -273,6 +273,20 @@ def test_a_directory_that_changed_gets_new_digests(store: ModelStore, distilgpt2
     assert after.tokenizer_digest != before.tokenizer_digest
 
 
+@pytest.mark.parametrize(("name", "digest"), [("config.json", "config_digest"), ("tokenizer.json", "tokenizer_digest")])
+def test_what_decides_tokens_is_digested_as_it_is_now(tiny_store: ModelStore, name: str, digest: str) -> None:
+    """An edit that keeps size and time is noticed too, and what was prepared from the old file is not used."""
+    before = tiny_store.pull("tiny")
+    path = before.directory / name
+    stat, text = path.stat(), path.read_text()
+    path.write_text(text.replace("1", "2"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = tiny_store.resolve("tiny")
+    assert getattr(after, digest) != getattr(before, digest)
+    is_prepared_anew = tiny_store.prepared_dir(after) != tiny_store.prepared_dir(before)
+    assert is_prepared_anew == (name == "config.json")
+
+
 def test_a_directory_that_is_not_a_model_is_refused_every_time(store: ModelStore, distilgpt2: Path) -> None:
     store.resolve(str(distilgpt2))
     (distilgpt2 / "config.json").unlink()
