@@ -29,6 +29,7 @@ PLAIN = {
     "too many expressions": TOO_LONG,
     "lexer": TOO_LONG,
     "fuel": TOO_LONG,
+    "regex is empty": TOO_LONG,
 }
 """Words of the library's own about its limits, and what they mean to whoever wrote the schema."""
 

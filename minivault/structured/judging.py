@@ -19,7 +19,7 @@ from minivault.structured.rewriting import Rewriting
 TRIAL_TOKENS = 24
 TRIAL_SHARE = 4
 """The trial may use this part of what a step of an answer may: what passes it has room."""
-MAX_BYTES = 16 << 20
+MAX_BYTES = 8 << 20
 FIXED_BYTES = 64 << 10
 
 
