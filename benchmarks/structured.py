@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from minivault.config import load_settings
-from minivault.engine.grammar import GrammarCompiler
 from minivault.models import ModelStore, load_tokenizer
+from minivault.structured.grammar import GrammarCompiler
 from minivault.types import Tokenizer
 
 REPEATS = 20

@@ -81,6 +81,10 @@ class Constraint(Protocol):
         """Advance by a sampled token."""
         ...
 
+    def fault(self, text: str) -> str | None:
+        """Where a whole answer breaks what it was to keep to; None when it does not. Called by whoever reads it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateTask:

@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"app", "worker", "cli", "api", "web"},
     {"interaction", "replay"},
     {"service"},
-    {"engine", "models", "vault", "wire", "access", "metrics"},
+    {"engine", "structured", "models", "vault", "wire", "access", "metrics"},
     {"families"},
     {"types"},
     {"config", "errors"},

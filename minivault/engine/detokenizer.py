@@ -30,9 +30,10 @@ class Detokenizer:
         text = self._utf8.decode(self._decode(token_id))
         return self._release(text) if self._stop else text
 
-    def flush(self) -> str:
-        """The text still held, at the end of the answer; an unfinished character becomes one U+FFFD."""
-        text = self._utf8.decode(b"", final=True)
+    def flush(self, *, is_cut: bool = False) -> str:
+        """The text still held, at the end of the answer. An unfinished character becomes one U+FFFD; where the answer
+        was cut, it is dropped."""
+        text = "" if is_cut else self._utf8.decode(b"", final=True)
         if not self._stop:
             return text
         text = self._release(text)

@@ -169,7 +169,7 @@ class Engine:
         """The rest of its text, its slot, its terminal event."""
         sequence.end(ending)
         self._release(sequence)
-        if not isinstance(ending, Exception) and (rest := sequence.detokenizer.flush()):
+        if not isinstance(ending, Exception) and (rest := sequence.detokenizer.flush(is_cut=ending != "stop")):
             self._emit(sequence, Delta(rest))
         self._emit(sequence, self._terminal(sequence, ending))
 

@@ -78,8 +78,8 @@ class Sequence:
         self.sampling.accept(token_id)
         text = self.detokenizer.feed(token_id)
         self.token_ids.append(token_id)
-        if self.detokenizer.is_stopped:
-            self.end("stop")
+        if self.detokenizer.is_stopped:  # in the middle of what had to parse, it is a cut
+            self.end("stop" if self.job.constraint is None else "length")
         elif len(self.token_ids) >= self.max_new_tokens:
             self.end("length")
         return text

@@ -24,6 +24,7 @@ from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
 from minivault.service.model import Loaded
+from minivault.structured import RULES
 from minivault.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load_local(settings: Settings) -> Loaded:
         config=files.config_digest,
         tokenizer=files.tokenizer_digest,
         template=files.template_digest,
-        grammar=f"llguidance {version('llguidance')}",
+        grammar=f"llguidance {version('llguidance')}, rules {RULES}",
         **runner.signature,
     )
     _give_memory_back()

@@ -9,7 +9,7 @@ QUESTION = "what model are you"
 
 def builtin_answer(request: GenerationRequest, info: ModelInfo) -> str | None:
     """The answer, if the prompt is exactly `What model are you?` (any case, question mark optional); else None."""
-    if request.prompt is None or request.raw:
+    if request.prompt is None or request.raw or request.params.grammar is not None:
         return None
     if request.prompt.strip().removesuffix("?").lower() != QUESTION:
         return None

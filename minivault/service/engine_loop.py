@@ -70,7 +70,7 @@ class Generation:
 
     def events(self) -> Iterator[Event]:
         """Every event up to the terminal one. An engine that went silent past the deadline gives `Failed`."""
-        deadline_ns, patience_s = self.job.deadline_ns, None
+        deadline_ns, patience_s, text = self.job.deadline_ns, None, list[str]()
         while True:
             if deadline_ns is not None:
                 patience_s = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9) + HANG_GRACE_S
@@ -78,9 +78,21 @@ class Generation:
                 event = self._events.get(timeout=patience_s)
             except queue.Empty:
                 event = self._give_up()
+            if isinstance(event, Delta):
+                text.append(event.text)
+            if isinstance(event, Finished) and event.reason == "stop":
+                event = self._checked(event, "".join(text))
             yield event
             if isinstance(event, Finished | Failed):
                 return
+
+    def _checked(self, finished: Finished, text: str) -> Finished | Failed:
+        """An answer that breaks what it was to keep to has failed, and never stopped."""
+        fault = None if self.job.constraint is None else self.job.constraint.fault(text)
+        if fault is None:
+            return finished
+        error = GenerationFailed(f"the answer does not keep to its schema: {fault}")
+        return Failed(error, finished.usage, finished.timings)
 
     def _give_up(self) -> Failed:
         self.cancel()

@@ -24,7 +24,7 @@ from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationReq
 
 if TYPE_CHECKING:
     from minivault.engine import Engine
-    from minivault.engine.grammar import GrammarCompiler
+    from minivault.structured.grammar import GrammarCompiler
 
 log = logging.getLogger("minivault.service")
 
@@ -104,6 +104,9 @@ class LocalModel:
         if thread is not None:
             self._loop.stop()
             thread.join(timeout_s)
+        with self._grammars_lock:
+            if self._grammars is not None:
+                self._grammars.close()
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +164,7 @@ class LocalModel:
         return [self._loop.call(call, self._settings.deadline_s).tolist() for call in calls]
 
     def _compiler(self) -> GrammarCompiler:
-        from minivault.engine.grammar import GrammarCompiler
+        from minivault.structured.grammar import GrammarCompiler
 
         with self._grammars_lock:  # its own: reading the vocabulary takes a moment, and events must flow
             if self._grammars is None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivault.engine.grammar import MAX_CACHED_SCHEMAS, MAX_SCHEMA_CHARACTERS, GrammarCompiler
 from minivault.errors import BadRequest, GenerationFailed
+from minivault.structured.grammar import MAX_SCHEMA_CHARACTERS, GrammarCompiler
 from tests.scripted import EOS, VOCABULARY, ByteTokenizer
 
 MAX_STEPS = 3000
@@ -121,7 +121,7 @@ def test_two_answers_to_one_schema_do_not_share_state() -> None:
 
 
 def test_a_token_the_schema_forbids_ends_the_generation() -> None:
-    with pytest.raises(GenerationFailed, match="cannot be followed"):
+    with pytest.raises(GenerationFailed, match="too complex to follow"):
         COMPILER.compile("json").accept(ord("x"))
 
 
@@ -134,7 +134,7 @@ def test_a_token_the_schema_forbids_ends_the_generation() -> None:
         ('{"$ref": "http://example.org/schema"}', "example.org"),
         ('{"type": "integer", "minimum": 5, "maximum": 3}', "minimum"),
         ('{"type": "string", "pattern": "("}', "regex"),
-        ('{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}', r"without end\?$"),
+        ('{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}', r"refers to itself"),
         ('{"description": "' + "x" * MAX_SCHEMA_CHARACTERS + '"}', "longer"),
     ],
 )
@@ -150,10 +150,3 @@ def test_a_schema_cannot_loosen_the_layout() -> None:
     logits = np.zeros(VOCABULARY, np.float32)
     constraint.mask(logits)
     assert not np.isfinite(logits[ord(" ")])
-
-
-def test_the_cache_of_schemas_stays_small() -> None:
-    compiler = GrammarCompiler(ByteTokenizer())
-    for number in range(MAX_CACHED_SCHEMAS + 5):
-        compiler.compile(json.dumps({"const": number}))
-    assert len(compiler._matchers) == MAX_CACHED_SCHEMAS

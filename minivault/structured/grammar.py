@@ -1,0 +1,102 @@
+"""Structured output: turns `json` or a JSON schema into a constraint that lets through only tokens that keep to it.
+
+Built on llguidance, which derives the allowed next tokens from the schema while decoding. What the answer is by the
+time it ends with `stop` parses and validates; an answer cut by `length` is the beginning of one that does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from llguidance import LLMatcher, LLTokenizer
+
+from minivault.errors import BadRequest
+from minivault.structured.compiling import compiled, limits
+from minivault.structured.constraint import SchemaConstraint
+from minivault.structured.judge import Judge
+from minivault.structured.keys import ClosingTokens, Keys
+from minivault.structured.refusal import SchemaRefused
+from minivault.structured.vocabulary import library_tokenizer
+from minivault.types import Tokenizer
+
+ANY_OBJECT = '{"type": "object"}'
+MAX_SCHEMA_CHARACTERS = 64 * 1024
+MAX_CACHED_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A schema, ready for the next answer."""
+
+    matcher: LLMatcher
+    size_bytes: int
+    has_free_keys: bool
+
+
+class GrammarCompiler:
+    """Compiles grammars for one tokenizer. Thread-safe; compiled schemas are kept for the next request."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Raises BadRequest when the model has no token that ends an answer."""
+        if not tokenizer.eos_ids:
+            raise BadRequest("this model has no end-of-text token: structured output would never end", field="format")
+        self._tokenizer = tokenizer
+        self._tokens = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocabulary_size)]
+        self._judge = Judge(self._tokens, sorted(tokenizer.eos_ids))
+        self._lock = threading.Lock()
+        self._schemas: OrderedDict[str, Compiled] = OrderedDict()
+
+    @property
+    def cached_bytes(self) -> int:
+        """What the compiled schemas that are kept take."""
+        return sum(schema.size_bytes for schema in self._schemas.values())
+
+    def compile(self, grammar: str, field: str = "format") -> SchemaConstraint:
+        """A constraint at its beginning, for one answer. `grammar` is `json` or a JSON schema as JSON text.
+
+        Raises BadRequest naming `field` for a schema that is broken, too costly, or cannot be held.
+        """
+        schema = ANY_OBJECT if grammar == "json" else grammar
+        with self._lock:
+            found = self._schemas.get(schema)
+        if found is None:
+            found = self._compile(schema, field)
+        matcher = self._kept(schema, found)
+        keys = Keys(self._closing) if found.has_free_keys else None
+        return SchemaConstraint(matcher, self._tokenizer.vocabulary_size, keys, partial(self._judge.fault, schema))
+
+    def close(self) -> None:
+        """End the process that judges schemas."""
+        self._judge.close()
+
+    def _compile(self, schema: str, field: str) -> Compiled:
+        if len(schema) > MAX_SCHEMA_CHARACTERS:
+            raise BadRequest(f"{field}: the schema is longer than {MAX_SCHEMA_CHARACTERS} characters", field=field)
+        try:
+            judged = self._judge.judge(schema)
+            matcher = compiled(self._library, judged.schema, limits())
+        except SchemaRefused as refused:
+            message = f"{field}: this JSON schema cannot be used: {refused.reason}"
+            raise BadRequest(message, field=field) from None
+        return Compiled(matcher, judged.size_bytes, judged.has_free_keys)
+
+    def _kept(self, schema: str, found: Compiled) -> LLMatcher:
+        """A matcher of the schema's own, which is kept for the next answer as long as there is room."""
+        with self._lock:
+            self._schemas[schema] = found
+            self._schemas.move_to_end(schema)
+            while self.cached_bytes > MAX_CACHED_BYTES:
+                self._schemas.popitem(last=False)
+            return found.matcher.deep_copy()
+
+    @cached_property
+    def _library(self) -> LLTokenizer:
+        encode = partial(self._tokenizer.encode, add_special=False)
+        return library_tokenizer(self._tokens, sorted(self._tokenizer.eos_ids), encode)
+
+    @cached_property
+    def _closing(self) -> ClosingTokens:
+        return ClosingTokens(self._tokens)
