@@ -110,7 +110,7 @@ def bare_engine(served: Loaded, settings: Settings, num_rows: int) -> float:
 def _tokens(served: Loaded, index: int) -> list[int]:
     from minivault.types import Message
 
-    return served.tokenizer.encode(served.tokenizer.render([Message("user", prompt(index))]), add_special=False)
+    return list(served.tokenizer.read_chat([Message("user", prompt(index))]).tokens)
 
 
 def plain_transformers(settings: Settings, served: Loaded, num_clients: int, num_tokens: int = 24) -> float:

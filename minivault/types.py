@@ -98,6 +98,8 @@ class GenerateTask:
     params: SamplingParams
     known_answer: str | None = None
     """Set where no model is needed to answer."""
+    has_control_text: bool = False
+    """As in `Reading`."""
 
     @property
     def answerer(self) -> str:
@@ -119,6 +121,7 @@ class EmbedTask:
 
     texts: tuple[str, ...]
     inputs: tuple[tuple[int, ...], ...]
+    has_control_text: bool = False
     answerer: str = "embedding"
     is_streamed: bool = False
 
@@ -260,6 +263,16 @@ class ModelInfo:
     modified_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Text as a model reads it."""
+
+    text: str
+    tokens: tuple[int, ...]
+    has_control_text: bool = False
+    """People wrote text that spells control tokens; it was read as plain text."""
+
+
 class TokenDecoder(Protocol):
     """Turns the token ids of one answer into bytes, one at a time, in order."""
 
@@ -267,16 +280,24 @@ class TokenDecoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """A model's tokenizer. `encode` counts exactly what the model sees."""
+    """A model's tokenizer: what it gives is exactly what the model sees."""
 
     vocabulary_size: int
     eos_ids: frozenset[int]
     has_chat_template: bool
     has_tool_template: bool
 
-    def encode(self, text: str, *, add_special: bool) -> list[int]: ...
+    def encode(self, text: str, *, add_special: bool) -> list[int]:
+        """A raw text: what spells a control token is one. `add_special`: with what belongs around a text."""
+        ...
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str: ...
+    def read(self, text: str) -> Reading:
+        """Plain text with what belongs around a text: nothing in it is a control token."""
+        ...
+
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+        """A conversation up to the assistant's next turn: the template alone writes control tokens."""
+        ...
 
     def decoder(self) -> TokenDecoder: ...
 

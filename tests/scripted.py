@@ -19,10 +19,12 @@ from minivault.config import Settings
 from minivault.engine.runner import Chunk
 from minivault.service import Loaded
 from minivault.service.fingerprint import fingerprint
-from minivault.types import Message, ModelInfo, TokenDecoder
+from minivault.types import Message, ModelInfo, Reading, TokenDecoder
 
 EOS = 256
 VOCABULARY = 257
+CONTROL_TEXT = "<end>"
+"""What spells the end token."""
 
 
 class ByteTokenizer:
@@ -36,8 +38,11 @@ class ByteTokenizer:
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         return list(text.encode())
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
-        return messages[-1].content
+    def read(self, text: str) -> Reading:
+        return Reading(text, tuple(text.encode()), has_control_text=CONTROL_TEXT in text)
+
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+        return self.read(messages[-1].content)
 
     def decoder(self) -> TokenDecoder:
         return self.token_bytes

@@ -6,6 +6,7 @@ from flask import current_app, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
+from minivault.api.coding import known_coding, unpacked
 from minivault.config import Settings
 from minivault.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedMediaType
 
@@ -23,17 +24,15 @@ def read_json_body() -> bytes:
     kind = request.mimetype
     if kind not in JSON_TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(f"the body is {kind}: send application/json", field="Content-Type")
-    if request.content_encoding:
-        raise UnsupportedMediaType(
-            f"the body is {request.content_encoding}-encoded: send it plain", field="Content-Encoding"
-        )
     return read_body()
 
 
 def read_body() -> bytes:
-    """The body's bytes. Raises TooLarge, BodyTimeout, or BadRequest for a body that is short or badly framed."""
+    """The body's bytes, unpacked. Raises TooLarge, BodyTimeout, UnsupportedMediaType for a coding that is not known
+    here, or BadRequest for a body that is short, badly framed or badly packed."""
     settings: Settings = current_app.config["MINIVAULT"]
     limit = settings.max_body_kb << 10
+    coding = known_coding(request.content_encoding or "")
     length = request.content_length
     if length is None and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("send a Content-Length with the body", field="Content-Length")
@@ -44,7 +43,7 @@ def read_body() -> bytes:
         raise BadRequest(f"the body ended after {len(body)} of {length} bytes", field="Content-Length")
     if len(body) > limit:
         raise _too_large(limit)
-    return body
+    return unpacked(body, coding, limit)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -84,6 +84,7 @@ class Recorder:
             user_agent=origin.user_agent,
             key=origin.key,
             answerer=task.answerer,
+            control_text=task.has_control_text,
         )
         return Recording(self.vault.begin(opening))
 

@@ -1,22 +1,25 @@
 """A checkpoint's own tokenizer, without importing transformers, which takes seconds.
 
-Guarantees: `encode` and `render` give what transformers gives for the same files; the decoder's bytes, joined, are the
-answer exactly; nothing depends on the clock except a template that asks for the date, which gets the time passed in.
+Guarantees: `encode` and `read_chat` give what transformers gives for the same files, except that what people write in
+a conversation is never a control token; the decoder's bytes, joined, are the answer exactly; nothing depends on the
+clock except a template that asks for the date, which gets the time passed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import BadRequest, ModelError
 from minivault.models import layout
+from minivault.models.control import ControlTokens
 from minivault.models.model_files import ModelFiles
 from minivault.models.template import ChatTemplate, chat_template
 from minivault.models.token_bytes import decoder_section, decoding
-from minivault.types import Message, TokenDecoder
+from minivault.types import Message, Reading, TokenDecoder
 
 if TYPE_CHECKING:
     import tokenizers
@@ -44,6 +47,7 @@ class ModelTokenizer:
         self._special_tokens = dict(special_tokens)
         self._bos_id = bos_id
         self._now = now
+        self._control = ControlTokens(tokenizer, template.text + template.tool_text)
         self._token_bytes, self._make_decoder = decoding(tokenizer, decoder_section(tokenizer))
         self.vocabulary_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
         self.eos_ids = frozenset(eos_ids)
@@ -53,19 +57,20 @@ class ModelTokenizer:
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         """Token ids of `text`; with `add_special` also what the tokenizer puts around a text, such as BOS.
 
-        Rendered chat prompts already hold their special tokens: encode those with `add_special=False`.
+        Text that spells a control token is one: what people write in a conversation goes through `read_chat`.
         Raises BadRequest for text that is not valid Unicode (lone surrogates).
         """
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise BadRequest(f"the text is not valid Unicode at character {error.start}", field="prompt") from None
+        _ensure_unicode(text)
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special).ids
-        if add_special and self._bos_id is not None:
-            return ids if ids[:1] == [self._bos_id] else [self._bos_id, *ids]
-        return ids
+        return list(self._begun(ids)) if add_special else ids
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+    def read(self, text: str) -> Reading:
+        """Plain text: what spells a control token is none. Raises BadRequest for text that is not valid Unicode."""
+        _ensure_unicode(text)
+        reading = self._control.read(text)
+        return replace(reading, tokens=tuple(self._begun(reading.tokens)))
+
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
         """The conversation as the prompt of the assistant's next turn, by the model's template.
 
         Raises BadRequest when there is no template or it refuses the conversation.
@@ -73,7 +78,19 @@ class ModelTokenizer:
         if not self.has_chat_template:
             raise BadRequest("this model has no chat template; send a plain prompt", field="messages")
         turns = [{"role": message.role, "content": message.content} | message.extra for message in messages]
-        return self._template.render(turns, tools=tools, special_tokens=self._special_tokens, now=self._now())
+        now = self._now()
+
+        def render(turns: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> str:
+            text = self._template.render(turns, tools=tools, special_tokens=self._special_tokens, now=now)
+            _ensure_unicode(text)
+            return text
+
+        return self._control.read_chat(render, turns, list(tools))
+
+    def _begun(self, ids: Sequence[int]) -> Sequence[int]:
+        """With the token that begins a text, where the settings say so and the tokenizer does not."""
+        bos = self._bos_id
+        return ids if bos is None or list(ids[:1]) == [bos] else [bos, *ids]
 
     def decoder(self) -> TokenDecoder:
         """A decoder for one answer."""
@@ -82,6 +99,13 @@ class ModelTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own; empty for special tokens."""
         return self._token_bytes(token_id)
+
+
+def _ensure_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"the text is not valid Unicode at character {error.start}", field="prompt") from None
 
 
 def load_tokenizer(files: ModelFiles, *, now: Callable[[], datetime] = datetime.now) -> ModelTokenizer:

@@ -14,7 +14,16 @@ from dataclasses import dataclass, replace
 
 from minivault.errors import BadRequest, ContextExceeded, Unsupported
 from minivault.service.builtin import builtin_answer
-from minivault.types import EmbedTask, GenerateTask, GenerationRequest, Message, ModelInfo, SamplingParams, Tokenizer
+from minivault.types import (
+    EmbedTask,
+    GenerateTask,
+    GenerationRequest,
+    Message,
+    ModelInfo,
+    Reading,
+    SamplingParams,
+    Tokenizer,
+)
 
 MAX_SEED = 2**63 - 1
 ANSWER_SHARE = 4
@@ -28,22 +37,25 @@ class Prompt:
     text: str
     rendered: str
     tokens: tuple[int, ...]
+    has_control_text: bool = False
 
 
 def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelInfo) -> GenerateTask:
     """The request as the model reads it. Raises BadRequest naming the field: ids that are no tokens, a prompt that does
     not fit, a conversation for a model without a chat template."""
     _ensure_tokens_exist((token_id for token_id, _ in request.params.logit_bias), tokenizer, "logit_bias")
+    has_control_text = False
     if request.after:
-        request = _continued(request, tokenizer)
+        request, has_control_text = _continued(request, tokenizer)
     prompt = read_prompt(request, tokenizer)
+    has_control_text |= prompt.has_control_text
     limit = info.context - min(request.params.max_tokens, info.context // ANSWER_SHARE)
     if request.num_keep is not None and len(prompt.tokens) > limit:
         request = _shortened(request, tokenizer, limit, request.num_keep)
         prompt = read_prompt(request, tokenizer)
     params = _settled(request.params, len(prompt.tokens), tokenizer, info)
     answer = builtin_answer(request, info)
-    return GenerateTask(request, prompt.text, prompt.rendered, prompt.tokens, params, answer)
+    return GenerateTask(request, prompt.text, prompt.rendered, prompt.tokens, params, answer, has_control_text)
 
 
 def read_inputs(
@@ -51,13 +63,14 @@ def read_inputs(
 ) -> EmbedTask:
     """Inputs to embed as the model reads them. Raises as `Model.prepare_embedding` says."""
     read = [_read_input(item, tokenizer) for item in inputs]
-    for _, tokens in read:
-        if not tokens:
+    for item in read:
+        if not item.tokens:
             raise BadRequest("input: must not be empty", field="input")
-        if len(tokens) > info.context and not truncate:
-            message = f"an input has {len(tokens)} tokens; the model reads {info.context}"
+        if len(item.tokens) > info.context and not truncate:
+            message = f"an input has {len(item.tokens)} tokens; the model reads {info.context}"
             raise ContextExceeded(message, field="input")
-    return EmbedTask(tuple(text for text, _ in read), tuple(tuple(tokens[: info.context]) for _, tokens in read))
+    tokens = tuple(item.tokens[: info.context] for item in read)
+    return EmbedTask(tuple(item.text for item in read), tokens, any(item.has_control_text for item in read))
 
 
 def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
@@ -72,8 +85,8 @@ def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
         return Prompt(text, rendered, tuple(tokenizer.encode(rendered, add_special=True)))
     if not tokenizer.has_chat_template:
         raise Unsupported("this model has no chat template: leave `raw` out or set it to true", field="raw")
-    rendered = tokenizer.render(_conversation(request), request.tools)
-    return Prompt(text, rendered, tuple(tokenizer.encode(rendered, add_special=False)))
+    reading = tokenizer.read_chat(_conversation(request), request.tools)
+    return Prompt(text, reading.text, reading.tokens, reading.has_control_text)
 
 
 def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info: ModelInfo) -> SamplingParams:
@@ -90,10 +103,10 @@ def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info
     return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k)
 
 
-def _read_input(item: str | Sequence[int], tokenizer: Tokenizer) -> tuple[str, Sequence[int]]:
+def _read_input(item: str | Sequence[int], tokenizer: Tokenizer) -> Reading:
     if isinstance(item, str):
-        return item, tokenizer.encode(item, add_special=True)
-    return _text_of(item, tokenizer, "input"), item
+        return tokenizer.read(item)
+    return Reading(_text_of(item, tokenizer, "input"), tuple(item))
 
 
 def _text_of(token_ids: Sequence[int], tokenizer: Tokenizer, field: str) -> str:
@@ -130,14 +143,16 @@ def _last_user_text(request: GenerationRequest) -> str:
 # -- what comes after an earlier exchange, and what is too long ----------------------------------------------------
 
 
-def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> GenerationRequest:
-    """The request with the earlier exchange's tokens before its new prompt's."""
+def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> tuple[GenerationRequest, bool]:
+    """The request with the earlier exchange's tokens before its new prompt's; and if that had control text."""
     _ensure_tokens_exist(request.after, tokenizer, "context")
     text = request.prompt or ""
     if tokenizer.has_chat_template:
-        text = tokenizer.render(_conversation(request))
-    tokens = (*request.after, *tokenizer.encode(text, add_special=False))
-    return replace(request, prompt=None, system=None, after=(), prompt_tokens=tokens)
+        read = tokenizer.read_chat(_conversation(request))
+    else:
+        read = Reading(text, tuple(tokenizer.encode(text, add_special=False)))
+    whole = replace(request, prompt=None, system=None, after=(), prompt_tokens=(*request.after, *read.tokens))
+    return whole, read.has_control_text
 
 
 def _shortened(request: GenerationRequest, tokenizer: Tokenizer, limit: int, num_keep: int) -> GenerationRequest:

@@ -42,6 +42,8 @@ class Opening:
     key: str | None = None
     answerer: str = "model"
     """Who answered; the record's `source`."""
+    control_text: bool = False
+    """People wrote text that spells control tokens of the model; it was read as plain text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         "seed": opening["parameters"].get("seed"),
         "parameters": opening["parameters"],
         "fingerprint": opening["fingerprint"],
+        **({"control_text": True} if opening.get("control_text") else {}),
         **{key: value for key, value in closing.items() if key in ("sent", "reconstructed")},
         **{key: opening[key] for key in _CONTENT},
         "completion_tokens": closing["completion_tokens"],

@@ -5,11 +5,11 @@ There is one translator; a `Wording` holds what a dialect says otherwise than an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from minivault.errors import BadRequest, Unsupported
@@ -22,6 +22,21 @@ SHOWN_VALUE_CHARACTERS = 60
 M = TypeVar("M", bound=BaseModel)
 
 
+def given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that are not null."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+class Body(BaseModel):
+    """The base of every request and every object in one: a member that is null counts as not given, as client
+    libraries mean it. What a client writes freely (schemas, arguments, metadata) is no `Body` and keeps its nulls."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, data: Any) -> Any:
+        return given(data) if isinstance(data, dict) else data
+
+
 @dataclass(frozen=True, slots=True)
 class Wording:
     """How a dialect tells a fault; `{field}` stands for the path of the field."""
@@ -31,8 +46,6 @@ class Wording:
     missing: str
     wrong: Callable[[str, ErrorDetails], str]
     """Any other fault, of a field or, with an empty path, of the whole request."""
-    is_null_absent: bool = True
-    """Members that are JSON null count as not given, as every client library means them."""
     is_deepest_told: bool = True
     """Of several faults the deepest: in a union of shapes it belongs to the shape the client meant. Else the first."""
 
@@ -56,11 +69,10 @@ CLIENTS = Wording(
 
 def validated(model: type[M], data: dict[str, Any], wording: Wording = CLIENTS) -> M:
     """An instance of `model` made from a decoded JSON object. Raises BadRequest naming the field at fault."""
-    given = {key: value for key, value in data.items() if value is not None} if wording.is_null_absent else data
     try:
-        return model.model_validate(given)
+        return model.model_validate(data)
     except ValidationError as invalid:
-        raise _refusal(invalid.errors(include_url=False, include_context=False), given, wording) from None
+        raise _refusal(invalid.errors(include_url=False, include_context=False), data, wording) from None
 
 
 def _refusal(faults: Sequence[ErrorDetails], given: dict[str, Any], wording: Wording) -> BadRequest:

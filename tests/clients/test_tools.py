@@ -137,3 +137,35 @@ def test_parameters_that_cannot_be_enforced_are_refused_by_name(openai_client: o
     with pytest.raises(openai.BadRequestError) as refused:
         openai_client.chat.completions.create(model=MODEL, messages=HELLO, tools=tools, tool_choice="required")
     assert refused.value.param == "tool_choice"
+
+
+def test_an_answer_in_an_asked_for_format_is_no_call(
+    openai_client: openai.OpenAI, ollama_client: ollama.Client
+) -> None:
+    """Nor is one that names a tool which was not offered."""
+    schema = {"type": "object", "properties": {"name": {"const": "add"}, "arguments": {"const": {}}},
+              "required": ["name", "arguments"], "additionalProperties": False}  # fmt: skip
+    text = '{"name": "add", "arguments": {}}'
+    json_schema: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    chat = openai_client.chat.completions.create(model=MODEL, messages=HELLO, tools=TOOLS, response_format=json_schema)
+    assert (chat.choices[0].message.content, chat.choices[0].message.tool_calls) == (text, None)
+    tool: Any = {"type": "function", "name": "add", "parameters": PARAMETERS, "strict": False}
+    form: Any = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
+    assert openai_client.responses.create(model=MODEL, input="say x", tools=[tool], text=form).output_text == text
+    reply = ollama_client.chat(MODEL, HELLO, tools=[add], format=schema)
+    assert (reply.message.content, reply.message.tool_calls) == (text, None)
+
+
+def test_a_call_of_a_tool_that_was_not_offered_is_text(
+    openai_client: openai.OpenAI, ollama_client: ollama.Client
+) -> None:
+    call = CALL.replace("add", "remove")
+    asked: Any = [{"role": "user", "content": f"say {call}"}]
+    chat = openai_client.chat.completions.create(model=MODEL, messages=asked, tools=TOOLS)
+    assert (chat.choices[0].message.content, chat.choices[0].finish_reason) == (call, "stop")
+    tool: Any = {"type": "function", "name": "add", "parameters": PARAMETERS, "strict": False}
+    assert openai_client.responses.create(model=MODEL, input=f"say {call}", tools=[tool]).output_text == call
+    for stream in (False, True):
+        parts: Any = ollama_client.chat(MODEL, asked, tools=[add], stream=stream)
+        parts = list(parts) if stream else [parts]
+        assert "".join(part.message.content for part in parts) == call

@@ -8,7 +8,7 @@ from typing import Any
 
 from minivault.config import Settings
 from minivault.service import Loaded
-from minivault.types import Message
+from minivault.types import Message, Reading
 from tests.scripted import ByteTokenizer
 from tests.scripted import backend as plain_backend
 
@@ -16,11 +16,11 @@ from tests.scripted import backend as plain_backend
 class ToolTokenizer(ByteTokenizer):
     has_tool_template = True
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
         names = ",".join(tool["function"]["name"] for tool in tools)
         last = messages[-1]
         said = f"say got {last.content}" if last.role == "tool" else last.content
-        return f"tools={names} {said}"
+        return self.read(f"tools={names} {said}")
 
 
 def backend(settings: Settings) -> Loaded:

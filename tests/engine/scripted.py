@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivault.engine.runner import Chunk
-from minivault.types import Message
+from minivault.types import Message, Reading
 
 EOS = 256
 BOS = 257
@@ -38,8 +38,12 @@ class ByteTokenizer:
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         return [BOS] * add_special + list(text.encode())
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict] = ()) -> str:
-        return "".join(f"<{message.role}>{message.content}\n" for message in messages) + "<assistant>"
+    def read(self, text: str) -> Reading:
+        return Reading(text, tuple(self.encode(text, add_special=True)))
+
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict] = ()) -> Reading:
+        text = "".join(f"<{message.role}>{message.content}\n" for message in messages) + "<assistant>"
+        return Reading(text, tuple(text.encode()))
 
     def decoder(self) -> Callable[[int], bytes]:
         return self.token_bytes

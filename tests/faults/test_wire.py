@@ -172,8 +172,12 @@ def test_a_wrong_content_type_is_a_415(target: Target, kind: str, status: int) -
     assert target.post(GOOD, Content_Type=kind).status_code == status
 
 
-def test_a_compressed_body_is_a_415(target: Target) -> None:
-    assert target.post(GOOD, Content_Encoding="gzip").status_code == 415
+def test_a_body_in_an_unknown_coding_is_a_415(target: Target) -> None:
+    assert target.post(GOOD, Content_Encoding="br").status_code == 415
+
+
+def test_a_body_that_is_not_what_its_coding_says_is_a_400(target: Target) -> None:
+    assert target.post(GOOD, Content_Encoding="gzip").status_code == 400
 
 
 def test_a_prompt_of_10_mb_is_a_413(target: Target) -> None:

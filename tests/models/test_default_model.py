@@ -31,8 +31,7 @@ def test_its_digests_are_the_same_on_every_machine(default: ModelFiles) -> None:
 
 def test_it_knows_the_capital_of_france(default: ModelFiles) -> None:
     tokenizer = load_tokenizer(default)
-    prompt = tokenizer.render([Message("user", "What is the capital of France?")])
-    ids = torch.tensor([tokenizer.encode(prompt, add_special=False)])
+    ids = torch.tensor([tokenizer.read_chat([Message("user", "What is the capital of France?")]).tokens])
     model = load_transformers_model(default)
     out = model.generate(ids, do_sample=False, max_new_tokens=16, attention_mask=torch.ones_like(ids))  # type: ignore[operator]
     answer = out[0, ids.shape[1] :].tolist()
@@ -49,7 +48,7 @@ def test_its_tokenizer_is_the_librarys(default: ModelFiles) -> None:
         assert ours.encode(text, add_special=True) == theirs.encode(text)
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U 42"}]
     expected = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert ours.render([Message("system", "S"), Message("user", "U 42")]) == expected
+    assert ours.read_chat([Message("system", "S"), Message("user", "U 42")]).text == expected
 
 
 def test_numbers_are_split_into_digits_before_anything_else(default: ModelFiles) -> None:

@@ -75,15 +75,15 @@ def test_conversations_are_rendered_as_transformers_renders_them(
     theirs = reference(chat_files)
     conversations = [
         [("user", "Hi")],
-        [("system", "Be brief."), ("user", "  Hi\n"), ("assistant", "Yes?"), ("user", "{{ 1 + 1 }} <|im_end|>")],
+        [("system", "Be brief."), ("user", "  Hi\n"), ("assistant", "Yes?"), ("user", "{{ 1 + 1 }} <im_end>")],
     ]
     for turns in conversations:
         messages = [{"role": role, "content": content} for role, content in turns]
         expected = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        rendered = chat_tokenizer.render([Message(role, content) for role, content in turns])  # type: ignore[arg-type]
-        assert rendered == expected
+        read = chat_tokenizer.read_chat([Message(role, content) for role, content in turns])  # type: ignore[arg-type]
+        assert read.text == expected
         ids = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        assert chat_tokenizer.encode(rendered, add_special=False) == ids
+        assert list(read.tokens) == ids
 
 
 def test_vocab_and_merges_alone_make_the_same_tokenizer(
@@ -129,7 +129,7 @@ def test_a_model_without_a_template_says_so(gpt2_tokenizer: ModelTokenizer) -> N
     assert not gpt2_tokenizer.has_chat_template
     assert not gpt2_tokenizer.has_tool_template
     with pytest.raises(BadRequest, match="no chat template"):
-        gpt2_tokenizer.render([Message("user", "Hi")])
+        gpt2_tokenizer.read_chat([Message("user", "Hi")])
 
 
 def test_the_end_ids_are_those_of_every_file_and_of_the_template(chat_files: Path, store: ModelStore) -> None:
@@ -168,7 +168,7 @@ def test_a_template_that_asks_for_the_date_gets_the_time_passed_in(distilgpt2: P
     (distilgpt2 / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
     (distilgpt2 / "chat_template.jinja").write_text(template)
     tokenizer = load_tokenizer(store.resolve(str(distilgpt2)), now=lambda: datetime(2024, 2, 29))
-    assert tokenizer.render([Message("user", "Hi")]) == "29 February 2024 <s>Hi"
+    assert tokenizer.read_chat([Message("user", "Hi")]).text == "29 February 2024 <s>Hi"
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.service.prompt import read_prompt, read_request
-from minivault.types import GenerationRequest, Message, ModelInfo, SamplingParams
+from minivault.types import GenerationRequest, Message, ModelInfo, Reading, SamplingParams
 from tests.scripted import ByteTokenizer
 
 
 class Transcript(ByteTokenizer):
     """A template that shows every turn."""
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
-        return "".join(f"{message.role[0]}:{message.content};" for message in messages)
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+        return self.read("".join(f"{message.role[0]}:{message.content};" for message in messages))
 
 
 TOKENIZER = Transcript()

@@ -61,12 +61,13 @@ def test_conversations_with_calls_reach_the_template() -> None:
     assert decoded == (
         Message("system", "Be kind."),
         Message("assistant", "", {"tool_calls": [call]}),
-        Message("tool", "5", {"tool_call_id": "c1"}),
+        Message("tool", "5", {"tool_call_id": "c1", "name": "f"}),
     )
 
 
-def test_arguments_that_are_no_json_are_refused() -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{"}}
+@pytest.mark.parametrize("arguments", ["{", "[]", "5", '"x"', "[" * 100_000])
+def test_arguments_that_are_no_json_object_are_refused(arguments: str) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     body = validated(ChatBody, {"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]})
     with pytest.raises(BadRequest, match="JSON"):
         body.generations(CONTEXT)
@@ -110,6 +111,14 @@ def test_a_choice_that_cannot_be_kept_is_refused(choice: Any, fields: dict[str, 
     assert refused.value.field == "tool_choice"
 
 
+@pytest.mark.parametrize("arguments", ["", " ", "{}", "null"])
+def test_a_call_without_arguments_has_none(arguments: str) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    body = validated(ChatBody, {"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]})
+    (message,) = body.generations(CONTEXT)[0].messages or ()
+    assert message.extra["tool_calls"][0]["function"]["arguments"] == {}
+
+
 def test_response_items_become_turns() -> None:
     items = [
         {"role": "user", "content": [{"type": "input_text", "text": "add"}]},
@@ -119,6 +128,7 @@ def test_response_items_become_turns() -> None:
     request = validated(ResponseBody, {"model": "m", "input": items, "instructions": "Be kind."}).generation(CONTEXT)
     assert request.system == "Be kind."
     assert [message.role for message in request.messages or ()] == ["user", "assistant", "tool"]
+    assert (request.messages or ())[-1].extra == {"tool_call_id": "c1", "name": "f"}
 
 
 @pytest.mark.parametrize(

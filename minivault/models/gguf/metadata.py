@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
+from minivault.models.gguf import header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,8 @@ class GgufFile:
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
-        """Map the file, inside `refuses_damage`. Raises ModelError when it is missing or not GGUF."""
+        """Map the file, inside `refuses_damage`. Raises ModelError when it is missing, not GGUF, or claims what it has
+        not."""
         import gguf
 
         if not path.is_file():
@@ -40,6 +42,7 @@ class GgufFile:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise ModelError(f"{path} is not a GGUF file; download it again")
+        header.check(path)
         return cls(path, gguf.GGUFReader(path))
 
     def value(self, key: str, default: Any = None) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from minivault.errors import BadRequest, QuotaExceeded
@@ -26,20 +26,20 @@ from minivault.types import (
 from minivault.wire.dialect import shown
 from minivault.wire.logprobs import token_text
 from minivault.wire.reply import Answer
-from minivault.wire.validation import Wording, validated
+from minivault.wire.validation import Body, Wording, validated
 
 MAX_STOPS = 8
 MAX_STOP_CHARS = 256
 
 
-class MessageBody(BaseModel):
+class MessageBody(Body):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
-class GenerateBody(BaseModel):
+class GenerateBody(Body):
     """The body of a native request; its limits and defaults are the documented ones."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"prompt": "Hello"}]})
@@ -92,7 +92,6 @@ WORDING = Wording(
     unknown_error=BadRequest,
     missing="`{field}` is required",
     wrong=_say_wrong,
-    is_null_absent=False,
     is_deepest_told=False,
 )
 

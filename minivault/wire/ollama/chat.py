@@ -12,9 +12,9 @@ from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
 from minivault.wire.logprobs import spoken
 from minivault.wire.ollama.fields import Generating
 from minivault.wire.ollama.lines import Clock, Lines, encode_error
-from minivault.wire.ollama.messages import MessageBody
+from minivault.wire.ollama.messages import MessageBody, Tool
 from minivault.wire.reply import Answer
-from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
+from minivault.wire.tool_calls import Offered, ToolCall, ToolCallReader, offered, read_tool_calls, with_tool_names
 
 
 class ChatBody(Generating):
@@ -27,11 +27,16 @@ class ChatBody(Generating):
     )
 
     messages: list[MessageBody] = Field([])
-    tools: list[dict[str, Any]] = Field([])
+    tools: list[Tool] = Field([])
 
     @property
     def is_load(self) -> bool:
         return not self.messages
+
+    @property
+    def callable_tools(self) -> Offered:
+        """The tools whose calls are read from the answer: none where it must keep to a format."""
+        return {} if self.format else offered(self.tools)
 
     def ensure_possible(self) -> None:
         """Refuse what cannot be honoured. Raises BadRequest in Ollama's words."""
@@ -42,7 +47,7 @@ class ChatBody(Generating):
     def generation(self, context: int) -> GenerationRequest:
         """The request for the engine; `context` is the model's, in tokens."""
         return GenerationRequest(
-            messages=tuple(message.message() for message in self.messages),
+            messages=with_tool_names([message.message() for message in self.messages]),
             tools=tuple(self.tools),
             num_keep=self.options.num_keep if self.truncate else None,
             stream=self.stream,
@@ -55,9 +60,9 @@ class ChatReply(Lines):
 
     NOTHING: ClassVar[dict[str, Any]] = {"message": {"role": "assistant", "content": ""}}
 
-    def __init__(self, model: str, clock: Clock, *, has_tools: bool = False) -> None:
+    def __init__(self, model: str, clock: Clock, tools: Offered | None = None) -> None:
         super().__init__(model, clock)
-        self._tools = ToolCallReader() if has_tools else None
+        self._tools = ToolCallReader(tools) if tools else None
 
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
@@ -75,7 +80,7 @@ class ChatReply(Lines):
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         (answer,) = answers
-        text, calls = read_tool_calls(answer.text) if self._tools else (answer.text, [])
+        text, calls = read_tool_calls(answer.text, self._tools.tools) if self._tools else (answer.text, [])
         return self._last(answer.finished, _said(text, calls), spoken(answer.logprobs))
 
 

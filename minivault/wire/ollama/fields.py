@@ -6,13 +6,13 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from minivault.errors import BadRequest, Unsupported
 from minivault.types import SamplingParams
 from minivault.wire.ollama.options import Options
-from minivault.wire.validation import VERBATIM
+from minivault.wire.validation import VERBATIM, Body
 
 MAX_TOP_LOGPROBS = 20
 UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -29,7 +29,7 @@ def _known_format(value: Any) -> Any:
 Format = Annotated[Literal["json", ""] | dict[str, Any], BeforeValidator(_known_format)]
 
 
-class Addressed(BaseModel):
+class Addressed(Body):
     """What every generating request has: a model, options and how long to keep it."""
 
     model_config = ConfigDict(extra="ignore", strict=True)

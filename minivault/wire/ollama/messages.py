@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from minivault.types import Message, Role
+from minivault.wire.validation import Body, given
 
 
-class FunctionCall(BaseModel):
+class FunctionCall(Body):
     model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field({})
 
 
-class ToolCallBody(BaseModel):
+class ToolCallBody(Body):
     model_config = ConfigDict(extra="allow", strict=True)
 
     id: str | None = None
     function: FunctionCall
 
 
-class MessageBody(BaseModel):
+class MessageBody(Body):
     """One turn as Ollama's clients write it."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
@@ -55,3 +56,14 @@ class MessageBody(BaseModel):
             extra["tool_call_id"] = self.tool_call_id
         role: Role = self.role  # type: ignore[assignment]  # the validator above leaves only these four
         return Message(role, self.content or "", extra)
+
+
+def _without_nulls(tool: dict[str, Any]) -> dict[str, Any]:
+    """What its parameters hold stays: they are a schema."""
+    known = given(tool)
+    function = known.get("function")
+    return known | {"function": given(function)} if isinstance(function, dict) else known
+
+
+Tool = Annotated[dict[str, Any], AfterValidator(_without_nulls)]
+"""A tool, in the order and with the members that the model is told of."""

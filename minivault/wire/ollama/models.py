@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from minivault.types import ModelInfo, rfc3339
 from minivault.wire.names import tagged
+from minivault.wire.validation import Body
 
 OLLAMA_VERSION = "0.32.1"
 """The version of the API we speak: editors refuse old ones, so this is Ollama's number and not ours."""
@@ -26,7 +27,7 @@ FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15,
 """`general.file_type` of the GGUF format."""
 
 
-class ShowBody(BaseModel):
+class ShowBody(Body):
     """`POST /api/show`."""
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"model": "smollm2-135m"}]})

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
 from minivault.types import SamplingParams
-from minivault.wire.validation import VERBATIM
+from minivault.wire.validation import VERBATIM, Body
 
 MAX_STOPS = 16
 RANDOM_SEED = -1
@@ -56,7 +56,7 @@ Boolean = Annotated[bool, WrapValidator(_boolean)]
 Array = Annotated[list[str], WrapValidator(_array)]
 
 
-class Options(BaseModel):
+class Options(Body):
     """Every option by Ollama's name and default."""
 
     model_config = ConfigDict(extra="allow")
@@ -71,7 +71,7 @@ class Options(BaseModel):
     presence_penalty: Annotated[Float, Field(ge=-2, le=2)] = 0.0
     frequency_penalty: Annotated[Float, Field(ge=-2, le=2)] = 0.0
     repeat_last_n: Integer = Field(64, description="0 = no penalties; else they look at the whole answer")
-    stop: Annotated[Array, Field(max_length=MAX_STOPS)] = []
+    stop: Annotated[Array, Field(max_length=MAX_STOPS)] = Field([])
     num_ctx: Integer = Field(0, description="no effect: the server's context is fixed")
     num_keep: Integer = Field(4, description="tokens at the front that a prompt cut for length keeps")
     num_batch: Integer = Field(512, description="no effect")
@@ -81,11 +81,6 @@ class Options(BaseModel):
     draft_num_predict: Integer = Field(4, description="no effect")
     typical_p: Float = Field(1.0, description="no effect")
     use_mmap: Boolean = Field(True, description="no effect")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_not_given(cls, data: Any) -> Any:
-        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
     @property
     def unknown(self) -> list[str]:

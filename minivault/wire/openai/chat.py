@@ -15,7 +15,7 @@ from minivault.wire.openai.fields import ResponseFormat, Sampled
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.reply import Answer
-from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
+from minivault.wire.tool_calls import Offered, ToolCall, ToolCallReader, offered, read_tool_calls, with_tool_names
 
 PREFIX = "chatcmpl"
 EXAMPLES: list[JsonValue] = [
@@ -61,6 +61,16 @@ class ChatBody(Sampled):
     def has_tools(self) -> bool:
         return bool(self.tools) and self.tool_choice != "none"
 
+    @property
+    def grammar(self) -> str | None:
+        """What the answer must parse as, by its own wish."""
+        return self.response_format.grammar if self.response_format else None
+
+    @property
+    def callable_tools(self) -> Offered:
+        """The tools whose calls are read from the answer: none where it must keep to a format."""
+        return offered(map(ToolBody.model_dump, self.tools)) if self.has_tools and self.grammar is None else {}
+
     def ensure_possible(self) -> None:
         """Refuse what contradicts itself. Raises BadRequest naming the field."""
         if self.top_logprobs is not None and not self.logprobs:
@@ -70,15 +80,14 @@ class ChatBody(Sampled):
         """One request a choice; `context` bounds an answer that has no limit of its own."""
         limit = min(self.max_completion_tokens or self.max_tokens or context, context)
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        grammar = self.response_format.grammar if self.response_format else None
-        offered = offer([tool.model_dump(exclude_none=True) for tool in self.tools], self.tool_choice, grammar)
-        messages = tuple(message.message() for message in self.messages)
+        told = offer([tool.model_dump(exclude_none=True) for tool in self.tools], self.tool_choice, self.grammar)
+        messages = with_tool_names([message.message() for message in self.messages])
         return [
             GenerationRequest(
                 messages=messages,
-                tools=offered.tools,
+                tools=told.tools,
                 stream=self.stream,
-                params=self.sampling(choice, limit, logprobs, offered.grammar),
+                params=self.sampling(choice, limit, logprobs, told.grammar),
             )
             for choice in range(self.n)
         ]
@@ -92,7 +101,8 @@ class ChatReply:
         self._head = envelope.head("chat.completion", PREFIX)
         self._has_usage = body.has_usage_chunk
         self._chunk_head = envelope.head("chat.completion.chunk", PREFIX) | ({"usage": None} if self._has_usage else {})
-        self._readers = [ToolCallReader() for _ in range(body.n)] if body.has_tools else []
+        self._tools = body.callable_tools
+        self._readers = [ToolCallReader(self._tools) for _ in range(body.n)] if self._tools else []
         self._num_calls = [0] * body.n
         self._usages: list[Usage] = []
 
@@ -120,7 +130,7 @@ class ChatReply:
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        text, calls = read_tool_calls(answer.text) if self._readers else (answer.text, [])
+        text, calls = read_tool_calls(answer.text, self._tools) if self._readers else (answer.text, [])
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
         if calls:
             message["tool_calls"] = self._encode_calls(index, calls)

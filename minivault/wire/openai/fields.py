@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from minivault.errors import BadRequest
 from minivault.types import SamplingParams
+from minivault.wire.validation import Body
 
 MAX_CHOICES = 8
 MAX_STOPS = 4
@@ -24,7 +25,7 @@ Tokens = list[int]
 Inputs = str | list[str] | Tokens | list[Tokens]
 
 
-class Strict(BaseModel):
+class Strict(Body):
     """A body in which every member must be known and of the exact JSON type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -96,6 +96,10 @@ def encode_tool_call(call: ToolCall, call_id: str) -> dict[str, Any]:
 
 def _read_call(function: CalledFunction) -> dict[str, Any]:
     try:
-        return {"name": function.name, "arguments": json.loads(function.arguments or "{}")}
-    except ValueError:
-        raise BadRequest("messages: a tool call's arguments must be JSON text", field="messages") from None
+        arguments = json.loads(function.arguments.strip() or "{}")
+    except (ValueError, RecursionError):
+        arguments = ()
+    if arguments is not None and not isinstance(arguments, dict):
+        message = "messages: a tool call's arguments must be the JSON text of an object"
+        raise BadRequest(message, field="messages")
+    return {"name": function.name, "arguments": arguments or {}}

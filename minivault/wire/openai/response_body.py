@@ -11,6 +11,7 @@ from minivault.types import GenerationRequest, Message, SamplingParams
 from minivault.wire.openai.fields import Probability, Strict, Temperature, grammar_of
 from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
+from minivault.wire.tool_calls import Offered, offered, with_tool_names
 
 
 class InputItem(Strict):
@@ -117,22 +118,31 @@ class ResponseBody(Strict):
     def has_tools(self) -> bool:
         return bool(self.tools) and self.tool_choice != "none"
 
+    @property
+    def grammar(self) -> str | None:
+        """What the answer must parse as, by its own wish."""
+        wanted = self.text.format if self.text else None
+        return grammar_of(wanted.type, wanted.json_schema, "text.format.schema") if wanted else None
+
+    @property
+    def callable_tools(self) -> Offered:
+        """The tools whose calls are read from the answer: none where it must keep to a format."""
+        return offered(map(FlatTool.nested, self.tools)) if self.has_tools and self.grammar is None else {}
+
     def generation(self, context: int) -> GenerationRequest:
         """The request for the engine; `context` bounds an answer that has no limit of its own."""
-        text_format = self.text.format if self.text else None
-        grammar = grammar_of(text_format.type, text_format.json_schema, "text.format.schema") if text_format else None
-        offered = offer([tool.nested() for tool in self.tools], self.tool_choice, grammar)
+        told = offer([tool.nested() for tool in self.tools], self.tool_choice, self.grammar)
         items = [InputItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
         return GenerationRequest(
-            messages=tuple(item.message() for item in items),
+            messages=with_tool_names([item.message() for item in items]),
             system=self.instructions,
-            tools=offered.tools,
+            tools=told.tools,
             stream=self.stream,
             params=SamplingParams(
                 max_tokens=min(self.max_output_tokens or context, context),
                 temperature=self.temperature,
                 top_k=0,
                 top_p=self.top_p,
-                grammar=offered.grammar,
+                grammar=told.grammar,
             ),
         )

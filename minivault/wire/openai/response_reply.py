@@ -18,7 +18,7 @@ class ResponseReply:
 
     def __init__(self, envelope: Envelope, body: ResponseBody) -> None:
         self._envelope, self._body = envelope, body
-        self._has_tools = body.has_tools
+        self._tools = body.callable_tools
         self._message_id = f"msg_{envelope.id}"
         self._part = {"item_id": self._message_id, "output_index": 0, "content_index": 0}
         self._text = ""
@@ -28,7 +28,7 @@ class ResponseReply:
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
             self._text += event.text
-            return self._delta(event.text) if event.text and not self._has_tools else []
+            return self._delta(event.text) if event.text and not self._tools else []
         if isinstance(event, Finished):
             return self._close(event)
         if isinstance(event, Failed):
@@ -64,7 +64,7 @@ class ResponseReply:
         text, calls = self._split(self._text)
         output = self._output(text, calls, finished)
         events = [] if self._num_events else self._open()  # it may end before it has started
-        events += self._delta(text) if self._has_tools and text else []
+        events += self._delta(text) if self._tools and text else []
         if not calls and not self._has_item:
             events += self._open_message()
         if self._has_item:
@@ -96,7 +96,7 @@ class ResponseReply:
         return {"type": kind, "sequence_number": self._num_events - 1, **members}
 
     def _split(self, text: str) -> tuple[str, list[ToolCall]]:
-        return read_tool_calls(text) if self._has_tools else (text, [])
+        return read_tool_calls(text, self._tools) if self._tools else (text, [])
 
     def _output(self, text: str, calls: Sequence[ToolCall], finished: Finished) -> list[dict[str, Any]]:
         status = _status(finished)

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault.errors import BadRequest, Unsupported
+from minivault.wire.openai.references import moved, refers
 
 FIELD = "tool_choice"
 FREE_CHOICES = (None, "auto", "none")
-ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
+EMPTY: dict[str, Any] = {"properties": {}, "required": [], "patternProperties": {}, "additionalProperties": False}
+NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+SAYING_NOTHING = ("type", "title", "description", "$schema", "$id", "$comment", "$defs", "definitions", "strict")
+"""Members of a schema that name no parameter."""
 
 Tool = dict[str, Any]
 
@@ -41,22 +45,41 @@ def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
     allowed = [tool for tool in tools if choice == "required" or tool["function"]["name"] == _name(choice)]
     if not allowed:
         raise BadRequest("tool_choice names none of the tools", field=FIELD)
-    return Offer(tuple(tools), json.dumps({"anyOf": [_call_schema(tool["function"]) for tool in allowed]}))
+    return Offer(tuple(tools), json.dumps(_calls_schema([tool["function"] for tool in allowed])))
 
 
 def _name(choice: Any) -> str:
     """The function that a choice names. Raises Unsupported for other kinds of choices."""
-    named = choice.get("function", choice) if isinstance(choice, dict) and choice.get("type") == "function" else None
+    is_function = isinstance(choice, dict) and choice.get("type") == "function"
+    named = (choice.get("function") or choice) if is_function else None
     name = named.get("name") if isinstance(named, dict) else None
     if not isinstance(name, str):
         raise Unsupported('tool_choice must be "none", "auto", "required" or name a function', field=FIELD)
     return name
 
 
-def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
-    parameters = function.get("parameters") or ANY_ARGUMENTS
-    if '"$ref"' in json.dumps(parameters):
-        message = f"tool_choice cannot force {function['name']}: its parameters hold a $ref"
-        raise Unsupported(message, field=FIELD)
-    properties = {"name": {"const": function["name"]}, "arguments": {"type": "object"} | parameters}
+def _calls_schema(functions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A call of one of the functions. Parameters that refer to parts of themselves stand whole in `$defs`, where their
+    references lead."""
+    calls, definitions = [], {}
+    for index, function in enumerate(functions):
+        parameters = {"type": "object"} | (function.get("parameters") or {})
+        if takes_nothing(parameters):
+            parameters = NO_ARGUMENTS
+        elif refers(parameters):
+            definitions[str(index)] = moved(parameters, f"#/$defs/{index}")
+            parameters = {"$ref": f"#/$defs/{index}"}
+        calls.append(_call_schema(function["name"], parameters))
+    return {"anyOf": calls} | ({"$defs": definitions} if definitions else {})
+
+
+def _call_schema(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    properties = {"name": {"const": name}, "arguments": parameters}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def takes_nothing(parameters: dict[str, Any]) -> bool:
+    """True where a schema names no parameter and does not ask for others: the arguments are `{}`."""
+    saying = {name: value for name, value in parameters.items() if name not in SAYING_NOTHING}
+    is_object = parameters.get("type", "object") == "object"
+    return is_object and all(name in EMPTY and value == EMPTY[name] for name, value in saying.items())
