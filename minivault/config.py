@@ -74,6 +74,10 @@ class Settings(BaseModel):
     disconnect_check: bool = Field(True, description="stop a generation when its client closes its sending side")
     receive_timeout_s: float = Field(10, gt=0, le=3600, description="limit for a request's header and for each receive")
     send_timeout_s: float = Field(20, gt=0, le=3600, description="limit for each send to a client that does not read")
+    body_timeout_s: float = Field(60, gt=0, le=3600, description="limit for a request's whole body, in seconds")
+    body_rate: int = Field(
+        1024, ge=1, le=1 << 30, description="bytes a second that a body must come with once the receive timeout is over"
+    )
     max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
     rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
     token_limit: str = Field("", description="generated and prompt tokens per window, like `100000/day`; empty = none")
