@@ -85,7 +85,9 @@ class Settings(BaseModel):
     auth_failure_limit: str = Field("20/minute", description="failed key checks per window for each client")
     rate_storage: str = Field("embedded", description="`embedded` (exact over workers), or `redis://…`")
     trusted_hosts: str = Field("", description="host names clients may use besides loopback and the bind, by comma")
-    allowed_origins: str = Field("", description="web origins whose pages may call this server, by comma")
+    allowed_origins: str = Field(
+        "", description="origins (web, app, extension) whose pages may call this server, by comma"
+    )
     offline: bool = Field(True, description="the server process may open no connection beyond this machine")
     url: str = Field("", description="server the CLI talks to; empty = the bind address, if one answers there")
     api_key: str = Field("", description="key the CLI sends", repr=False)

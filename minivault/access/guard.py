@@ -59,7 +59,8 @@ class Guard:
         """Let the current request through, or raise; a preflight of a listed origin is answered here."""
         self._hosts.ensure_allowed(request.environ.get("HTTP_HOST"))
         headers = {name: request.headers[name] for name in _BROWSER_FIELDS if name in request.headers}
-        self._origins.ensure_allowed(request.method, headers, request.environ["HTTP_HOST"])
+        own = f"{request.environ['wsgi.url_scheme']}://{request.environ['HTTP_HOST']}"
+        self._origins.ensure_allowed(request.method, headers, own)
         if self._is_preflight():
             return Response(status=204)
         rule = request.url_rule.rule if request.url_rule is not None else None  # None: nothing to protect but the error

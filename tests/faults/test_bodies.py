@@ -156,9 +156,8 @@ def test_requests_sent_at_once_are_answered_in_order_whatever_their_bodies(keyed
 
     one, two, three = (keyed.post_bytes(asking(answer)) for answer in ("one", "two", "three"))
     chunks = b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (asking("two")[:5], len(asking("two")) - 5, asking("two")[5:])
-    head = two.partition(b"\r\n\r\n")[0].replace(
-        b"Content-Length: %d" % len(asking("two")), b"Transfer-Encoding: chunked"
-    )
+    length = b"Content-Length: %d" % len(asking("two"))
+    head = two.partition(b"\r\n\r\n")[0].replace(length, b"Transfer-Encoding: chunked")
     with keyed.connect() as sock:
         sock.sendall(one + head + b"\r\n\r\n" + chunks + three)
         answers = [json.loads(reply.body)["response"] for reply in (read_one(sock), read_one(sock), read_one(sock))]
