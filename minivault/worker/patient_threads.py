@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 from minivault.config import load_settings
 from minivault.worker.body import BodyPending
+from minivault.worker.readiness import Readiness, Standing
 from minivault.worker.reception import Patience, Reception
 
 MAX_WAITING = 1024
@@ -51,6 +52,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
         self._max_waiting = MAX_WAITING if num_files == resource.RLIM_INFINITY else min(MAX_WAITING, num_files // 2)
         self._max_bytes = max(MAX_WAITING_BYTES, 4 * self._patience.max_body_bytes)
         self._num_bytes = 0
+        self.standing = Standing(Readiness(), self.age, lambda: True)
+        """Whether this worker can serve, and others can; whoever forks it gives it one that is shared with them."""
         self._paused_until = 0.0
         self._next_check = 0.0
 
@@ -61,8 +64,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
 
     @property
     def worker_connections(self) -> int:
-        """How many connections may be open at once: those that wait for their client take nobody's place."""
-        return 0 if time.monotonic() < self._paused_until else self._places + len(self.pending_conns)
+        """How many connections may be open at once: those that wait for their client take nobody's place; none where
+        another worker can serve and this one cannot."""
+        if time.monotonic() < self._paused_until or not self.standing.may_accept:
+            return 0
+        return self._places + len(self.pending_conns)
 
     @worker_connections.setter
     def worker_connections(self, places: int) -> None:
@@ -72,6 +78,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
 
     def accept(self, listener: Any) -> None:
         """Accept a connection; when files run out, make room and pause instead of failing in a loop."""
+        if not self.standing.may_accept:
+            return  # another worker became ready while this one was waiting
         try:
             super().accept(listener)
         except OSError as error:
@@ -111,7 +119,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
 
     def _hand_over(self, conn: Any) -> None:
         conn.data_ready = True
-        conn.reception.begin()
+        conn.reception.begin(may_keep=self.standing.is_ready)
         super().enqueue_req(conn)
 
     def _read(self, conn: Any, _sock: Any) -> None:
@@ -206,6 +214,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
         self.poller.unregister(conn.sock)
         self.pending_conns.remove(conn)
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events; a worker that takes no connections looks often whether it should."""
+        super().wait_for_and_dispatch_events(timeout if self._accepting else min(timeout, CHECK_EVERY_S))
+
     def murder_pending(self) -> None:
         """Give up what has waited long enough, and the longest waiting where too much has been sent."""
         while self._num_bytes > self._max_bytes and self.pending_conns:
@@ -240,6 +252,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Shutting down: wait only shortly for requests that have not come."""
+        self.standing.leave()
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.ends_at = min(_deadline(conn), deadline)

@@ -119,10 +119,10 @@ class Reception:
             data = self.body.feed(data)
         self.unreader.unread(self.unreader.take_buffered() + data)
 
-    def begin(self) -> None:
-        """Before the application is run: a connection whose body has not been read whole is closed behind the reply."""
-        if self.request is not None:
-            self.request.must_close = self._must_close or self.body.end != "whole"
+    def begin(self, *, may_keep: bool) -> None:
+        """Before the application is run: the connection is closed behind the reply unless the body has been read whole
+        and the connection `may` be kept."""
+        self.request.must_close = self._must_close or self.body.end != "whole" or not may_keep
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -179,8 +179,10 @@ def test_no_body_has_more_time_than_the_limit_for_it_whole() -> None:
 
 def test_a_connection_is_closed_behind_a_reply_unless_the_body_was_read_whole() -> None:
     reception = received(HEAD + b"Content-Length: 5\r\n\r\nhell")
-    reception.begin()
+    reception.begin(may_keep=True)
     assert (reception.request.should_close(), reception.finish_body()) == (True, False)
     reception.feed(b"o", 0)
-    reception.begin()
+    reception.begin(may_keep=True)
     assert (reception.request.should_close(), reception.finish_body()) == (False, True)
+    reception.begin(may_keep=False)
+    assert reception.request.should_close()
