@@ -60,7 +60,9 @@ class Settings(BaseModel):
     )
     runner: Literal["auto", "fused", "transformers"] = Field("auto", description="how a local model is computed")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
-    cpu_threads: int = Field(0, ge=0, le=1024, description="torch threads in each worker; 0 = cores divided by workers")
+    cpu_threads: int = Field(
+        0, ge=0, le=1024, description="most threads of a step in each worker; 0 = cores divided by workers"
+    )
     prefix_cache_mb: int = Field(
         64,
         ge=0,
