@@ -24,6 +24,7 @@ backlog = 128  # beyond the hidden queue, connections wait in the kernel
 keepalive = 2  # idle connections hold places
 timeout = 60  # a worker whose main loop is stuck is replaced
 graceful_timeout = settings.graceful_timeout_s  # streams end within this after SIGTERM; we end them 5 s earlier
+forwarder_headers = ""  # no header may say where the application begins (SCRIPT_NAME)
 max_requests = 0  # recycling would reload the model and leave a hole
 preload_app = False  # torch must not run before the fork
 control_socket_disable = True  # one fixed path a user: a second server would take it over

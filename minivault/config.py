@@ -60,7 +60,9 @@ class Settings(BaseModel):
     )
     runner: Literal["auto", "fused", "transformers"] = Field("auto", description="how a local model is computed")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
-    cpu_threads: int = Field(0, ge=0, le=1024, description="torch threads in each worker; 0 = cores divided by workers")
+    cpu_threads: int = Field(
+        0, ge=0, le=1024, description="most threads of a step in each worker; 0 = cores divided by workers"
+    )
     prefix_cache_mb: int = Field(
         64,
         ge=0,
@@ -74,6 +76,10 @@ class Settings(BaseModel):
     disconnect_check: bool = Field(True, description="stop a generation when its client closes its sending side")
     receive_timeout_s: float = Field(10, gt=0, le=3600, description="limit for a request's header and for each receive")
     send_timeout_s: float = Field(20, gt=0, le=3600, description="limit for each send to a client that does not read")
+    body_timeout_s: float = Field(60, gt=0, le=3600, description="limit for a request's whole body, in seconds")
+    body_rate: int = Field(
+        1024, ge=1, le=1 << 30, description="bytes a second that a body must come with once the receive timeout is over"
+    )
     max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
     rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
     token_limit: str = Field("", description="generated and prompt tokens per window, like `100000/day`; empty = none")
@@ -81,7 +87,9 @@ class Settings(BaseModel):
     auth_failure_limit: str = Field("20/minute", description="failed key checks per window for each client")
     rate_storage: str = Field("embedded", description="`embedded` (exact over workers), or `redis://…`")
     trusted_hosts: str = Field("", description="host names clients may use besides loopback and the bind, by comma")
-    allowed_origins: str = Field("", description="web origins whose pages may call this server, by comma")
+    allowed_origins: str = Field(
+        "", description="origins (web, app, extension) whose pages may call this server, by comma"
+    )
     offline: bool = Field(True, description="the server process may open no connection beyond this machine")
     url: str = Field("", description="server the CLI talks to; empty = the bind address, if one answers there")
     api_key: str = Field("", description="key the CLI sends", repr=False)

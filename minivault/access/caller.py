@@ -65,6 +65,11 @@ class Meter:
         """Count one request. Raises QuotaExceeded when the caller has had them all."""
         return self._count("requests", caller.request_limit, caller.bucket)
 
+    def uncount_request(self, caller: Caller, window: Window) -> Window:
+        """Take one request back that was counted into `window`; where the caller stands then."""
+        assert caller.request_limit is not None
+        return self.rates.take_back("requests", caller.request_limit, caller.bucket, window)
+
     def count_auth_failure(self, client: str) -> None:
         """Count one failed key check. Raises QuotaExceeded when `client` has failed too often."""
         self._count("auth-failures", self._failure_limit, _network(client))

@@ -59,7 +59,8 @@ class Guard:
         """Let the current request through, or raise; a preflight of a listed origin is answered here."""
         self._hosts.ensure_allowed(request.environ.get("HTTP_HOST"))
         headers = {name: request.headers[name] for name in _BROWSER_FIELDS if name in request.headers}
-        self._origins.ensure_allowed(request.method, headers, request.environ["HTTP_HOST"])
+        own = f"{request.environ['wsgi.url_scheme']}://{request.environ['HTTP_HOST']}"
+        self._origins.ensure_allowed(request.method, headers, own)
         if self._is_preflight():
             return Response(status=204)
         rule = request.url_rule.rule if request.url_rule is not None else None  # None: nothing to protect but the error
@@ -73,6 +74,8 @@ class Guard:
 
     def annotate(self, response: Response) -> Response:
         """Add what the guard knows to the reply: rate-limit fields, a browser's challenge, CORS for listed origins."""
+        if response.status_code == 503:
+            self._uncount()
         window = g.get("rate_window")
         if window is not None:
             for name, value in rate_headers([window], time.time()).items():
@@ -84,6 +87,17 @@ class Guard:
             if self._origins.is_listed(request.headers.get("Origin")):
                 self._share(response)
         return response
+
+    def settle(self, error: BaseException | None) -> None:
+        """A request that ends without a reply, since its body has not come, is begun again and counted then."""
+        if error is not None and not isinstance(error, Exception):
+            self._uncount()
+
+    def _uncount(self) -> None:
+        """Take the request's count back: nothing was served."""
+        window = g.pop("rate_window", None)
+        if window is not None:
+            g.rate_window = self.meter.uncount_request(g.caller, window)
 
     def _authenticate(self) -> Caller:
         client = request.remote_addr or ""
@@ -154,6 +168,7 @@ def init_app(
     app.extensions["minivault_guard"] = guard
     app.before_request(guard.admit)
     app.after_request(guard.annotate)
+    app.teardown_request(guard.settle)
 
 
 def _token(name: str, header: str) -> str:

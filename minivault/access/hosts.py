@@ -15,7 +15,8 @@ from minivault.config import Settings
 from minivault.errors import BadRequest, ConfigError, Forbidden
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?", re.ASCII)
-_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", re.ASCII)
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", re.ASCII)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -56,7 +57,8 @@ class HostPolicy:
 
 @dataclass(frozen=True, slots=True)
 class OriginPolicy:
-    """The web origins (`https://host:port`) whose pages may call this server, besides its own."""
+    """The origins whose pages may call this server, besides its own: of the web (`https://host:port`), of apps and of
+    browser extensions (`app://name`, `chrome-extension://id`)."""
 
     allowed: frozenset[str]
 
@@ -66,26 +68,30 @@ class OriginPolicy:
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ConfigError(
-                    f"MINIVAULT_ALLOWED_ORIGINS: {origin!r} is not an origin; write https://host or http://host:port",
+                    f"MINIVAULT_ALLOWED_ORIGINS: {origin!r} is not an origin; write https://host, http://host:port, "
+                    "or that of an app or extension, like chrome-extension://id",
                     field="MINIVAULT_ALLOWED_ORIGINS",
                 )
-        return cls(frozenset(origin.lower() for origin in origins))
+        return cls(frozenset(map(_normal, origins)))
 
     def is_listed(self, origin: str | None) -> bool:
         """True for another site that the operator has named."""
-        return origin is not None and origin.lower() in self.allowed
+        return origin is not None and _normal(origin) in self.allowed
 
-    def ensure_allowed(self, method: str, headers: dict[str, str], host: str) -> None:
+    def ensure_allowed(self, method: str, headers: dict[str, str], own: str) -> None:
         """Raise Forbidden for a call that a page of an unlisted site makes.
 
-        `headers` holds `Origin`, `Sec-Fetch-Site`, `Sec-Fetch-Mode` and `Sec-Fetch-Dest` where sent; `host` is `Host`.
+        `headers` holds `Origin`, `Sec-Fetch-Site`, `Sec-Fetch-Mode` and `Sec-Fetch-Dest` where sent; `own` is the
+        origin of this server as the client addressed it: the scheme, and the value of `Host`.
         """
         origin = headers.get("Origin")
         if self.is_listed(origin):
             return
-        if origin is not None and origin.lower().partition("://")[2] != host.lower():
+        if origin is not None and _normal(origin) != _normal(own):
             raise Forbidden(
-                "pages of this origin may not call this server; see MINIVAULT_ALLOWED_ORIGINS", field="Origin"
+                "pages of this origin may not call this server; name it in MINIVAULT_ALLOWED_ORIGINS if they should "
+                "(and a proxy that takes https must send X-Forwarded-Proto)",
+                field="Origin",
             )
         is_elsewhere = headers.get("Sec-Fetch-Site", "none").lower() not in ("none", "same-origin")
         if is_elsewhere and not _is_followed_link(method, headers):
@@ -96,6 +102,12 @@ def _is_followed_link(method: str, headers: dict[str, str]) -> bool:
     """True when a reader goes to this server's page: the other site sees nothing of the answer."""
     is_page = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
     return method in _SAFE_METHODS and is_page
+
+
+def _normal(origin: str) -> str:
+    """In lower case, without the port that its scheme implies."""
+    origin = origin.lower()
+    return origin.removesuffix(_DEFAULT_PORTS.get(origin.partition("://")[0], " "))
 
 
 def _listed(setting: str) -> list[str]:

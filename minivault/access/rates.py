@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast
@@ -100,6 +100,10 @@ class Rates:
         """Where `who` stands, without counting; exceeded when not even one more fits."""
         return self._with_storage(_look, unit, item, who, 0)
 
+    def take_back(self, unit: Unit, item: RateLimitItem, who: str, window: Window) -> Window:
+        """Undo a hit of one that led to `window`, unless that has ended; where `who` stands after it."""
+        return self._with_storage(partial(_take_back, ends_at=window.reset_at), unit, item, who, 1)
+
     def close(self) -> None:
         """Release the storage's files."""
         for limiter in (self._shared, self._own):
@@ -151,6 +155,17 @@ def _count(limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who
 def _look(limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str, _cost: int) -> Window:
     stats = limiter.get_window_stats(item, unit, who)
     return Window(unit, item.amount, stats.remaining, item.get_expiry(), stats.reset_time, stats.remaining < 1)
+
+
+def _take_back(
+    limiter: FixedWindowRateLimiter, unit: Unit, item: RateLimitItem, who: str, cost: int, *, ends_at: float
+) -> Window:
+    storage, key = limiter.storage, item.key_for(unit, who)
+    if isinstance(storage, SqliteStorage):
+        storage.decr(key, cost, ends_at)
+    elif storage.get(key) >= cost:
+        storage.incr(key, item.get_expiry(), -cost)
+    return _look(limiter, unit, item, who, cost)
 
 
 _Action = Callable[[FixedWindowRateLimiter, Unit, RateLimitItem, str, int], Window]

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -32,6 +32,7 @@ ON CONFLICT (key) DO UPDATE SET
   expires_at = CASE WHEN {_IS_STALE} THEN :now + :expiry ELSE expires_at END
 RETURNING count
 """
+_DECREMENT = "UPDATE counters SET count = max(0, count - ?) WHERE key = ? AND expires_at = ?"
 _SELECT = "SELECT count, expires_at FROM counters WHERE key = ? AND expires_at > ?"
 _CLEANUP_EVERY_S = 60.0
 MEMORY = "minivault://:memory:"
@@ -74,6 +75,10 @@ class SqliteStorage(Storage):
             self._execute("DELETE FROM counters WHERE expires_at <= ?", (now,))
         rows = self._execute(_INCREMENT, {"key": key, "amount": amount, "now": now, "expiry": expiry})
         return int(rows[0][0])
+
+    def decr(self, key: str, amount: int, ends_at: float) -> None:
+        """Take `amount` back from the window of `key` that ends at `ends_at`, where that is still the current one."""
+        self._execute(_DECREMENT, (amount, key, ends_at))
 
     def get(self, key: str) -> int:
         """The count of `key` in its current window."""
@@ -153,6 +158,8 @@ class SqliteStorage(Storage):
     def _open(self) -> sqlite3.Connection:
         if self._inode() == -1:
             _set_aside(self._path)
+        if self._path != ":memory:":  # SQLite's own files take their mode from this one
+            _make_private(self._path)
         connection = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -170,6 +177,16 @@ class SqliteStorage(Storage):
             else:
                 _INHERITED.append(self._connection)
         self._connection = None
+
+
+def _make_private(path: str) -> None:
+    """Make the file where it is missing, for its owner alone whatever the umask is; one that is there is not opened,
+    since closing it would drop the locks that other connections of this process hold."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(path + suffix).chmod(0o600)
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

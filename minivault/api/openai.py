@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ from minivault.wire.strict_json import loads
 from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
+
+RETRY = re.compile("[1-9][0-9]{0,3}")
+"""The number of a retry, as the SDKs write it."""
 
 
 @bp.post("/chat/completions")
@@ -113,9 +117,9 @@ def _origin(api: str, raw: bytes) -> Origin:
     """Who asks. A retry says so in the record: it would otherwise look like a second question."""
     source = origin(api, raw)
     retry = request.headers.get("x-stainless-retry-count", "0")
-    if not retry.isascii() or not retry.isdigit() or int(retry) == 0:
+    if not RETRY.fullmatch(retry):
         return source
-    return replace(source, user_agent=f"{source.user_agent} retry/{int(retry)}")
+    return replace(source, user_agent=f"{source.user_agent} retry/{retry}")
 
 
 def _envelope(watched: Watched, model_name: str) -> Envelope:

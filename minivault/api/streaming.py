@@ -17,7 +17,7 @@ from flask import Response, current_app, g, request
 
 from minivault.access import Caller, Permit, charge_tokens, generation_permit
 from minivault.api.disconnect import DisconnectWatcher, client_socket
-from minivault.errors import BadRequest, ModelNotFound
+from minivault.errors import BadRequest, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
 from minivault.types import Event, Failed, GenerateTask, GenerationRequest
@@ -34,11 +34,11 @@ class Watched:
     caller: Caller
     permit: Permit
 
-    def close(self) -> None:
-        """Stop the interaction, charge its tokens and give the right back; idempotent."""
+    def close(self, *, is_served: bool = True) -> None:
+        """Stop the interaction, charge its tokens if it was served, and give the right back; idempotent."""
         self.forget()
         self.interaction.close()
-        if self.permit.release():
+        if self.permit.release() and is_served:
             charge_tokens(self.caller, self.interaction.usage.total_tokens)
 
 
@@ -82,7 +82,7 @@ def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> 
         for index, task in enumerate(tasks):
             started.append(_start(model, task, source if index == 0 else replace(source, id=next_id())))
     except BaseException:
-        _close(started)
+        _close(started, is_served=False)
         raise
     return started
 
@@ -100,8 +100,8 @@ def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -
         first = next(sources[0])
         if isinstance(first, Failed):
             raise first.error
-    except BaseException:
-        _close(choices)
+    except BaseException as error:
+        _close(choices, is_served=not isinstance(error, Unavailable))
         raise
     events = [chain([first], sources[0]), *sources[1:]]
     response = Response(_stream(events, reply, framing), content_type=framing.content_type)
@@ -133,15 +133,20 @@ def _watch(interaction: Interaction) -> Callable[[], None]:
 
 
 def _collect(choices: Sequence[Watched]) -> list[Answer]:
+    is_served = True
     try:
         return [choice.interaction.collect() for choice in choices]
+    except Unavailable:
+        is_served = False
+        raise
     finally:
-        _close(choices)
+        _close(choices, is_served=is_served)
 
 
-def _close(choices: Sequence[Watched]) -> None:
+def _close(choices: Sequence[Watched], *, is_served: bool = True) -> None:
+    """A request that ends in a 503 was not served: what it used counts against nobody."""
     for choice in choices:
-        choice.close()
+        choice.close(is_served=is_served)
 
 
 def _stream(sources: Sequence[Iterator[Event]], reply: Reply, framing: Framing) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ this CPU; torch's library tells both, so nothing depends on how the mode was set
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,17 @@ class Machine:
     def has_vnni(self) -> bool:
         """Whether 8-bit numbers are multiplied straight into 32-bit sums, which cannot saturate."""
         return {"avx512_vnni", "avx512vl", "avx512bw"} <= self.flags
+
+
+def num_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many cores this process may keep busy: those it is bound to, or fewer where its container may use less time
+    than that (`quota` holds two numbers of microseconds, how much in which period)."""
+    bound = len(os.sched_getaffinity(0))
+    try:
+        used, period = quota.read_text().split()
+        return max(1, min(bound, int(used) // int(period)))
+    except (OSError, ValueError):  # no such limit: the file is missing, or says `max`
+        return bound
 
 
 def host_signature() -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -101,7 +100,9 @@ def _context(settings: Settings, files: ModelFiles) -> int:
 
 
 def _cpu_threads(settings: Settings) -> int:
-    return settings.cpu_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers)
+    from minivault.engine.host import num_cores
+
+    return settings.cpu_threads or max(1, num_cores() // settings.workers)
 
 
 def _chooses_fused(settings: Settings, files: ModelFiles) -> bool:

@@ -20,6 +20,7 @@ from minivault.replay import regenerate
 from minivault.service import LocalModel, Roster
 from minivault.service.backends import check_backend
 from minivault.worker.backoff import LoadBackoff
+from minivault.worker.readiness import Readiness, Standing
 from minivault.worker.sockets import harden_sockets
 from minivault.worker.threads import CANNOT_START, start_all, thread_limit
 
@@ -52,6 +53,7 @@ class Hooks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._backoff = LoadBackoff(settings.run_dir)
+        self._readiness = Readiness()
 
     def on_starting(self, server: Any) -> None:
         """Refuse what cannot work with one line, before any worker exists."""
@@ -73,6 +75,8 @@ class Hooks:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         settings = self._settings
         install_offline_guard(settings)
+        model = worker_roster(settings).default
+        worker.standing = Standing(self._readiness, worker.age, lambda: model.status().state == "ready")
         harden_sockets(worker.sockets, receive_s=settings.receive_timeout_s, send_s=settings.send_timeout_s)
         with self._thread_limit(worker):
             # The engine thread gives the lock up at every tensor operation; it must not wait 5 ms to get it back.
@@ -100,7 +104,8 @@ class Hooks:
             _recorder(worker).close()
 
     def child_exit(self, _server: Any, worker: Any) -> None:
-        """Drop a dead worker's gauges, and remember if it never got to serve."""
+        """Drop a dead worker's gauges, and remember if it never got to serve; it is not ready any more."""
+        self._readiness.announce(worker.age, is_ready=False)
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -63,9 +63,9 @@ def test_bound_to_all_interfaces_any_address_is_served_but_no_name(bind: str) ->
         policy.ensure_allowed("rebound.example:8000")
 
 
-def ensure(method: str, allowed: str = "", host: str = HERE, **headers: str) -> None:
+def ensure(method: str, allowed: str = "", own: str = f"http://{HERE}", **headers: str) -> None:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    OriginPolicy.of(Settings(allowed_origins=allowed)).ensure_allowed(method, fields, host)
+    OriginPolicy.of(Settings(allowed_origins=allowed)).ensure_allowed(method, fields, own)
 
 
 def test_programs_that_are_no_browsers_are_let_through() -> None:
@@ -82,6 +82,50 @@ def test_our_own_page_may_call_us() -> None:
 def test_a_page_of_another_origin_may_not_call_us(origin: str) -> None:
     with pytest.raises(Forbidden):
         ensure("POST", Origin=origin)
+
+
+@pytest.mark.parametrize(
+    ("own", "origin"),
+    [
+        ("https://box.example", "http://box.example"),
+        ("http://box.example", "https://box.example"),
+        ("http://box.example:443", "https://box.example"),
+        ("http://localhost:8000", "app://localhost:8000"),
+        ("http://localhost:8000", "localhost:8000"),
+        ("http://localhost:8000", "://localhost:8000"),
+    ],
+)
+def test_the_same_host_under_another_scheme_is_another_origin(own: str, origin: str) -> None:
+    with pytest.raises(Forbidden):
+        ensure("POST", own=own, Origin=origin)
+
+
+@pytest.mark.parametrize(
+    ("own", "origin"),
+    [("https://box.example:443", "https://box.example"), ("http://BOX.example", "http://box.example:80")],
+)
+def test_the_port_that_a_scheme_implies_may_be_written_or_not(own: str, origin: str) -> None:
+    ensure("POST", own=own, Origin=origin)
+    ensure("POST", allowed=own, Origin=origin)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "chrome-extension://bpgomlklhjhkfheoeaafkgbneiidbnbb",
+        "moz-extension://0b7e4c3a-1a2b-4c5d-8e9f-001122334455",
+        "app://obsidian.md",
+        "tauri://localhost",
+        "capacitor://localhost",
+        "vscode-webview://1a2b3c",
+    ],
+)
+def test_apps_and_extensions_may_call_us_when_they_are_listed(origin: str) -> None:
+    with pytest.raises(Forbidden):
+        ensure("POST", Origin=origin, Sec_Fetch_Site="cross-site")
+    ensure("POST", origin, Origin=origin, Sec_Fetch_Site="cross-site")
+    with pytest.raises(Forbidden):
+        ensure("POST", origin, Origin=origin + "x")
 
 
 def test_a_listed_origin_may_call_us() -> None:
@@ -104,7 +148,10 @@ def test_a_link_to_our_page_may_be_followed_but_not_framed_or_posted() -> None:
         ensure("POST", **navigation, Sec_Fetch_Dest="document")
 
 
-@pytest.mark.parametrize("origins", ["*", "chat.example", "https://chat.example/", "https://a.example,ftp://b.example"])
+@pytest.mark.parametrize(
+    "origins",
+    ["*", "chat.example", "https://chat.example/", "https://a.example,b.example", "null", "file://", "app:x", "*://x"],
+)
 def test_a_setting_that_is_no_list_of_origins_is_refused(origins: str) -> None:
     with pytest.raises(ConfigError, match="MINIVAULT_ALLOWED_ORIGINS"):
         OriginPolicy.of(Settings(allowed_origins=origins))

@@ -37,6 +37,35 @@ def storage(tmp_path: Path, clock: Clock) -> Iterator[SqliteStorage]:
     storage.close()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_its_files_are_the_owners_alone_whatever_the_umask(tmp_path: Path, clock: Clock, umask: int) -> None:
+    (tmp_path / "run").mkdir()
+    older = os.umask(umask)
+    try:
+        for _ in range(2):  # made anew, and found with the mode that an older version gave it
+            storage = SqliteStorage(embedded_uri(tmp_path / "run"), clock=clock)
+            storage.incr("a", 60)
+            modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "run").iterdir()}
+            storage.close()
+            assert modes == dict.fromkeys([f"limits.sqlite3{tail}" for tail in ("", "-wal", "-shm", ".lock")], "0o600")
+            (tmp_path / "run" / "limits.sqlite3").chmod(0o644)
+    finally:
+        os.umask(older)
+
+
+def test_what_is_taken_back_is_taken_from_the_window_it_was_counted_in(storage: SqliteStorage, clock: Clock) -> None:
+    storage.incr("a", 60, 3)
+    ends_at = storage.get_expiry("a")
+    storage.decr("a", 2, ends_at)
+    assert storage.get("a") == 1
+    storage.decr("a", 2, ends_at)
+    assert storage.get("a") == 0, "never below nothing"
+    clock.now += 61
+    storage.incr("a", 60, 3)
+    storage.decr("a", 1, ends_at)
+    assert storage.get("a") == 3
+
+
 def test_limits_finds_it_by_its_scheme() -> None:
     assert isinstance(storage_from_string(MEMORY), SqliteStorage)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from minivault.engine.host import host_signature
+from minivault.engine.host import host_signature, num_cores
 
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
 SCRIPT = "from minivault.engine.host import host_signature; print(host_signature())"
@@ -35,3 +36,14 @@ def test_every_part_is_text_and_says_something() -> None:
 def test_a_mode_that_changes_logits_changes_the_signature(variables: dict[str, str]) -> None:
     assert signature_under(**variables) != signature_under()
     assert signature_under() == f"{host_signature()}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "num"),
+    [("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("9900000 100000", None), ("", None)],
+)
+def test_a_container_may_have_less_time_than_cores(tmp_path: Path, text: str, num: int | None) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(text)
+    assert num_cores(quota) == (num or len(os.sched_getaffinity(0)))
+    assert num_cores(tmp_path / "missing") == len(os.sched_getaffinity(0))

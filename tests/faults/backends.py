@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 from minivault.config import Settings
@@ -31,6 +32,19 @@ def works_twice(settings: Settings) -> Loaded:
     """Loads in the first two workers and fails in their replacements."""
     if _count_load(settings) > 2:
         raise MemoryError("no room for the weights")
+    return backend(settings)
+
+
+def waits_for_leave(settings: Settings) -> Loaded:
+    """The first worker loads at once; any other waits until the file `leave` exists."""
+    home = Path(settings.home)
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        with (home / "first").open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        while not (home / "leave").exists():
+            time.sleep(0.02)
     return backend(settings)
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from flask.testing import FlaskClient
 
+from minivault.app import create_app
+from minivault.config import load_settings
+from minivault.interaction import Recorder
+from minivault.service import LocalModel, Roster
+from tests.api.schema_client import SchemaClient
 from tests.faults.raw import Target
 from tests.live import live_server
+from tests.scripted import backend
 
 RECEIVE_TIMEOUT_S = 1.5
 
@@ -36,3 +43,25 @@ def target(shared_server: Target) -> Iterator[Target]:
     shared_server.wait_idle()
     assert shared_server.answer("say fine") == "fine"
     assert shared_server.server.workers() == workers
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    directory = tmp_path_factory.mktemp("fuzz")
+    env = {
+        "MINIVAULT_HOME": str(directory / "home"),
+        "MINIVAULT_LOG_DIR": str(directory / "vault"),
+        "MINIVAULT_BACKEND": "tests.scripted:backend",
+        "MINIVAULT_CONTEXT": "128",
+        "MINIVAULT_RATE_LIMIT": "",
+        "MINIVAULT_VAULT_SYNC": "async",
+    }
+    chosen = load_settings(env, directory / ".env")
+    model = LocalModel(chosen, backend)
+    recorder = Recorder(chosen, Roster(model))
+    model.wait_loaded(30)
+    app = create_app(chosen, recorder)
+    app.test_client_class = SchemaClient
+    yield app.test_client()
+    model.close()
+    recorder.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minivault.app import create_app
-from minivault.config import load_settings
-from minivault.interaction import Recorder
-from minivault.service import LocalModel, Roster
-from tests.api.schema_client import DOCUMENT, SchemaClient
-from tests.scripted import backend
+from tests.api.schema_client import DOCUMENT
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     path: [
@@ -47,28 +41,6 @@ fuzzed = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    directory = tmp_path_factory.mktemp("fuzz")
-    env = {
-        "MINIVAULT_HOME": str(directory / "home"),
-        "MINIVAULT_LOG_DIR": str(directory / "vault"),
-        "MINIVAULT_BACKEND": "tests.scripted:backend",
-        "MINIVAULT_CONTEXT": "128",
-        "MINIVAULT_RATE_LIMIT": "",
-        "MINIVAULT_VAULT_SYNC": "async",
-    }
-    chosen = load_settings(env, directory / ".env")
-    model = LocalModel(chosen, backend)
-    recorder = Recorder(chosen, Roster(model))
-    model.wait_loaded(30)
-    app = create_app(chosen, recorder)
-    app.test_client_class = SchemaClient
-    yield app.test_client()
-    model.close()
-    recorder.close()
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -22,6 +22,7 @@ from minivault.engine.fused.cache import KVCache, Stretch
 from minivault.engine.fused.loading import Prepared, load_network
 from minivault.engine.fused.network import Decode, Network, Prefill, Span
 from minivault.engine.fused.script import trace
+from minivault.engine.fused.threads import SpareThreads
 from minivault.engine.host import Machine
 from minivault.engine.runner import Chunk
 from minivault.errors import ModelError
@@ -54,6 +55,7 @@ class FusedRunner:
         self.bytes_per_slot = self.cache.bytes_per_slot
         # A trace of prefill would be an eighth faster, and cost each start 0.8 s and 60 MB.
         self._prefill = Prefill(network)
+        self._threads = SpareThreads(torch.get_num_threads())
         with torch.inference_mode():
             self._decode = trace(Decode(network), self._decode_inputs([FIRST]))
         self._warm_up()
@@ -77,6 +79,7 @@ class FusedRunner:
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """As the protocol says. A prompt's last token alone takes the way of prompts: bits differ between the two."""
+        self._threads.adapt()
         logits = self._prefill_logits(chunks) if chunks[0].is_prompt else self._decode_logits(chunks)
         return logits.numpy()
 
@@ -105,6 +108,7 @@ class FusedRunner:
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        self._threads.adapt()
         total = torch.zeros(self.network.block.hidden)
         for hidden in self._hidden(tokens):
             total += self.network.unfolded(hidden).sum(0)
