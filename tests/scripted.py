@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,18 @@ class ByteTokenizer:
         return bytes([token_id]) if token_id < EOS else b""
 
 
+class Transcript(ByteTokenizer):
+    """Its template shows every turn, a line each."""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return "\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
 class Script:
-    """What one prompt asks for."""
+    """What one prompt, or the last question of a transcript, asks for."""
 
     def __init__(self, prompt: str) -> None:
+        prompt = prompt.rpartition("\nuser: ")[2]
         head, found, answer = prompt.partition("say ")
         self.answer = (answer if found else prompt).encode()
         self.options = dict(word.split("=", 1) for word in head.split() if "=" in word) if found else {}
@@ -140,6 +149,11 @@ def backend(settings: Settings) -> Loaded:
         fingerprint=fingerprint(**runner.signature),
     )
     return Loaded(info, ByteTokenizer(), runner)
+
+
+def transcript_backend(settings: Settings) -> Loaded:
+    """Reads whole conversations."""
+    return replace(backend(settings), tokenizer=Transcript())
 
 
 def slow_backend(settings: Settings) -> Loaded:

@@ -21,6 +21,7 @@ def test_each_line_of_stdin_is_a_turn_and_the_conversation_grows(cli: Cli, serve
             {"role": "assistant", "content": "One"},
             {"role": "user", "content": "second"},
         ],
+        "truncate": True,
         "temperature": 0.0,
         "stream": True,
     }
@@ -33,6 +34,22 @@ def test_instructions_come_first_and_can_be_changed(cli: Cli, server: ScriptedSe
     assert asked[1][0] == {"role": "system", "content": "Be long"}
     assert len(asked[1]) == 4
     assert asked[2] == [{"role": "user", "content": "c"}]
+
+
+def test_turns_that_the_server_left_out_are_told_and_no_longer_sent_but_saved(
+    cli: Cli, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.will(answer("A"), answer("B"), answer("C", dropped_messages=2), answer("D", dropped_messages=2), answer("E"))
+    result = cli("chat", "--system", "Be brief", stdin="a\nb\nc\nd\n/save all.json\ne\n/clear\nf\n")
+    assert result.exit_code == exits.OK
+    told = [line for line in result.stderr.splitlines() if "context is full" in line]
+    assert ["the first 2 messages" in told[0], "the first 4 messages" in told[1], len(told)] == [True, True, 2]
+    asked = [[message["content"] for message in body["messages"]] for body in server.seen.bodies]
+    assert asked[3] == ["Be brief", "b", "B", "c", "C", "d"]
+    assert asked[4] == ["Be brief", "c", "C", "d", "D", "e"]
+    assert asked[5] == ["Be brief", "f"]
+    saved = [message["content"] for message in json.loads((tmp_path / "all.json").read_text())["messages"]]
+    assert saved == ["Be brief", "a", "A", "b", "B", "c", "C", "d", "D"]
 
 
 def test_exit_leaves_and_what_follows_is_not_asked(cli: Cli, server: ScriptedServer) -> None:

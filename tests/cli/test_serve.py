@@ -36,8 +36,14 @@ def test_it_serves_from_any_directory_until_it_is_stopped(tmp_path: Path) -> Non
             process.wait(10)
 
 
-def test_check_starts_nothing(tmp_path: Path) -> None:
-    environ = subprocess_environment(MINIVAULT_BACKEND="tests.scripted:backend")
-    done = subprocess.run([*MAIN, "serve", "--check"], env=environ, capture_output=True, timeout=60, check=False)
+def test_check_starts_nothing_and_works_from_any_directory(tmp_path: Path) -> None:
+    environ = subprocess_environment()
+    main = [
+        *MAIN[:-1],
+        f"import sys; sys.path.insert(0, {environ.pop('PYTHONPATH')!r}); {MAIN[-1]}",
+        "serve",
+        "--check",
+    ]
+    done = subprocess.run(main, env=environ, cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert not (tmp_path / "logs").exists()
