@@ -85,7 +85,7 @@ def run(directory: Path, home: Path, bodies: list[dict[str, Any]], num_clients: 
     with live_server(
         directory, backend="local", runner="fused", home=home, rate_limit="", max_waiting=64, **settings
     ) as server:
-        server.wait_ready(120)
+        server.wait_ready()
         rng = random.Random(5)
         with ThreadPoolExecutor(num_clients) as pool:
             if num_clients == 1:

@@ -9,6 +9,7 @@ from minivault.cli import exits
 from tests.cli.conftest import Cli
 from tests.cli.server import ScriptedServer, answer, endless, error, pieces
 from tests.cli.tty import terminal
+from tests.live import GUARD_S
 
 
 def test_each_line_of_stdin_is_a_turn_and_the_conversation_grows(cli: Cli, server: ScriptedServer) -> None:
@@ -97,7 +98,7 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(server: Scrip
         tty.expect("> ")
         tty.interrupt_prompt("> ")
         tty.type("\x04")
-        assert tty.process.wait(10) == exits.OK
+        assert tty.process.wait(GUARD_S) == exits.OK
     kept = server.seen.bodies[1]["messages"]
     assert [message["role"] for message in kept] == ["user", "assistant", "user"]
     assert kept[1]["content"].startswith("word word")
@@ -113,7 +114,7 @@ def test_in_a_terminal_a_failed_turn_is_told_and_forgotten(server: ScriptedServe
         tty.type("two\n")
         tty.expect("Whole")
         tty.type("/exit\n")
-        assert tty.process.wait(10) == exits.OK
+        assert tty.process.wait(GUARD_S) == exits.OK
     assert server.seen.bodies[1]["messages"] == [{"role": "user", "content": "two"}]
 
 
@@ -128,7 +129,7 @@ def test_in_a_terminal_ctrl_c_ends_ask_with_130(server: ScriptedServer) -> None:
     with terminal("ask", "Hi", MINIVAULT_URL=server.url) as tty:
         tty.expect("word word")
         tty.type("\x03")
-        assert tty.process.wait(10) == exits.INTERRUPTED
+        assert tty.process.wait(GUARD_S) == exits.INTERRUPTED
         assert server.client_left.wait(10)
 
 
@@ -139,4 +140,4 @@ def test_a_benchmark_shows_its_progress_in_a_terminal(server: ScriptedServer) ->
         tty.expect("2 running")
         tty.expect("tokens/s")
         tty.type("\x03")
-        assert tty.process.wait(10) == exits.INTERRUPTED
+        assert tty.process.wait(GUARD_S) == exits.INTERRUPTED

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tests.cli.conftest import subprocess_environment
+from tests.live import GUARD_S
 
 # The pseudo-terminal becomes the process's own, so that Ctrl-C typed into it reaches the process as a signal.
 CODE = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from minivault.cli import main; main()"
@@ -62,5 +63,5 @@ def terminal(*args: str, **env: str) -> Iterator[Terminal]:
         yield Terminal(ours, process)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(GUARD_S)
         os.close(ours)

@@ -109,7 +109,7 @@ def test_a_server_that_gets_no_threads_refuses_to_start_with_one_line(
 ) -> None:
     monkeypatch.setenv("THREADLESS", "1")
     with live_server(tmp_path, prefix=unprivileged(), conf=THREADLESS) as server:
-        assert server.process.wait(30) == 3
+        assert server.wait_ended() == 3
         assert "Traceback" not in server.log
         [line] = [line for line in server.log.splitlines() if "thread" in line and "[INFO]" not in line]
         assert "TasksMax" in line
@@ -141,7 +141,7 @@ def test_a_server_that_cannot_fork_a_replacement_ends_so_that_it_is_started_agai
         server.wait_ready()
         take_threads(server.process.pid, account)
         os.kill(server.workers()[0], signal.SIGKILL)
-        assert server.process.wait(20) == 255
+        assert server.wait_ended() == 255
         assert "Resource temporarily unavailable" in server.log
 
 
