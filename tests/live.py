@@ -130,4 +130,4 @@ def live_server(
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(GUARD_S)

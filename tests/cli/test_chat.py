@@ -91,7 +91,7 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(server: Scrip
         tty.expect("word word")
         tty.type("\x03")
         tty.expect("[stopped]")
-        assert server.client_left.wait(10), "the server sees that its client has left"
+        assert server.client_left.wait(GUARD_S), "the server sees that its client has left"
         tty.expect("> ")
         tty.type("go on\n")
         tty.expect("Still here")
@@ -130,7 +130,7 @@ def test_in_a_terminal_ctrl_c_ends_ask_with_130(server: ScriptedServer) -> None:
         tty.expect("word word")
         tty.type("\x03")
         assert tty.process.wait(GUARD_S) == exits.INTERRUPTED
-        assert server.client_left.wait(10)
+        assert server.client_left.wait(GUARD_S)
 
 
 def test_a_benchmark_shows_its_progress_in_a_terminal(server: ScriptedServer) -> None:

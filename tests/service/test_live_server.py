@@ -95,7 +95,7 @@ def test_a_full_server_says_so_at_once_and_health_still_answers(tmp_path: Path) 
 def test_a_client_that_leaves_frees_its_slot(tmp_path: Path, prompt: str) -> None:
     with live_server(tmp_path, max_running=1, max_waiting=1) as server:
         server.wait_ready()
-        with httpx.Client(timeout=httpx.Timeout(10, read=0.7)) as client, pytest.raises(httpx.ReadTimeout):
+        with httpx.Client(timeout=httpx.Timeout(GUARD_S, read=0.7)) as client, pytest.raises(httpx.ReadTimeout):
             client.post(server.url + "/generate", json={"prompt": prompt})
         server.wait_for(lambda: health(server)["running"] == 0)
         server.wait_for(lambda: len(records(server)) == 1)
@@ -110,7 +110,7 @@ def test_a_client_that_leaves_the_queue_never_reaches_the_model(tmp_path: Path) 
         server.wait_ready()
         first = pool.submit(ask, server, f"delay=0.05 until={ended} say a", max_tokens=2000)
         server.wait_for(lambda: health(server)["running"] == 1)
-        with httpx.Client(timeout=httpx.Timeout(10, read=0.3)) as client, pytest.raises(httpx.ReadTimeout):
+        with httpx.Client(timeout=httpx.Timeout(GUARD_S, read=0.3)) as client, pytest.raises(httpx.ReadTimeout):
             client.post(server.url + "/generate", json={"prompt": "say never"})
         server.wait_for(lambda: health(server)["waiting"] == 0)
         ended.touch()
