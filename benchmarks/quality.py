@@ -39,12 +39,11 @@ def text_tokens(directory: Path, text: Path = TEXT) -> list[int]:
     return Tokenizer.from_file(str(directory / "tokenizer.json")).encode(text.read_text()).ids
 
 
-def figures(directory: Path, tokens: list[int], machine: Machine) -> dict[str, float]:
-    exact, found = (log_probabilities(directory, kind, tokens, machine) for kind in ("fp32", "int8"))
+def figures(exact: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
     divergence = (exact.exp() * (exact - found)).sum(-1)
     agreement = (exact.argmax(-1) == found.argmax(-1)).float().mean()
     return {
-        "tokens": len(tokens),
+        "tokens": len(exact),
         "mean_kl": round(divergence.mean().item(), 5),
         "largest_kl": round(divergence.max().item(), 4),
         "top1_agreement": round(agreement.item(), 4),
@@ -63,7 +62,8 @@ def main() -> None:
     machine = Machine.here()
     if given.without_vnni:
         machine = replace(machine, flags=machine.flags - {"avx512_vnni"})
-    measured = figures(directory, text_tokens(directory, given.text)[: given.tokens], machine)
+    tokens = text_tokens(directory, given.text)[: given.tokens]
+    measured = figures(*(log_probabilities(directory, kind, tokens, machine) for kind in ("fp32", "int8")))
     print(json.dumps(measured) if given.json else "\n".join(f"{name:16}{value}" for name, value in measured.items()))
 
 

@@ -150,7 +150,7 @@ def measure(counts: list[int], *, with_transformers: bool) -> dict[str, Any]:
             place, backend="local", home=settings.home, model=settings.model, max_running=max(*counts, 16),
             runner=settings.runner, rate_limit="", cpu_threads=settings.cpu_threads,
         ) as server:  # fmt: skip
-            server.wait_ready(120)
+            server.wait_ready()
             result["ready_s"] = time.perf_counter() - started
             port = int(server.url.rpartition(":")[2])
             ask_all(port, [body(0, 8)])

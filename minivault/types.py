@@ -62,8 +62,10 @@ class GenerationRequest:
     """True: no chat template. None: the template where the model has one."""
     after: tuple[int, ...] = ()
     """Token ids of an earlier exchange, which `prompt` continues."""
+    drops_turns: bool = False
+    """A conversation that does not fit loses its oldest turns."""
     num_keep: int | None = None
-    """What does not fit is cut, this many tokens at the front kept; None = it is refused."""
+    """The same, and what still does not fit is cut, this many tokens at the front kept; None = it is refused."""
     tools: tuple[dict[str, Any], ...] = ()
     model: str | None = None
     stream: bool = False
@@ -100,6 +102,8 @@ class GenerateTask:
     """Set where no model is needed to answer."""
     has_control_text: bool = False
     """As in `Reading`."""
+    num_dropped: int = 0
+    """Messages at the conversation's beginning that were left out because they did not fit."""
 
     @property
     def answerer(self) -> str:

@@ -1,4 +1,8 @@
-"""A real gunicorn on loopback, for tests: started with given settings, always stopped, by its own process id."""
+"""A real gunicorn on loopback, for tests: started with given settings, always stopped, by its own process id.
+
+Nothing here measures time. `GUARD_S` only keeps a test that waits in vain from hanging; where something must happen *at
+once*, the settings make the other way take `NEVER_S`, so that a test which waited for that would run into its guard.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+GUARD_S = 90.0
+NEVER_S = 600
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "gunicorn.conf.py"
+
+
+def until(condition: Callable[[], object], give_up: Callable[[], str | None] = lambda: None) -> None:
+    """Wait until `condition()` holds. Fails when that takes longer than any machine needs, or with what `give_up` says
+    as soon as it says something."""
+    deadline = time.monotonic() + GUARD_S
+    while not condition():
+        reason = f"waited {GUARD_S:.0f} s in vain" if time.monotonic() > deadline else give_up()
+        if reason is not None:
+            raise AssertionError(reason)
+        time.sleep(0.05)
 
 
 @dataclass
@@ -32,37 +49,44 @@ class LiveServer:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
-    def wait_ready(self, timeout_s: float = 60) -> None:
-        self.wait_for(lambda: self._status("/ready") == 200, timeout_s)
+    def wait_ready(self) -> None:
+        self.wait_for(lambda: self._status("/ready") == 200)
 
-    def wait_up(self, timeout_s: float = 30) -> None:
-        self.wait_for(lambda: self._status("/health") is not None, timeout_s)
+    def wait_up(self) -> None:
+        self.wait_for(lambda: self._status("/health") is not None)
 
-    def wait_for(self, condition: object, timeout_s: float = 30) -> None:
-        """Wait until `condition()` holds; fail with the server's log when it does not in time."""
-        assert callable(condition)
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log}")
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited {timeout_s} s in vain:\n{self.log}")
-            time.sleep(0.05)
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait until `condition()` holds; fail with the server's log when it ends before or does not come to it."""
+        try:
+            until(condition, self._has_ended)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log}") from None
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
-    def stop(self, sig: int = signal.SIGTERM, timeout_s: float = 40) -> int:
+    def stop(self, sig: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        return self.process.wait(timeout_s)
+        return self.wait_ended()
+
+    def wait_for_signal(self) -> None:
+        """Until the signal that was just sent has been heard, or has ended the server."""
+        until(lambda: "Handling signal" in self.log or self.process.poll() is not None)
+
+    def wait_ended(self) -> int:
+        """The exit status of a server that ends by itself."""
+        return self.process.wait(GUARD_S)
+
+    def _has_ended(self) -> str | None:
+        return None if self.process.poll() is None else f"the server ended with {self.process.returncode}"
 
     def _status(self, path: str) -> int | None:
         try:
-            return httpx.get(self.url + path, timeout=5).status_code
+            return httpx.get(self.url + path, timeout=GUARD_S).status_code
         except httpx.TransportError:
             return None
 
@@ -106,4 +130,4 @@ def live_server(
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(GUARD_S)

@@ -2,14 +2,17 @@
 
 A prompt is words of `key=value`, then `say` and the answer: `delay=0.05 raise=3 say Hello`. Keys: `delay` (seconds
 before each token), `prefill` (seconds in prefill), `raise` (token at which the runner raises), `oom` (the same, out of
-memory), `hang` (token at which it sleeps for 60 s). A prompt without `say` is echoed. The real engine drives it, one
-byte a token.
+memory), `hang` (token at which it never comes back), `until` (a file: the answer's last letter is repeated until it is
+there). A prompt without `say` is echoed. The real engine drives it, one byte a token.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,10 +54,18 @@ class ByteTokenizer:
         return bytes([token_id]) if token_id < EOS else b""
 
 
+class Transcript(ByteTokenizer):
+    """Its template shows every turn, a line each."""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return "\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
 class Script:
-    """What one prompt asks for."""
+    """What one prompt, or the last question of a transcript, asks for."""
 
     def __init__(self, prompt: str) -> None:
+        prompt = prompt.rpartition("\nuser: ")[2]
         head, found, answer = prompt.partition("say ")
         self.answer = (answer if found else prompt).encode()
         self.options = dict(word.split("=", 1) for word in head.split() if "=" in word) if found else {}
@@ -69,8 +80,11 @@ class Script:
         if self.number("oom") == index:
             raise MemoryError
         if self.number("hang") == index:
-            time.sleep(60)
-        return self.answer[index] if index < len(self.answer) else EOS
+            threading.Event().wait()
+        if index < len(self.answer):
+            return self.answer[index]
+        is_held = "until" in self.options and not Path(self.options["until"]).exists()
+        return self.answer[-1] if is_held else EOS
 
 
 class ScriptedRunner:
@@ -147,10 +161,15 @@ def backend(settings: Settings) -> Loaded:
     return Loaded(info, ByteTokenizer(), runner)
 
 
-def slow_backend(settings: Settings) -> Loaded:
-    """Takes long to load."""
-    time.sleep(8)
-    return backend(settings)
+def transcript_backend(settings: Settings) -> Loaded:
+    """Reads whole conversations."""
+    return replace(backend(settings), tokenizer=Transcript())
+
+
+def endless_backend(settings: Settings) -> Loaded:
+    """Loads for ever."""
+    threading.Event().wait()
+    raise AssertionError("not reached")
 
 
 def broken_backend(settings: Settings) -> Loaded:

@@ -91,7 +91,7 @@ def run_and_kill(server: LiveServer, num_requests: int, rng: random.Random) -> t
         finally:
             done.set()
             killer.join()
-    server.wait_for(lambda: is_recovered(server.vault), 60)
+    server.wait_for(lambda: is_recovered(server.vault))
     return seen, kills
 
 

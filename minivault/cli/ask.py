@@ -14,16 +14,17 @@ from minivault.cli.show.terminal import note
 
 
 @click.command()
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @sampling_options
 @target_options
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="Tell tokens, speed, seed and record id on stderr.")
-def ask(prompt: str, sampling: dict[str, Any], target: Target, as_json: bool, verbose: bool) -> None:
+def ask(prompt: str | None, sampling: dict[str, Any], target: Target, as_json: bool, verbose: bool) -> None:
     """Ask one question; the answer streams to the terminal.
 
-    PROMPT is the question; `-` reads it from stdin. The answer goes to stdout, everything else to stderr. A running
-    server answers if there is one; otherwise the model is loaded here.
+    PROMPT is the question; `-` reads it from stdin. Text piped in beside it is put before it: `minivault ask "What is
+    wrong here?" < server.log`. The answer goes to stdout, everything else to stderr. A running server answers if there
+    is one; otherwise the model is loaded here.
     """
     settings = current_settings()
     body = {"prompt": read_prompt(prompt), **sampling}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivault.cli.client.answerer import SILENCE_S, Target, open_client
-from minivault.cli.options import current_settings, json_option, read_prompt, sampling_options, server_options
+from minivault.cli.options import current_settings, json_option, read_dash, sampling_options, server_options
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
 from minivault.errors import GenerationFailed, Overloaded
@@ -65,7 +65,7 @@ def benchmark(
     num_requests = requests or concurrency
     with open_client(settings, target) as client:
         model = client.health().get("model")
-        ask = bodies([read_prompt(prompt) for prompt in prompts] or PROMPTS, num_requests, sampling)
+        ask = bodies([read_dash(prompt) for prompt in prompts] or PROMPTS, num_requests, sampling)
         for body in bodies(WARMUP_PROMPTS, warmup, sampling):
             deque(client.stream(body), maxlen=0)
 

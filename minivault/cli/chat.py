@@ -1,7 +1,7 @@
 """`chat`: a conversation in the terminal.
 
-The conversation lives in this process and is sent whole with each turn. What was typed is kept in memory only: the
-vault is the one place where prompts are written.
+The conversation lives in this process and is sent with each turn, without the oldest turns once they no longer fit the
+model's context. What was typed is kept in memory only: the vault is the one place where prompts are written.
 """
 
 from __future__ import annotations
@@ -38,11 +38,24 @@ class Conversation:
 
     system: str | None = None
     turns: list[dict[str, str]] = field(default_factory=list)
+    num_forgotten: int = 0
+    """How many of the oldest are no longer sent."""
 
     def messages(self) -> list[dict[str, str]]:
-        """All messages as a request sends them."""
+        """All of it."""
         first = [{"role": "system", "content": self.system}] if self.system else []
         return [*first, *self.turns]
+
+    def question(self, text: str) -> list[dict[str, str]]:
+        """What is sent to ask `text`."""
+        messages = self.messages()
+        start = len(messages) - len(self.turns)
+        sent = messages[:start] + messages[start + self.num_forgotten :]
+        return [*sent, {"role": "user", "content": text}]
+
+    def clear(self) -> None:
+        self.turns.clear()
+        self.num_forgotten = 0
 
     def add(self, question: str, answer: str) -> None:
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -55,7 +68,8 @@ def chat(sampling: dict[str, Any], target: Target) -> None:
     """Hold a conversation in the terminal.
 
     Ctrl-C stops an answer, not the program; /help lists the commands. When stdin is not a terminal each line is one
-    turn, and the first failed turn ends the program.
+    turn, and the first failed turn ends the program. When the conversation no longer fits the model's context, its
+    oldest turns are left out, never the instructions, and a line says so.
     """
     if sampling.pop("raw", False):
         raise click.UsageError("--raw has no conversation: use `ask --raw`.")
@@ -117,11 +131,11 @@ class Session:
 
     def _turn(self, question: str) -> None:
         """Ask and print; an answer stopped by Ctrl-C stays in the conversation as far as it came."""
-        turn = [*self._conversation.messages(), {"role": "user", "content": question}]
+        body = {"messages": self._conversation.question(question), "truncate": True, **self._sampling}
         pieces: list[str] = []
         reply: dict[str, Any] | None = None
         try:
-            reply = print_streamed(self._answerer.stream({"messages": turn, **self._sampling}), pieces)
+            reply = print_streamed(self._answerer.stream(body), pieces)
         except KeyboardInterrupt:
             if not self._is_interactive:
                 raise
@@ -129,12 +143,19 @@ class Session:
         if pieces:
             self._conversation.add(question, "".join(pieces))
         if reply is not None:
+            self._forget(reply.get("dropped_messages", 0))
             ensure_whole(reply)
             note_length(reply, self._sampling)
 
+    def _forget(self, num_messages: int) -> None:
+        if num_messages:
+            self._conversation.num_forgotten += num_messages
+            total = self._conversation.num_forgotten
+            note(f"[the context is full: the model no longer sees the first {total} messages]")
+
     def _command(self, name: str = "", argument: str = "") -> None:
         if name == "clear":
-            self._conversation.turns.clear()
+            self._conversation.clear()
             note("[conversation cleared]")
         elif name == "system":
             self._conversation.system = argument or None

@@ -29,7 +29,7 @@ from minivault.cli.show.terminal import write
 @sampling_options
 @target_options
 @json_option
-def generate(prompt: str, sampling: dict[str, Any], target: Target, as_json: bool) -> None:
+def generate(prompt: str | None, sampling: dict[str, Any], target: Target, as_json: bool) -> None:
     """Print one whole reply.
 
     Nothing is printed until the answer is whole. With --json the reply holds the text as `response`, and its usage,
@@ -50,7 +50,7 @@ def generate(prompt: str, sampling: dict[str, Any], target: Target, as_json: boo
 @sampling_options
 @target_options
 @click.option("--text", "as_text", is_flag=True, help="Print the text alone, without JSON.")
-def stream(prompt: str, sampling: dict[str, Any], target: Target, as_text: bool) -> None:
+def stream(prompt: str | None, sampling: dict[str, Any], target: Target, as_text: bool) -> None:
     """Print one reply as it comes, as NDJSON lines.
 
     Each line is {"token": TEXT, "index": N}; the last has "done": true and the usage. Without that line the answer was

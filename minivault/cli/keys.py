@@ -89,10 +89,9 @@ def list_keys(as_json: bool) -> None:
     if as_json:
         print_json({"keys": [_shown(key) for key in found]})
         return
-    if not found:
-        click.echo("There are no keys: only callers on this machine are answered.", err=True)
-    rows = [("NAME", "ID", "ROLE", "STATE", "EXPIRES", "RATE", "TOKENS/DAY"), *map(_row, found)] if found else []
-    print_table(rows)
+    head = ("NAME", "ID", "ROLE", "STATE", "EXPIRES", "RATE", "TOKENS/DAY")
+    none = "There are no keys: only callers on this machine are answered."
+    print_table(head, [*map(_row, found)], if_none=none)
 
 
 @keys.command()

@@ -72,7 +72,7 @@ _FILTERS = (
     click.option("--since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago."),
     click.option("--until", type=When(), help="Before this moment."),
     click.option("--model", help="Answers of this model."),
-    click.option("--key", help="Asked with the key of this id."),
+    click.option("--key", metavar="KEY", help="Asked with this key: its name or its id."),
     click.option(
         "--status",
         type=click.Choice(["completed", "cancelled", "failed", "interrupted"]),
@@ -127,7 +127,8 @@ def filter_options(command: Command) -> Command:
     ) -> None:
         from minivault.vault.reader import Filter
 
-        wanted = Filter(options.pop("text", ""), since, until, model, key, status)
+        key_id = _key_id(key) if key is not None else None
+        wanted = Filter(options.pop("text", ""), since, until, model, key_id, status)
         command(wanted=wanted, **options)
 
     return _with_options(collecting, *_FILTERS)
@@ -135,17 +136,46 @@ def filter_options(command: Command) -> Command:
 
 json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-prompt_option = click.option("-p", "--prompt", required=True, help="The prompt; `-` reads it from stdin.")
+prompt_option = click.option(
+    "-p", "--prompt", help="The prompt; `-` reads it from stdin. Text piped in beside it is put before it."
+)
 
 
-def read_prompt(text: str) -> str:
-    """The prompt itself: what was given, or all of stdin for `-`."""
-    if text != "-":
+def read_prompt(text: str | None) -> str:
+    """The prompt: what was given, and before it what is piped in. Raises UsageError when there is neither."""
+    if text == "-":
+        return read_dash(text)
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_stdin()
+    if not piped.strip():
+        if text is None:
+            raise click.UsageError("There is no prompt: give one, or pipe it in.")
         return text
+    return f"{piped.rstrip()}\n\n{text}" if text else piped
+
+
+def read_dash(text: str) -> str:
+    """What was given, or all of stdin for `-`."""
+    return _read_stdin() if text == "-" else text
+
+
+def _read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _key_id(name_or_id: str) -> str:
+    """The id that records hold. One that is in no list stands for itself: key lists come and go, records stay."""
+    from minivault.access.keys import KeyFile
+
+    keys = KeyFile(current_settings().keys_file).read()
+    named = [key.id for key in keys.values() if key.name == name_or_id]
+    if name_or_id in keys or not named:
+        return name_or_id
+    if len(named) > 1:
+        raise click.UsageError(f"--key: {', '.join(named)} all have or had the name {name_or_id!r}; give one of them.")
+    return named[0]
 
 
 def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:

@@ -11,7 +11,7 @@ import click
 from minivault.cli.options import current_settings, filter_options, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
-from minivault.cli.vault import opened
+from minivault.cli.vault import NONE_MATCHES, opened
 from minivault.vault.reader import Filter
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter,
     """
     if (id_ is None) == (not is_all):
         raise click.UsageError("Name one ID, or --all for every interaction.")
+    if id_ is not None and wanted != Filter():
+        raise click.UsageError("An ID is one record: --since, --until, --model, --key and --status go with --all.")
     with opened() as archive:
         records = archive.search(wanted) if id_ is None else [archive.show(id_)]
     interactions = [record for record in records if record["type"] == "interaction"]
-    if not interactions:
-        raise click.UsageError("There is no such interaction.")
-    verdicts = list(_judge(current_settings(), interactions))
+    if id_ is not None and not interactions:
+        raise click.UsageError(f"Record {records[0]['seq']} is no interaction but a {records[0]['type']!r}.")
+    verdicts = list(_judge(current_settings(), interactions)) if interactions else []
     _report(verdicts, as_json=as_json)
     ctx.exit(_exit_code(verdicts))
 
@@ -74,6 +76,8 @@ def _with_progress(verdicts: Iterable[Verdict], total: int) -> Iterator[Verdict]
 
 
 def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
+    if not verdicts:
+        note(NONE_MATCHES)
     counts = dict.fromkeys(("identical", "different", "not comparable"), 0)
     for verdict in verdicts:
         counts[verdict.outcome] += 1

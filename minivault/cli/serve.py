@@ -12,6 +12,8 @@ import minivault
 from minivault.cli.options import current_settings
 from minivault.errors import ConfigError
 
+CHECK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from gunicorn.app.wsgiapp import run; run(prog='gunicorn')"
+
 
 @click.command()
 @click.option("--check", is_flag=True, help="Only check the settings and gunicorn's configuration.")
@@ -26,5 +28,9 @@ def serve(check: bool) -> None:
     configuration = root / "gunicorn.conf.py"
     if not configuration.is_file():
         raise ConfigError(f"{configuration} is missing: `serve` needs a checkout of the project")
-    command = [sys.executable, "-m", "gunicorn", "--config", str(configuration), "--pythonpath", str(root)]
-    os.execv(sys.executable, [*command, *(["--check-config"] if check else []), "wsgi:app"])
+    options = ["--config", str(configuration), "wsgi:app"]
+    if check:  # gunicorn looks for the application before it reads its --pythonpath
+        options = ["-c", CHECK, str(root), "--check-config", *options]
+    else:
+        options = ["-m", "gunicorn", "--pythonpath", str(root), *options]
+    os.execv(sys.executable, [sys.executable, *options])

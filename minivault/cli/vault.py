@@ -24,6 +24,8 @@ from minivault.vault.verify import as_json as report_as_json
 from minivault.vault.verify import describe
 from minivault.vault.verify import verify as verify_path
 
+NONE_MATCHES = "No interaction matches."
+
 
 @contextmanager
 def opened() -> Iterator[Archive]:
@@ -50,7 +52,7 @@ def tail(count: int, is_following: bool, as_json: bool) -> None:
     with opened() as archive:
         head = archive.head()
         records = archive.tail(count, will_follow=is_following)
-        print_records(records, as_json)
+        print_records(records, as_json, if_none="" if is_following else "No record is shown.")
         if is_following:
             print_records(archive.follow(records[-1]["seq"] if records else head.seq), as_json)
 
@@ -76,23 +78,25 @@ def show(id_: str, as_json: bool) -> None:
 def search(wanted: Filter, limit: int, as_json: bool) -> None:
     """List the interactions with TEXT in prompt or response, whatever its case."""
     with opened() as archive:
-        print_records(archive.search(wanted, limit), as_json)
+        print_records(archive.search(wanted, limit), as_json, if_none=NONE_MATCHES)
 
 
 @vault.command()
 @filter_options
 @json_option
 def stats(wanted: Filter, as_json: bool) -> None:
-    """Count requests, tokens and latency per day, model and key."""
+    """Count requests, tokens, latency and what the records take in the log, per day, model and key."""
     with opened() as archive:
         groups = archive.stats(wanted)
+    if as_json and not groups:
+        note(NONE_MATCHES)
     if as_json:
         rows = [{k: v for k, v in asdict(group).items() if k != "latencies_ms"} for group in groups]
         medians = [{"median_ms": round(group.median_ms, 3)} for group in groups]
         print_json({"groups": [{**row, **more} for row, more in zip(rows, medians, strict=True)]})
         return
-    head = ("DAY", "MODEL", "KEY", "REQUESTS", "PROMPT TOKENS", "TOKENS", "MEDIAN MS", "STATUS")
-    print_table([head, *map(group_row, groups)])
+    head = ("DAY", "MODEL", "KEY", "REQUESTS", "PROMPT TOKENS", "TOKENS", "MEDIAN MS", "IN THE LOG", "STATUS")
+    print_table(head, [*map(group_row, groups)], if_none=NONE_MATCHES)
 
 
 @vault.command()
@@ -203,8 +207,8 @@ def recover(regenerate: bool, as_json: bool) -> None:
     if as_json:
         print_json({"recovered": [asdict(one) for one in recovered], "redactions_completed": num_redactions})
         return
-    rows = [(str(r.seq), r.id, f"{r.num_tokens} tokens sent", _kept(r.reconstructed)) for r in recovered]
-    print_table(rows)
+    rows = [(str(r.seq), r.id, str(r.num_tokens), _kept(r.reconstructed)) for r in recovered]
+    print_table(("SEQ", "ID", "TOKENS SENT", "ANSWER"), rows, if_none="Nothing was left open.")
     note(f"{len(recovered)} interrupted interactions recorded; {num_redactions} redactions completed.")
 
 
@@ -221,7 +225,7 @@ def _regenerator(is_wanted: bool) -> Iterator[Callable[[Mapping[str, Any], int, 
 
 
 def _kept(is_reconstructed: bool) -> str:
-    return "answer reconstructed" if is_reconstructed else "answer not reconstructed"
+    return "reconstructed" if is_reconstructed else "not reconstructed"
 
 
 def _write_out(parts: Iterable[bytes], output: Path | None) -> None:

@@ -99,6 +99,10 @@ class Interaction:
     def seed(self) -> int:
         return self.task.params.seed or 0
 
+    @property
+    def num_dropped(self) -> int:
+        return self.task.num_dropped
+
     def cancel(self, reason: FinishReason = "cancelled") -> None:
         """Ask for the end; the terminal event still comes. Safe from any thread."""
         self._generation.cancel(reason)

@@ -50,12 +50,15 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
     prompt = read_prompt(request, tokenizer)
     has_control_text |= prompt.has_control_text
     limit = info.context - min(request.params.max_tokens, info.context // ANSWER_SHARE)
-    if request.num_keep is not None and len(prompt.tokens) > limit:
-        request = _shortened(request, tokenizer, limit, request.num_keep)
+    num_messages = len(request.messages or ())
+    if len(prompt.tokens) > limit and (request.drops_turns or request.num_keep is not None):
+        request = _shortened(request, tokenizer, limit)
         prompt = read_prompt(request, tokenizer)
     params = _settled(request.params, len(prompt.tokens), tokenizer, info)
-    answer = builtin_answer(request, info)
-    return GenerateTask(request, prompt.text, prompt.rendered, prompt.tokens, params, answer, has_control_text)
+    answer, num_dropped = builtin_answer(request, info), num_messages - len(request.messages or ())
+    return GenerateTask(
+        request, prompt.text, prompt.rendered, prompt.tokens, params, answer, has_control_text, num_dropped
+    )
 
 
 def read_inputs(
@@ -155,13 +158,13 @@ def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> tuple[Genera
     return whole, read.has_control_text
 
 
-def _shortened(request: GenerationRequest, tokenizer: Tokenizer, limit: int, num_keep: int) -> GenerationRequest:
+def _shortened(request: GenerationRequest, tokenizer: Tokenizer, limit: int) -> GenerationRequest:
     """As much of the request as `limit` tokens hold."""
     shorter = _without_oldest(request, tokenizer, limit)
     tokens = read_prompt(shorter, tokenizer).tokens
-    if len(tokens) <= limit:
+    if len(tokens) <= limit or request.num_keep is None:
         return shorter
-    keep = min(max(num_keep, 0), limit // 2)
+    keep = min(max(request.num_keep, 0), limit // 2)
     kept = tokens[:keep] + tokens[len(tokens) - (limit - keep) :]
     return replace(shorter, prompt=None, messages=None, system=None, tools=(), prompt_tokens=kept)
 
@@ -169,13 +172,21 @@ def _shortened(request: GenerationRequest, tokenizer: Tokenizer, limit: int, num
 def _without_oldest(request: GenerationRequest, tokenizer: Tokenizer, limit: int) -> GenerationRequest:
     """The conversation without as few of its oldest turns as make it fit, at most all but the last."""
     messages = request.messages or ()
-    if len(messages) < 2:
+    starts = _beginnings(messages)
+    if len(starts) < 2:
         return request
 
     def fits(num: int) -> bool:
         return len(read_prompt(_dropped(request, messages, num), tokenizer).tokens) <= limit
 
-    return _dropped(request, messages, bisect_left(range(len(messages) - 1), True, key=fits))
+    return _dropped(request, messages, starts[bisect_left(starts[:-1], True, key=fits)])
+
+
+def _beginnings(messages: Sequence[Message]) -> list[int]:
+    """Where a conversation may begin: with a person's words, since templates want that; in the last turn anywhere."""
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    last = users[-1] if users else 0
+    return sorted({0, *users, *range(last, len(messages))})
 
 
 def _dropped(request: GenerationRequest, messages: tuple[Message, ...], num: int) -> GenerationRequest:

@@ -167,6 +167,8 @@ class Group:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    num_bytes: int = 0
+    """What the records take in the log, before it is compressed."""
     statuses: dict[str, int] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
 
@@ -180,6 +182,7 @@ class Group:
         self.requests += 1
         self.prompt_tokens += usage.get("prompt_tokens", 0)
         self.completion_tokens += usage.get("completion_tokens", 0)
+        self.num_bytes += len(compact(record)) + 1
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if timings.get("total_ns"):
             self.latencies_ms.append(timings["total_ns"] / 1e6)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from minivault.access.permits import Permits
+from tests.live import GUARD_S
 
 
 def test_no_holder_gets_more_places_than_the_limit(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_a_killed_process_gives_its_places_back(tmp_path: Path) -> None:
         permits = Permits(tmp_path, 1)
         assert permits.acquire("alice") is None
         os.kill(holder.pid, signal.SIGKILL)
-        holder.wait(timeout=10)
+        holder.wait(GUARD_S)
         with permits.acquire("alice"):  # type: ignore[union-attr]
             pass
 

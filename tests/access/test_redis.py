@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from minivault.access.rates import Rates, parse_limit
 from minivault.errors import ConfigError
-from tests.live import free_port
+from tests.live import GUARD_S, free_port, until
 
 HAS_PACKAGE = importlib.util.find_spec("redis") is not None
 SERVER = shutil.which("redis-server")
@@ -31,9 +30,7 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         process.args = [port]
-        deadline = time.monotonic() + 10
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
         yield process
         process.terminate()
 
@@ -56,14 +53,14 @@ def test_processes_share_one_exact_count_and_a_lost_server_refuses_nobody(server
     uri = f"redis://127.0.0.1:{server.args[0]}/0"
     command = [sys.executable, "-c", HIT, uri]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    printed = [process.communicate(timeout=60)[0].split() for process in processes]
+    printed = [process.communicate(timeout=GUARD_S)[0].split() for process in processes]
     assert sum(int(admitted) for admitted, _ in printed) == 600
     assert {num_failures for _, num_failures in printed} == {"0"}
     failures: list[bool] = []
     rates = Rates(uri, Path("unused"), on_failure=lambda: failures.append(rates.is_shared))
     assert rates.peek("requests", LIMIT, "who").is_exceeded
     server.terminate()
-    server.wait(10)
+    server.wait(GUARD_S)
     window = rates.hit("requests", LIMIT, "who")
     assert (window.is_exceeded, rates.is_shared, len(failures)) == (False, False, 1)
 

@@ -149,11 +149,11 @@ def error(status: int, code: str, message: str = "no", field: str | None = None,
     return lambda handler, _: handler.send(status, json.dumps(body).encode(), **headers)
 
 
-def answer(*tokens: str, finish_reason: str = "stop") -> Script:
+def answer(*tokens: str, finish_reason: str = "stop", **more: Any) -> Script:
     """A whole answer: streamed or not, as the request asks."""
 
     def script(handler: Handler, body: dict[str, Any]) -> None:
-        end = {**SUMMARY, "finish_reason": finish_reason}
+        end = {**SUMMARY, "finish_reason": finish_reason, **more}
         if not body.get("stream"):
             handler.send(200, json.dumps({"response": "".join(tokens), **end}).encode())
             return

@@ -36,6 +36,26 @@ def test_a_dash_reads_the_whole_prompt_from_stdin(cli: Cli, server: ScriptedServ
     assert server.seen.bodies[0]["prompt"] == "first\nsecond é\n"
 
 
+@pytest.mark.parametrize("command", [("ask", "What is wrong?"), ("generate", "-p", "What is wrong?")])
+def test_text_piped_in_beside_a_prompt_is_put_before_it(
+    command: tuple[str, ...], cli: Cli, server: ScriptedServer
+) -> None:
+    cli(*command, stdin="line 1\nline 2 é\n")
+    assert server.seen.bodies[0]["prompt"] == "line 1\nline 2 é\n\nWhat is wrong?"
+
+
+def test_text_piped_in_alone_is_the_prompt(cli: Cli, server: ScriptedServer) -> None:
+    cli("ask", stdin="What is up?\n")
+    assert server.seen.bodies[0]["prompt"] == "What is up?\n"
+
+
+@pytest.mark.parametrize("command", ["ask", "generate", "stream"])
+def test_no_prompt_at_all_is_a_usage_error(command: str, cli: Cli, server: ScriptedServer) -> None:
+    result = cli(command)
+    assert (result.exit_code, "There is no prompt" in result.stderr) == (exits.USAGE, True)
+    assert server.seen.bodies == []
+
+
 def test_stdin_that_is_not_text_is_a_usage_error(cli: Cli, server: ScriptedServer) -> None:
     result = cli("ask", "-", stdin=b"\xff\xfe")
     assert result.exit_code == exits.USAGE
@@ -223,5 +243,5 @@ def test_wait_gives_up_at_once_when_the_next_try_would_be_too_late(cli: Cli, ser
 
 
 def test_asking_elsewhere_and_here_at_once_is_a_usage_error(cli: Cli) -> None:
-    result = cli("ask", "Hi", "--local", "--url", "127.0.0.1:1")
-    assert result.exit_code == exits.USAGE
+    for other in (("--url", "127.0.0.1:1"), ("--wait", "5")):
+        assert cli("ask", "Hi", "--local", *other).exit_code == exits.USAGE

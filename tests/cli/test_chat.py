@@ -9,6 +9,7 @@ from minivault.cli import exits
 from tests.cli.conftest import Cli
 from tests.cli.server import ScriptedServer, answer, endless, error, pieces
 from tests.cli.tty import terminal
+from tests.live import GUARD_S
 
 
 def test_each_line_of_stdin_is_a_turn_and_the_conversation_grows(cli: Cli, server: ScriptedServer) -> None:
@@ -21,6 +22,7 @@ def test_each_line_of_stdin_is_a_turn_and_the_conversation_grows(cli: Cli, serve
             {"role": "assistant", "content": "One"},
             {"role": "user", "content": "second"},
         ],
+        "truncate": True,
         "temperature": 0.0,
         "stream": True,
     }
@@ -33,6 +35,22 @@ def test_instructions_come_first_and_can_be_changed(cli: Cli, server: ScriptedSe
     assert asked[1][0] == {"role": "system", "content": "Be long"}
     assert len(asked[1]) == 4
     assert asked[2] == [{"role": "user", "content": "c"}]
+
+
+def test_turns_that_the_server_left_out_are_told_and_no_longer_sent_but_saved(
+    cli: Cli, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.will(answer("A"), answer("B"), answer("C", dropped_messages=2), answer("D", dropped_messages=2), answer("E"))
+    result = cli("chat", "--system", "Be brief", stdin="a\nb\nc\nd\n/save all.json\ne\n/clear\nf\n")
+    assert result.exit_code == exits.OK
+    told = [line for line in result.stderr.splitlines() if "context is full" in line]
+    assert ["the first 2 messages" in told[0], "the first 4 messages" in told[1], len(told)] == [True, True, 2]
+    asked = [[message["content"] for message in body["messages"]] for body in server.seen.bodies]
+    assert asked[3] == ["Be brief", "b", "B", "c", "C", "d"]
+    assert asked[4] == ["Be brief", "c", "C", "d", "D", "e"]
+    assert asked[5] == ["Be brief", "f"]
+    saved = [message["content"] for message in json.loads((tmp_path / "all.json").read_text())["messages"]]
+    assert saved == ["Be brief", "a", "A", "b", "B", "c", "C", "d", "D"]
 
 
 def test_exit_leaves_and_what_follows_is_not_asked(cli: Cli, server: ScriptedServer) -> None:
@@ -73,14 +91,14 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(server: Scrip
         tty.expect("word word")
         tty.type("\x03")
         tty.expect("[stopped]")
-        assert server.client_left.wait(10), "the server sees that its client has left"
+        assert server.client_left.wait(GUARD_S), "the server sees that its client has left"
         tty.expect("> ")
         tty.type("go on\n")
         tty.expect("Still here")
         tty.expect("> ")
         tty.interrupt_prompt("> ")
         tty.type("\x04")
-        assert tty.process.wait(10) == exits.OK
+        assert tty.process.wait(GUARD_S) == exits.OK
     kept = server.seen.bodies[1]["messages"]
     assert [message["role"] for message in kept] == ["user", "assistant", "user"]
     assert kept[1]["content"].startswith("word word")
@@ -96,7 +114,7 @@ def test_in_a_terminal_a_failed_turn_is_told_and_forgotten(server: ScriptedServe
         tty.type("two\n")
         tty.expect("Whole")
         tty.type("/exit\n")
-        assert tty.process.wait(10) == exits.OK
+        assert tty.process.wait(GUARD_S) == exits.OK
     assert server.seen.bodies[1]["messages"] == [{"role": "user", "content": "two"}]
 
 
@@ -111,8 +129,8 @@ def test_in_a_terminal_ctrl_c_ends_ask_with_130(server: ScriptedServer) -> None:
     with terminal("ask", "Hi", MINIVAULT_URL=server.url) as tty:
         tty.expect("word word")
         tty.type("\x03")
-        assert tty.process.wait(10) == exits.INTERRUPTED
-        assert server.client_left.wait(10)
+        assert tty.process.wait(GUARD_S) == exits.INTERRUPTED
+        assert server.client_left.wait(GUARD_S)
 
 
 def test_a_benchmark_shows_its_progress_in_a_terminal(server: ScriptedServer) -> None:
@@ -122,4 +140,4 @@ def test_a_benchmark_shows_its_progress_in_a_terminal(server: ScriptedServer) ->
         tty.expect("2 running")
         tty.expect("tokens/s")
         tty.type("\x03")
-        assert tty.process.wait(10) == exits.INTERRUPTED
+        assert tty.process.wait(GUARD_S) == exits.INTERRUPTED

@@ -97,5 +97,26 @@ def test_a_benchmark_gets_every_answer_when_it_retries(cli: Cli) -> None:
     assert found["completion_tokens"] == 48 * 21
 
 
+def has_outgrown(cli: Cli, vault: Path, *where: str, **environ: str) -> None:
+    turns = [f"say {letter * 190}" for letter in "abcdefghijklmnop"]
+    result = cli("chat", "--system", "Be brief.", *where, stdin="\n".join(turns), **environ)
+    assert (result.exit_code, result.stdout.splitlines()) == (exits.OK, [turn[4:] for turn in turns])
+    lines = [json.loads(line) for line in (vault / "log.jsonl").read_text("ascii").splitlines()]
+    read = [line for line in lines if line["type"] == "interaction"][-1]["rendered_prompt"]
+    assert read.startswith("system: Be brief.\nuser: say ") and read.endswith(turns[-1])
+    [*_, told] = [line for line in result.stderr.splitlines() if "context is full" in line]
+    assert f"the first {2 * len(turns) - 1 - read.count(chr(10))} messages" in told
+
+
+def test_a_conversation_that_outgrows_the_context_goes_on(offline_cli: Cli, tmp_path: Path) -> None:
+    with live_server(tmp_path, backend="tests.scripted:transcript_backend", context=2048) as server:
+        server.wait_ready()
+        has_outgrown(Cli(server.url), server.vault)
+
+
+def test_so_does_one_with_a_model_loaded_here(offline_cli: Cli, tmp_path: Path) -> None:
+    has_outgrown(offline_cli, tmp_path / "logs", "--local", MINIVAULT_BACKEND="tests.scripted:transcript_backend")
+
+
 def test_a_conversation_goes_back_and_forth(cli: Cli) -> None:
     assert cli("chat", stdin="say one\nsay two\n").stdout == "one\ntwo\n"

@@ -42,6 +42,17 @@ def test_wait_waits_until_the_server_is_ready(cli: Cli, server: ScriptedServer) 
     assert server.seen.paths.count("/ready") == 3
 
 
+def test_wait_waits_for_a_server_at_the_bind_address_to_appear(offline_cli: Cli, server: ScriptedServer) -> None:
+    coming = [server.health, raw(502, b"<html>not yet</html>")]
+
+    def next_one(handler: Handler, body: dict[str, Any]) -> None:
+        (coming.pop() if len(coming) > 1 else coming[0])(handler, body)
+
+    server.health = next_one
+    result = offline_cli("health", "--wait", "30", MINIVAULT_BIND=f"127.0.0.1:{server.server_address[1]}")
+    assert (result.exit_code, len(coming)) == (exits.OK, 1)
+
+
 def test_without_a_server_it_says_how_to_start_one(offline_cli: Cli) -> None:
     result = offline_cli("health", MINIVAULT_BIND="127.0.0.1:1")
     assert result.exit_code == exits.UNAVAILABLE

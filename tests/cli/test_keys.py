@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -31,11 +30,17 @@ def test_a_new_key_alone_is_on_stdout_and_works(offline_cli: Cli, keyring: Keyri
 
 def test_role_expiry_rate_and_tokens_are_kept(offline_cli: Cli, keyring: Keyring) -> None:
     arguments = ["--role", "audit", "--expires", "30d", "--rate", "5/minute", "--tokens-per-day", "1000", "--json"]
+    offline_cli("keys", "create", "before")
     [made] = json.loads(offline_cli("keys", "create", "auditor", *arguments).stdout)["keys"]
+    offline_cli("keys", "create", "after")
     key = keyring.find(made["key"])
     assert key is not None
     assert (key.role, key.rate, key.tokens_per_day) == ("audit", "5/minute", 1000)
-    assert key.expires_at is not None and abs(key.expires_at - time.time() - 30 * 86400) < 60
+    created = {
+        row["name"]: row["created_at"] for row in json.loads(offline_cli("keys", "list", "--json").stdout)["keys"]
+    }
+    assert key.expires_at is not None
+    assert created["before"] <= key.expires_at - 30 * 86400 <= created["after"]
 
 
 def test_an_expiry_date_includes_its_day(offline_cli: Cli, keyring: Keyring) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from minivault.cli import exits
 from tests.cli.conftest import Cli, subprocess_environment
+from tests.live import GUARD_S
 
 LONG = "delay=0.02 say " + "a" * 2000
 MAIN = [sys.executable, "-c", "from minivault.cli import main; main()"]
@@ -122,7 +123,7 @@ def test_a_reader_that_goes_away_stops_the_answer_and_keeps_its_record(tmp_path:
     process.stdout.close()
     with process.stderr as stderr:
         assert stderr.read().count(b"\n") == 1
-    assert process.wait(30) == exits.READER_CLOSED
+    assert process.wait(GUARD_S) == exits.READER_CLOSED
     (record,) = records(tmp_path)
     assert record["status"] == "cancelled"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli, subprocess_environment
+from tests.live import GUARD_S
 from tests.models import gpt2, tiny_gguf
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ def test_a_terminal_gets_a_bar() -> None:
     screen, terminal = pty.openpty()
     environment = subprocess_environment(TERM="xterm", COLUMNS="100")
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=terminal) as process:
-        process.wait(30)
+        process.wait(GUARD_S)
     os.close(terminal)
     drawn = b""
     while True:

@@ -12,7 +12,7 @@ import pytest
 
 from minivault.cli import exits
 from tests.cli.conftest import Cli, subprocess_environment
-from tests.live import free_port
+from tests.live import GUARD_S, free_port
 
 pytestmark = pytest.mark.server
 MAIN = [sys.executable, "-c", "from minivault.cli import main; main()"]
@@ -29,15 +29,21 @@ def test_it_serves_from_any_directory_until_it_is_stopped(tmp_path: Path) -> Non
         command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert b"gunicorn" in command, "the same process: a supervisor's signals reach gunicorn"
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(GUARD_S) == 0
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait(10)
+            process.wait(GUARD_S)
 
 
-def test_check_starts_nothing(tmp_path: Path) -> None:
-    environ = subprocess_environment(MINIVAULT_BACKEND="tests.scripted:backend")
-    done = subprocess.run([*MAIN, "serve", "--check"], env=environ, capture_output=True, timeout=60, check=False)
+def test_check_starts_nothing_and_works_from_any_directory(tmp_path: Path) -> None:
+    environ = subprocess_environment()
+    main = [
+        *MAIN[:-1],
+        f"import sys; sys.path.insert(0, {environ.pop('PYTHONPATH')!r}); {MAIN[-1]}",
+        "serve",
+        "--check",
+    ]
+    done = subprocess.run(main, env=environ, cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert not (tmp_path / "logs").exists()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import pytest
 
 from minivault.cli import exits
 from minivault.cli.options import When
+from minivault.cli.replay import NOTHING_COMPARED
 from minivault.vault import Vault
 from tests.cli.conftest import Cli
 from tests.vault.samples import ask, check, records
@@ -72,13 +74,47 @@ def test_search_finds_by_text_and_key(ids: list[str], offline_cli: Cli) -> None:
     assert [json.loads(line)["id"] for line in found] == ids[:1]
     found = offline_cli("vault", "search", "--key", "k1", "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in found] == ids[1:2]
-    assert offline_cli("vault", "search", "--since", "2099-01-01").stdout == ""
 
 
-def test_stats_are_a_table_or_json(ids: list[str], offline_cli: Cli) -> None:
+@pytest.mark.parametrize("args", [("vault", "search"), ("vault", "stats"), ("replay", "--all")], ids=" ".join)
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_what_matches_nothing_says_so_and_json_stays_json(
+    args: tuple[str, ...], as_json: tuple[str, ...], ids: list[str], offline_cli: Cli
+) -> None:
+    result = offline_cli(*args, *as_json, "--since", "2099-01-01")
+    assert result.exit_code in (exits.OK, NOTHING_COMPARED)
+    assert "No interaction matches." in result.stderr
+    for line in result.stdout.splitlines():
+        assert as_json and not any(json.loads(line).get(name) for name in ("groups", "verdicts"))
+
+
+def test_a_key_is_named_or_given_by_its_id(ids: list[str], offline_cli: Cli, tmp_path: Path) -> None:
+    key = json.loads(offline_cli("keys", "create", "alice", "--json").stdout)["keys"][0]["id"]
+    with closing(Vault.open(tmp_path / "logs", sync="written")) as vault:
+        asked = ask(vault, "By whom?", "By her", key=key)[0]
+    for given in ("alice", key):
+        [line] = offline_cli("vault", "search", "--key", given, "--json").stdout.splitlines()
+        assert json.loads(line)["id"] == asked
+    offline_cli("keys", "revoke", "alice")
+    offline_cli("keys", "create", "alice")
+    both = offline_cli("vault", "search", "--key", "alice")
+    assert (both.exit_code, both.stdout, key in both.stderr) == (exits.USAGE, "", True)
+
+
+def test_a_filter_beside_an_id_is_not_dropped_in_silence(ids: list[str], offline_cli: Cli) -> None:
+    assert offline_cli("replay", ids[0], "--status", "failed").exit_code == exits.USAGE
+
+
+def test_stats_are_a_table_or_json(ids: list[str], offline_cli: Cli, logs: Path) -> None:
     assert offline_cli("vault", "stats").stdout.splitlines()[0].split()[:3] == ["DAY", "MODEL", "KEY"]
     groups = json.loads(offline_cli("vault", "stats", "--json").stdout)["groups"]
     assert [(group["key"], group["requests"]) for group in groups] == [("-", 2), ("k1", 1)]
+    lines = [
+        line
+        for line in (logs / "log.jsonl").read_bytes().splitlines(keepends=True)
+        if line.startswith(b'{"type":"interaction"')
+    ]
+    assert sum(group["num_bytes"] for group in groups) == sum(map(len, lines))
 
 
 def test_verify_ends_with_the_verifiers_code(ids: list[str], offline_cli: Cli, logs: Path) -> None:

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from tests.cli.conftest import subprocess_environment
+from tests.live import GUARD_S
 
 # The pseudo-terminal becomes the process's own, so that Ctrl-C typed into it reaches the process as a signal.
 CODE = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from minivault.cli import main; main()"
@@ -33,20 +34,24 @@ class Terminal:
         """Press Ctrl-C at a prompt until `text` is shown: readline loses one that comes just before it waits."""
         for _ in range(10):
             self.type("\x03")
-            with suppress(AssertionError):
-                self.expect(text, timeout_s=2)
+            if self._comes(text, 2):
+                self.expect(text)
                 return
         raise AssertionError(f"Ctrl-C at the prompt does not lead to {text!r}")
 
-    def expect(self, text: str, timeout_s: float = 30) -> str:
+    def expect(self, text: str) -> str:
         """Wait for `text`; returns what was shown up to and with it, since the last `expect`."""
-        deadline = time.monotonic() + timeout_s
-        while text not in self.shown:
-            assert time.monotonic() < deadline, f"waited for {text!r}, shown: {self.shown!r}"
-            if select.select([self._descriptor], [], [], 0.2)[0]:
-                self.shown += os.read(self._descriptor, 65536).decode("utf-8", "replace")
+        if not self._comes(text, GUARD_S):
+            raise AssertionError(f"waited for {text!r}, shown: {self.shown!r}")
         before, _, self.shown = self.shown.partition(text)
         return before + text
+
+    def _comes(self, text: str, patience_s: float) -> bool:
+        deadline = time.monotonic() + patience_s
+        while text not in self.shown and time.monotonic() < deadline:
+            if select.select([self._descriptor], [], [], 0.2)[0]:
+                self.shown += os.read(self._descriptor, 65536).decode("utf-8", "replace")
+        return text in self.shown
 
 
 @contextmanager
@@ -62,5 +67,5 @@ def terminal(*args: str, **env: str) -> Iterator[Terminal]:
         yield Terminal(ours, process)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(GUARD_S)
         os.close(ours)

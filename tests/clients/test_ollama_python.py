@@ -155,5 +155,5 @@ def test_leaving_a_stream_ends_its_generation(server: LiveServer, client: ollama
     stream = client.generate(MODEL, "delay=0.05 say " + "long " * 100, stream=True)
     next(iter(stream))
     stream.close()  # type: ignore[attr-defined]
-    server.wait_for(lambda: httpx.get(server.url + "/health").json()["running"] == 0, 10)
-    server.wait_for(lambda: answers(server)[-1]["status"] == "cancelled", 10)
+    server.wait_for(lambda: httpx.get(server.url + "/health").json()["running"] == 0)
+    server.wait_for(lambda: answers(server)[-1]["status"] == "cancelled")

@@ -157,8 +157,8 @@ def test_leaving_a_stream_ends_every_choice(server: LiveServer, client: openai.O
     stream = client.chat.completions.create(model=MODEL, messages=content, stream=True, n=2)
     next(iter(stream))
     stream.close()
-    server.wait_for(lambda: httpx.get(server.url + "/health").json()["running"] == 0, 10)
-    server.wait_for(lambda: [r["status"] for r in answers(server)[-2:]] == ["cancelled"] * 2, 10)
+    server.wait_for(lambda: httpx.get(server.url + "/health").json()["running"] == 0)
+    server.wait_for(lambda: [r["status"] for r in answers(server)[-2:]] == ["cancelled"] * 2)
 
 
 def test_a_busy_server_is_tried_again_and_the_retry_is_recorded(tmp_path: Path) -> None:

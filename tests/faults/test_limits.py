@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 
 from minivault.access.keys import KeyFile, NewKey
 from tests.faults.raw import Target
-from tests.live import live_server
+from tests.live import GUARD_S, live_server, until
 
 pytestmark = pytest.mark.server
 NUM_REVOKED_TRIES = 8
@@ -30,6 +29,7 @@ class Keyed(Target):
         super().__init__(server)
         self.home = home
         self.keys = KeyFile(home / "keys.json")
+        self.limits_file = home / "run" / "limits.sqlite3"
 
     def key(self, name: str, **options: Any) -> dict[str, str]:
         [(_, token)] = self.keys.create(NewKey(name, **options))
@@ -37,7 +37,7 @@ class Keyed(Target):
 
     def statuses(self, times: int, headers: dict[str, str], prompt: str = "say x") -> list[httpx.Response]:
         with (
-            httpx.Client(base_url=self.server.url, headers=headers, timeout=30) as client,
+            httpx.Client(base_url=self.server.url, headers=headers, timeout=GUARD_S) as client,
             ThreadPoolExecutor(8) as pool,
         ):
             return list(pool.map(lambda _: client.post("/generate", json={"prompt": prompt}), range(times)))
@@ -45,14 +45,17 @@ class Keyed(Target):
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
-    directory = tmp_path_factory.mktemp("limits")
+    with two_workers(tmp_path_factory.mktemp("limits")) as found:
+        yield found
+
+
+@contextmanager
+def two_workers(directory: Path) -> Iterator[Keyed]:
     home = directory / "home"
     KeyFile(home / "keys.json").create(NewKey("first"))
-    with live_server(
-        directory, workers=2, max_waiting=64, concurrency_limit=2, auth_failure_limit="30/minute"
-    ) as server:
+    with live_server(directory, workers=2, max_waiting=64, concurrency_limit=2, auth_failure_limit="30/hour") as server:
         server.wait_ready()
-        server.wait_for(lambda: len(server.workers()) == 2)
+        server.wait_for(lambda: server.log.count("scripted ready in") == 2)
         yield Keyed(server, home)
 
 
@@ -72,11 +75,10 @@ def test_a_limit_over_two_workers_admits_exactly_as_many_as_it_says(keyed: Keyed
 
 def test_a_limit_is_full_again_when_its_window_ends(keyed: Keyed) -> None:
     """Row 16."""
-    headers = keyed.key("windowed", rate="1/2second")
+    headers = keyed.key("windowed", rate="1/4second")
     first, second = keyed.statuses(2, headers)
     assert sorted([first.status_code, second.status_code]) == [200, 429]
-    time.sleep(2.1)
-    assert keyed.statuses(1, headers)[0].status_code == 200
+    until(lambda: keyed.statuses(1, headers)[0].status_code == 200)
 
 
 def test_tokens_are_limited_by_what_was_really_used(keyed: Keyed) -> None:
@@ -100,12 +102,12 @@ def test_generations_at_once_are_limited_over_both_workers(keyed: Keyed) -> None
 def test_a_client_that_leaves_gives_its_place_back(keyed: Keyed) -> None:
     headers = keyed.key("fickle")
     for _ in range(4):
-        with httpx.Client(timeout=httpx.Timeout(10, read=0.2)) as client, suppress(httpx.ReadTimeout):
+        with httpx.Client(timeout=httpx.Timeout(GUARD_S, read=0.2)) as client, suppress(httpx.ReadTimeout):
             client.post(keyed.server.url + "/generate", json={"prompt": "delay=0.2 say " + "a" * 50}, headers=headers)
-    keyed.server.wait_for(lambda: keyed.statuses(1, headers)[0].status_code == 200, 10)
+    keyed.server.wait_for(lambda: keyed.statuses(1, headers)[0].status_code == 200)
 
 
-def test_a_revoked_key_is_refused_within_a_second_by_every_worker(keyed: Keyed) -> None:
+def test_a_revoked_key_is_refused_from_then_on_by_every_worker(keyed: Keyed) -> None:
     """Row 15."""
     headers = keyed.key("leaver")
     assert {reply.status_code for reply in keyed.statuses(2, headers)} == {200}
@@ -118,7 +120,7 @@ def test_a_thousand_bad_keys_get_one_401_then_429_and_leave_no_trace_of_a_key(ke
     good = keyed.key("patient")
     guess = "mv_aaaaaaaaaaaa_" + "GUESS" * 8 + "xyz"
     wrong = [{"Authorization": f"Bearer {guess}"}, {"Authorization": "Bearer nonsense"}, {}]
-    with httpx.Client(base_url=keyed.server.url, timeout=30) as client:
+    with httpx.Client(base_url=keyed.server.url, timeout=GUARD_S) as client:
         replies = [client.get("/health?api_key=" + guess, headers=wrong[number % 3]) for number in range(1000)]
         statuses = [reply.status_code for reply in replies]
         assert set(statuses) == {401, 429}
@@ -140,29 +142,26 @@ def test_a_thousand_bad_keys_get_one_401_then_429_and_leave_no_trace_of_a_key(ke
 
 @pytest.fixture
 def limits_file(keyed: Keyed) -> Path:
-    return keyed.home / "run" / "limits.sqlite3"
+    return keyed.limits_file
 
 
-def test_a_locked_rate_store_costs_a_moment_not_an_error(keyed: Keyed, limits_file: Path) -> None:
-    """Row 17."""
-    headers = keyed.key("locked out")
-    holder = sqlite3.connect(limits_file, isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    try:
-        replies = [keyed.statuses(1, headers)[0] for _ in range(8)]
-        assert {reply.status_code for reply in replies} == {200}
-    finally:
-        holder.execute("ROLLBACK")
-        holder.close()
-    assert "rate limits are per worker" in keyed.server.log
-    metrics = httpx.get(keyed.server.url + "/metrics", headers=headers).text
+def test_a_locked_rate_store_refuses_nobody(tmp_path: Path) -> None:
+    """Row 17. A server of its own: after a fault the store is left alone for a while."""
+    with two_workers(tmp_path) as keyed:
+        headers = keyed.key("locked out")
+        assert keyed.statuses(1, headers)[0].status_code == 200
+        with closing(sqlite3.connect(keyed.limits_file, isolation_level=None)) as holder:
+            holder.execute("BEGIN EXCLUSIVE")
+            replies = [keyed.statuses(1, headers)[0] for _ in range(8)]
+            assert {reply.status_code for reply in replies} == {200}
+        assert "rate limits are per worker" in keyed.server.log
+        metrics = httpx.get(keyed.server.url + "/metrics", headers=headers).text
     assert float(re.findall(r"(?m)^minivault_rate_storage_failures_total (\S+)", metrics)[0]) >= 1
 
 
 def test_a_deleted_rate_store_is_begun_anew(keyed: Keyed, limits_file: Path) -> None:
     """Row 17."""
     headers = keyed.key("deleted", rate="20/hour")
-    time.sleep(1.1)  # after a fault the store is tried again a second later
     keyed.statuses(5, headers)
     for path in limits_file.parent.glob("limits.sqlite3*"):
         path.unlink()

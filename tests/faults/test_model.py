@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,33 +51,37 @@ def test_a_failure_takes_nobody_else_down(tmp_path: Path) -> None:
         assert [reply.json()["response"] for reply in replies[::2]] == ["abcdefgh", "ijklmnop"]
 
 
-def test_the_queue_keeps_its_order(target: Target) -> None:
+def test_the_queue_keeps_its_order(target: Target, tmp_path: Path) -> None:
     """Row 18."""
-    finished: list[str] = []
+    ended = tmp_path / "ended"
 
-    def ask(name: str) -> None:
-        target.answer(f"delay=0.03 say {name * 5}")
-        finished.append(name)
+    def num_asked() -> int:
+        found = target.health()
+        return int(found["running"] + found["waiting"])
 
-    with ThreadPoolExecutor(5) as pool:
-        for name in "abcde":
-            pool.submit(ask, name)
-            target.server.wait_for(lambda: target.health()["running"] + target.health()["waiting"] > 0)
-            time.sleep(0.05)
-    assert finished == sorted(finished)
+    def ask_in_turn() -> None:
+        with ThreadPoolExecutor(5) as pool:
+            for num_before, name in enumerate("abcde"):
+                pool.submit(target.post, {"prompt": f"delay=0.05 until={ended} say {name}", "max_tokens": 3000})
+                target.server.wait_for(lambda num=num_before + 1: num_asked() == num)
+            ended.touch()
+
+    assert [record["prompt"][-1] for record in target.new_records(ask_in_turn)] == list("abcde")
 
 
 def test_a_deadline_ends_a_slow_answer_before_or_after_its_first_token(tmp_path: Path) -> None:
     """Row 21, for a model that is slow but answers."""
-    with live_server(tmp_path, deadline_s=1, max_running=1) as server, ThreadPoolExecutor(1) as pool:
+    with live_server(tmp_path, deadline_s=2, max_running=1) as server, ThreadPoolExecutor(1) as pool:
         server.wait_ready()
         target = Target(server)
-        first = pool.submit(target.post, {"prompt": "delay=0.9 say abcdefgh"}, "/stream-generate")
+        begun = target.post({"prompt": "delay=0.1 say " + "a" * 200}, "/stream-generate")
+        last = json.loads(begun.text.splitlines()[-1])
+        assert (last["done"], last["finish_reason"]) == (True, "deadline")
+        first = pool.submit(target.post, {"prompt": "prefill=6 say a"})
         server.wait_for(lambda: target.health()["running"] == 1)
         waited = target.post({"prompt": "say abc"}, "/stream-generate")
         assert (waited.status_code, waited.json()["error"]["code"]) == (504, "deadline_exceeded")
-        last = json.loads(first.result().text.splitlines()[-1])
-        assert (last["done"], last["finish_reason"]) == (True, "deadline")
+        first.result()
         assert target.answer("say fine") == "fine"
 
 
@@ -88,9 +91,7 @@ def test_a_model_that_hangs_is_given_up_and_the_server_says_that_it_is_not_ready
     with live_server(tmp_path, deadline_s=1) as server:
         server.wait_ready()
         target = Target(server)
-        begun = time.monotonic()
         reply = target.post({"prompt": "hang=0 say abc"})
         assert reply.status_code in (500, 504)
-        assert time.monotonic() - begun < 20
         assert httpx.get(server.url + "/ready").status_code == 503
         assert target.health()["status"] != "ok"

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from minivault.errors import ModelError
 from minivault.models import ModelStore
 from minivault.models.catalog import HubOrigin, KnownModel
+from tests.live import GUARD_S, until
 from tests.models import hub as hubs
 
 NAME = "distilbert/distilgpt2"
@@ -154,18 +154,12 @@ def test_a_killed_download_keeps_the_finished_files_and_no_others(hub: hubs.Hub,
 
 def _wait_for_bytes(store: ModelStore, num_bytes: int) -> None:
     """Until that much of the weights is on disk."""
-    limit = time.monotonic() + 30
-    while time.monotonic() < limit:
-        partial = store.models_dir.rglob("*.incomplete")
-        if any(path.stat().st_size >= num_bytes for path in partial):
-            return
-        time.sleep(0.02)
-    raise AssertionError("nothing was written")
+    until(lambda: any(path.stat().st_size >= num_bytes for path in store.models_dir.rglob("*.incomplete")))
 
 
 def test_the_endpoint_is_taken_from_the_environment_as_the_library_does(hub: hubs.Hub, store: ModelStore) -> None:
     with start_pull(hub, store) as process:
-        _, errors = process.communicate(timeout=90)
+        _, errors = process.communicate(timeout=GUARD_S)
     assert process.returncode == 0, errors.decode()
     assert errors == b""
     assert store.resolve(NAME, verify=True).name == NAME

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivault.errors import ContextExceeded
 from minivault.service.prompt import read_prompt, read_request
 from minivault.types import GenerationRequest, Message, ModelInfo, Reading, SamplingParams
 from tests.scripted import ByteTokenizer
@@ -56,6 +57,26 @@ def test_what_fits_is_left_alone_and_turns_go_oldest_first(turns: list[Message])
         spoken = [message for message in turns if message.role != "system"]
         assert others == spoken[len(spoken) - len(others) :]
         assert [m for m in kept.messages if m.role == "system"] == [m for m in turns if m.role == "system"]
+
+
+@given(st.lists(TURNS, min_size=1, max_size=12), st.integers(1, 300))
+def test_what_drops_turns_alone_keeps_messages_whole_and_begins_with_a_persons(
+    turns: list[Message], max_tokens: int
+) -> None:
+    wanted = GenerationRequest(messages=tuple(turns), drops_turns=True, params=SamplingParams(max_tokens=max_tokens))
+    try:
+        task = read_request(wanted, TOKENIZER, INFO)
+    except ContextExceeded:
+        assert size(replace(wanted, messages=tuple(turns[-1:]))) > 99 - sum(
+            len(f"s:{m.content};") for m in turns[:-1] if m.role == "system"
+        )
+        return
+    kept = task.request.messages or ()
+    assert task.num_dropped == len(turns) - len(kept)
+    assert all(any(message is turn for turn in turns) for message in kept)
+    spoken = [message.role for message in kept if message.role != "system"]
+    if task.num_dropped and "user" in spoken:
+        assert spoken[0] == "user"
 
 
 def test_a_plain_prompt_loses_its_middle() -> None:

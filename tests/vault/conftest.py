@@ -13,6 +13,7 @@ import pytest
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.rewrite import compress_segments
+from tests.live import GUARD_S
 from tests.vault.samples import Clock, ask
 
 
@@ -23,7 +24,7 @@ def nothing_is_left() -> Iterator[None]:
     yield
     for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("vault-"):
-            thread.join(5)
+            thread.join(GUARD_S)
             assert not thread.is_alive(), thread.name
     assert open_files() <= before
 

@@ -6,7 +6,6 @@ import gzip
 import itertools
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,11 +268,3 @@ def test_the_last_records_are_found_across_segments(ids: list[str], directory: P
     assert [record["type"] for record in last_records(directory, 1)] == ["stop"]
     assert len(last_records(directory, 10)) == 10
     assert last_records(directory, 10_000)[0]["seq"] == 1
-
-
-def test_a_record_is_found_in_a_tenth_of_a_second(archive: Archive, ids: list[str], directory: Path) -> None:
-    archive.reindex()
-    start = time.perf_counter()
-    with Index(directory) as index:
-        assert index.find(ids[0]) is not None
-    assert time.perf_counter() - start < 0.1

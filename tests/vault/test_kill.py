@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from minivault.vault import Vault
+from tests.live import GUARD_S
 from tests.vault.samples import check, records
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ def kill_loop(directory: Path, num_kills: int, segment_bytes: int, num_writers: 
     try:
         while told.num_kills < num_kills:
             at = chance.randrange(len(writers))
-            drain(writers[at], told, data, timeout_s=20)
+            drain(writers[at], told, data, timeout_s=GUARD_S)
             end = time.monotonic() + chance.random() * 0.2
             while time.monotonic() < end:
                 for writer in writers:

@@ -16,6 +16,7 @@ import pytest
 
 from minivault.errors import VaultUnavailable
 from minivault.vault import Vault
+from tests.live import until
 from tests.vault.faulty import FaultyDisk
 from tests.vault.samples import ask, check, closing, opening, records
 
@@ -33,14 +34,9 @@ def faulty(make_vault: Make, disk: FaultyDisk) -> Iterator[Vault]:
     disk.heal()
 
 
-def until_writable(vault: Vault, timeout_s: float = 10) -> None:
+def until_writable(vault: Vault) -> None:
     """Wait for the vault's own probe to succeed."""
-    pause = threading.Event()
-    for _ in range(int(timeout_s / 0.02)):
-        if vault.status().writable:
-            return
-        pause.wait(0.02)
-    raise AssertionError(vault.status().reason)
+    until(lambda: vault.status().writable)
 
 
 def check_recovered(vault: Vault, directory: Path, num_refused: int) -> None:
@@ -113,10 +109,11 @@ def test_a_failed_sync_is_not_believed_but_the_segment_copied(faulty: Vault, dis
 def test_nothing_is_acknowledged_while_no_sync_succeeds(faulty: Vault, disk: FaultyDisk, directory: Path) -> None:
     entry = faulty.begin(opening("unsure"))
     entry.wait()
-    disk.break_("fdatasync", errno.EIO)
+    fault = disk.break_("fdatasync", errno.EIO)
     with pytest.raises(VaultUnavailable):
         entry.finish(closing())
-    threading.Event().wait(0.6)  # two probes that fail
+    num_hits = fault.num_hits
+    until(lambda: fault.num_hits >= num_hits + 2)  # probes that fail
     assert not faulty.status().writable
     disk.heal()
     check_recovered(faulty, directory, num_refused=0)

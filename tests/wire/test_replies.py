@@ -51,6 +51,7 @@ class Identity:
     model: str = "m"
     seed: int = 7
     fingerprint: str = "mv1:0"
+    num_dropped: int = 0
 
 
 def clock() -> int:
@@ -95,11 +96,13 @@ def without(value: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: item for name, item in value.items() if name not in names}
 
 
-@given(answers())
-def test_native(made: tuple[list[Delta], Answer]) -> None:
+@given(answers(), st.integers(0, 3))
+def test_native(made: tuple[list[Delta], Answer], num_dropped: int) -> None:
     deltas, answer = made
-    lines = streamed(NativeReply(Identity(), clock), *deltas, answer.finished)
-    whole = NativeReply(Identity(), clock, has_logprobs=True).whole([answer])
+    identity = Identity(num_dropped=num_dropped)
+    lines = streamed(NativeReply(identity, clock), *deltas, answer.finished)
+    whole = NativeReply(identity, clock, has_logprobs=True).whole([answer])
+    assert whole.get("dropped_messages", 0) == num_dropped
     assert "".join(line["token"] for line in lines[:-1]) == whole["response"] == answer.text
     assert [line["index"] for line in lines[:-1]] == list(range(len(lines) - 1))
     assert [entry for line in lines for entry in line.get("logprobs", [])] == whole["logprobs"]

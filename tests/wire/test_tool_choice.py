@@ -7,8 +7,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-
 from minivault.engine.grammar import GrammarCompiler
+
 from minivault.errors import GenerationFailed
 from minivault.wire.openai.tool_choice import offer
 from tests.scripted import ByteTokenizer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 
@@ -15,11 +14,8 @@ def test_an_accepted_socket_gives_up_on_a_silent_client() -> None:
         harden_sockets([listener], receive_s=0.05, send_s=0.05)
         with socket.create_connection(listener.getsockname()):
             accepted, _ = listener.accept()
-            with accepted:
-                begun = time.monotonic()
-                with pytest.raises(BlockingIOError):
-                    accepted.recv(1)
-                assert 0.04 < time.monotonic() - begun < 5
+            with accepted, pytest.raises(BlockingIOError):
+                accepted.recv(1)
 
 
 def test_an_accepted_socket_gives_up_on_a_client_that_never_reads() -> None:

@@ -11,6 +11,7 @@ import pytest
 from minivault.config import Settings
 from minivault.worker.backoff import LoadBackoff
 from minivault.worker.threads import start_all, thread_limit
+from tests.live import GUARD_S
 
 
 def test_every_thread_of_a_pool_is_started_however_quick_the_work() -> None:
@@ -32,7 +33,7 @@ def test_threads_that_could_be_started_are_free_again_when_one_could_not(monkeyp
         with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
             patch.setattr(threading.Thread, "start", start_some)
             start_all(pool, 8)
-        assert pool.submit(abs, -1).result(5) == 1
+        assert pool.submit(abs, -1).result(GUARD_S) == 1
 
 
 def test_other_errors_pass_the_thread_limit_unchanged(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Where a command's answers come from: a running server if there is one, else a model loaded here.
 
 An address that was asked for (`--url` or MINIVAULT_URL) is the only one tried. Otherwise the server's own bind address
-is tried, and when no MiniVault answers there the model is loaded into this process, saying so on stderr.
+is tried, for as long as `--wait` says, and when no MiniVault answers there the model is loaded into this process,
+saying so on stderr.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def open_answerer(settings: Settings, target: Target, api: str) -> Iterator[Answ
     """Who answers one command; `api` names the command in records made here."""
     if target.url and target.is_local:
         raise click.UsageError("--url and --local exclude each other.")
+    if target.wait_s and target.is_local:
+        raise click.UsageError("--wait and --local exclude each other: nobody is waited for.")
     client = None if target.is_local else find_server(settings, target)
     if client is not None:
         with client:
@@ -78,8 +81,9 @@ def find_server(settings: Settings, target: Target) -> Client | None:
     address = bound_address(settings.bind)
     if address is None:
         return None
-    with _client(settings, address, 0.0) as probe:
-        return _client(settings, address, target.wait_s) if probe.probe() else None
+    with _client(settings, address, target.wait_s) as probe:
+        left_s = probe.find()
+    return None if left_s is None else _client(settings, address, left_s)
 
 
 def _client(settings: Settings, address: Address, wait_s: float) -> Client:

@@ -29,6 +29,9 @@ from minivault.errors import (
 
 CONNECT_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 5.0
+PAUSE_S = 1.0
+"""Between two tries of a server that does not say when to come again."""
+
 GENERATE = "/generate"
 ONE_REQUEST_EACH = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 """A connection for each request: one kept open could be closed by the server just as the next request is sent."""
@@ -76,6 +79,21 @@ class Client:
             message = f"{self.address} takes connections but does not answer /health: {_reason(error)}"
             raise Unreachable(message) from None
         return is_ours(response.status_code, response.content)
+
+    def find(self) -> float | None:
+        """Wait until a MiniVault answers here, `wait_s` at most; the seconds still left of that, or None."""
+        end = self._clock() + self._wait_s
+        while True:
+            is_last = self._clock() + PAUSE_S > end
+            try:
+                if self.probe():
+                    return max(0.0, end - self._clock())
+            except Unreachable:
+                if is_last:
+                    raise
+            if is_last:
+                return None
+            self._sleep(PAUSE_S)
 
     def health(self) -> dict[str, Any]:
         """The server's /health object."""
@@ -138,7 +156,7 @@ class Client:
             try:
                 return call()
             except (Unavailable, Unreachable) as error:
-                pause = float(getattr(error, "retry_after_s", 1))
+                pause = float(getattr(error, "retry_after_s", PAUSE_S))
                 if isinstance(error, (VaultUnavailable, LoadFailed)) or self._clock() + pause > end:
                     raise
             self._sleep(pause)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minivault.cli.show.terminal import one_line, write
+from minivault.cli.show.terminal import note, one_line, write
 
 if TYPE_CHECKING:
     from minivault.vault.reader import Group
@@ -32,17 +32,25 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         write(f"{name:<{width}}  {value}\n")
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows as aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    for row in rows:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, if_none: str) -> None:
+    """Rows as aligned columns under their names; where there is none, `if_none` on stderr."""
+    if not rows:
+        note(if_none)
+        return
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for row in lines:
         write("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
-def print_records(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
-    """Records one a line, as they come."""
+def print_records(records: Iterable[Mapping[str, Any]], as_json: bool, *, if_none: str = "") -> None:
+    """Records one a line, as they come; where there is none, `if_none` on stderr."""
+    is_empty = True
     for record in records:
+        is_empty = False
         write((json.dumps(record, separators=(",", ":")) if as_json else _line(record)) + "\n")
+    if is_empty and if_none:
+        note(if_none)
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -72,8 +80,18 @@ def _value(value: Any) -> str:
     return one_line(value) if isinstance(value, str) else json.dumps(value)
 
 
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e3:.1f} kB" if num_bytes < 1e6 else f"{num_bytes / 1e6:.1f} MB"
+
+
 def group_row(group: Group) -> tuple[str, ...]:
     """A line of `vault stats`."""
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(group.statuses.items()))
-    numbers = (str(group.requests), str(group.prompt_tokens), str(group.completion_tokens), f"{group.median_ms:.0f}")
+    numbers = (
+        str(group.requests),
+        str(group.prompt_tokens),
+        str(group.completion_tokens),
+        f"{group.median_ms:.0f}",
+        _size(group.num_bytes),
+    )
     return group.day, one_line(group.model), one_line(group.key), *numbers, one_line(statuses)

@@ -47,6 +47,9 @@ class GenerateBody(Body):
     prompt: str | None = Field(None, min_length=1, description="the text to answer or continue")
     messages: list[MessageBody] | None = Field(None, min_length=1, description="a conversation, instead of `prompt`")
     stream: bool = Field(False, description="answer piece by piece")
+    truncate: bool = Field(
+        False, description="leave out the oldest turns of `messages` that do not fit, instead of refusing"
+    )
     system: str | None = Field(None, description="instructions before the conversation")
     raw: bool | None = Field(None, description="continue the prompt as it is, without the chat template")
     model: str | None = Field(None, min_length=1, description="the served model's name")
@@ -104,6 +107,7 @@ def decode(data: dict[str, Any]) -> GenerationRequest:
         messages=tuple(Message(m.role, m.content) for m in body.messages) if body.messages else None,
         system=body.system,
         raw=body.raw,
+        drops_turns=body.truncate,
         model=body.model,
         stream=body.stream,
         params=_params(body),
@@ -142,6 +146,9 @@ class Identity(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def num_dropped(self) -> int: ...
+
 
 class GenerateReply:
     """Encodes one answer. `clock` gives nanoseconds since 1970, `has_logprobs` says whether they were asked for."""
@@ -176,9 +183,11 @@ class GenerateReply:
 
     def summary(self, finished: Finished) -> dict[str, Any]:
         """What a whole reply and a stream's last line have in common."""
+        dropped = self._identity.num_dropped
         return {
             "id": self._identity.id,
             "finish_reason": finished.reason,
+            **({"dropped_messages": dropped} if dropped else {}),
             "usage": _encode_usage(finished.usage),
             "model": self._identity.model,
             "seed": self._identity.seed,

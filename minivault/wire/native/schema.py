@@ -39,6 +39,9 @@ class Summary(Shape):
 
     id: str
     finish_reason: Reason
+    dropped_messages: Count = Field(
+        0, description="messages left out at the beginning, because `truncate` asked for it"
+    )
     usage: Usage
     model: str
     seed: int

@@ -14,7 +14,7 @@ from minivault import errors
 from minivault.cli.client.address import bound_address, parse_address
 from minivault.cli.client.client import Client
 from tests.cli.server import Handler, Script, ScriptedServer, answer, endless, error
-from tests.live import free_port
+from tests.live import GUARD_S, free_port
 
 BODY = {"prompt": "Hi"}
 
@@ -129,7 +129,7 @@ def test_leaving_a_stream_early_closes_the_connection(server: ScriptedServer) ->
         lines = asking.stream(BODY)
         next(lines)
         lines.close()
-        assert server.client_left.wait(10)
+        assert server.client_left.wait(GUARD_S)
 
 
 def test_something_that_listens_and_never_speaks_is_unreachable_and_not_absent(

@@ -60,10 +60,12 @@ def test_fp32_logits_match_past_the_first_cache_blocks(variant: str, load: Loade
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_int8_logits_stay_close(variant: str, load: Loader, reference: Reference) -> None:
+def test_int8_logits_point_the_same_way(variant: str, load: Loader, reference: Reference) -> None:
+    """Here 0.96 to 0.99, by the kind of CPU; a wrong kernel gives next to nothing. What int8 costs is measured by
+    `python -m benchmarks.quality`, on a model that has learned something."""
     runner, ids = load(variant), tokens(100)
     expected = reference_logits(reference(variant)[0], ids)[-1]
-    assert torch.cosine_similarity(prefill(runner, 0, ids), expected, dim=0) > 0.97
+    assert torch.cosine_similarity(prefill(runner, 0, ids), expected, dim=0) > 0.9
     runner.release(0)
 
 
