@@ -72,7 +72,7 @@ _FILTERS = (
     click.option("--since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago."),
     click.option("--until", type=When(), help="Before this moment."),
     click.option("--model", help="Answers of this model."),
-    click.option("--key", help="Asked with the key of this id."),
+    click.option("--key", help="Asked with the key of this name or id."),
     click.option(
         "--status",
         type=click.Choice(["completed", "cancelled", "failed", "interrupted"]),
@@ -127,7 +127,7 @@ def filter_options(command: Command) -> Command:
     ) -> None:
         from minivault.vault.reader import Filter
 
-        wanted = Filter(options.pop("text", ""), since, until, model, key, status)
+        wanted = Filter(options.pop("text", ""), since, until, model, _key_ids(key), status)
         command(wanted=wanted, **options)
 
     return _with_options(collecting, *_FILTERS)
@@ -146,6 +146,16 @@ def read_prompt(text: str) -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _key_ids(name_or_id: str | None) -> tuple[str, ...]:
+    """The ids of every key, past ones included, that has this name or id; what no list knows may still be an id."""
+    if name_or_id is None:
+        return ()
+    from minivault.access.keys import KeyFile
+
+    keys = KeyFile(current_settings().keys_file).read().values()
+    return tuple(key.id for key in keys if name_or_id in (key.id, key.name)) or (name_or_id,)
 
 
 def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:
