@@ -72,7 +72,7 @@ _FILTERS = (
     click.option("--since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago."),
     click.option("--until", type=When(), help="Before this moment."),
     click.option("--model", help="Answers of this model."),
-    click.option("--key", metavar="KEY", help="Asked with this key: its name or its id."),
+    click.option("--key", metavar="KEY", help="Asked with the key of this name or id."),
     click.option(
         "--status",
         type=click.Choice(["completed", "cancelled", "failed", "interrupted"]),
@@ -127,8 +127,7 @@ def filter_options(command: Command) -> Command:
     ) -> None:
         from minivault.vault.reader import Filter
 
-        key_id = _key_id(key) if key is not None else None
-        wanted = Filter(options.pop("text", ""), since, until, model, key_id, status)
+        wanted = Filter(options.pop("text", ""), since, until, model, _key_ids(key), status)
         command(wanted=wanted, **options)
 
     return _with_options(collecting, *_FILTERS)
@@ -165,17 +164,14 @@ def _read_stdin() -> str:
         raise click.UsageError(f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def _key_id(name_or_id: str) -> str:
-    """The id that records hold. One that is in no list stands for itself: key lists come and go, records stay."""
+def _key_ids(name_or_id: str | None) -> tuple[str, ...]:
+    """The ids of every key, past ones included, that has this name or id; what no list knows may still be an id."""
+    if name_or_id is None:
+        return ()
     from minivault.access.keys import KeyFile
 
-    keys = KeyFile(current_settings().keys_file).read()
-    named = [key.id for key in keys.values() if key.name == name_or_id]
-    if name_or_id in keys or not named:
-        return name_or_id
-    if len(named) > 1:
-        raise click.UsageError(f"--key: {', '.join(named)} all have or had the name {name_or_id!r}; give one of them.")
-    return named[0]
+    keys = KeyFile(current_settings().keys_file).read().values()
+    return tuple(key.id for key in keys if name_or_id in (key.id, key.name)) or (name_or_id,)
 
 
 def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:

@@ -9,22 +9,20 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from minivault.cli.options import filter_options, json_lines_option, json_option
 from minivault.cli.show.output import group_row, print_json, print_record, print_records, print_table
-from minivault.cli.show.terminal import note, write
+from minivault.cli.show.terminal import note, one_line, write
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 from minivault.vault.archive import Archive, current_user
 from minivault.vault.reader import Filter
+from minivault.vault.verify import MAX_LINE_MB, MISUSED, Misused, describe, read_argument
 from minivault.vault.verify import as_json as report_as_json
-from minivault.vault.verify import describe
 from minivault.vault.verify import verify as verify_path
-
-NONE_MATCHES = "No interaction matches."
 
 
 @contextmanager
@@ -78,7 +76,7 @@ def show(id_: str, as_json: bool) -> None:
 def search(wanted: Filter, limit: int, as_json: bool) -> None:
     """List the interactions with TEXT in prompt or response, whatever its case."""
     with opened() as archive:
-        print_records(archive.search(wanted, limit), as_json, if_none=NONE_MATCHES)
+        print_records(archive.search(wanted, limit), as_json, if_none=none_matches(wanted))
 
 
 @vault.command()
@@ -89,14 +87,14 @@ def stats(wanted: Filter, as_json: bool) -> None:
     with opened() as archive:
         groups = archive.stats(wanted)
     if as_json and not groups:
-        note(NONE_MATCHES)
+        note(none_matches(wanted))
     if as_json:
         rows = [{k: v for k, v in asdict(group).items() if k != "latencies_ms"} for group in groups]
         medians = [{"median_ms": round(group.median_ms, 3)} for group in groups]
         print_json({"groups": [{**row, **more} for row, more in zip(rows, medians, strict=True)]})
         return
     head = ("DAY", "MODEL", "KEY", "REQUESTS", "PROMPT TOKENS", "TOKENS", "MEDIAN MS", "IN THE LOG", "STATUS")
-    print_table(head, [*map(group_row, groups)], if_none=NONE_MATCHES)
+    print_table(head, [*map(group_row, groups)], if_none=none_matches(wanted))
 
 
 @vault.command()
@@ -113,15 +111,42 @@ def export(wanted: Filter, format_: str, output: Path | None) -> None:
     """
     with opened() as archive:
         if format_ == "csv":
-            parts: Iterable[bytes] = (row.encode("utf-8") for row in archive.export_csv(wanted))
+            num_written = _write_out((row.encode("utf-8") for row in archive.export_csv(wanted)), output) - 1
         else:
-            parts = archive.export_jsonl(wanted)
-        _write_out(parts, output)
+            parts, num_written = archive.export_jsonl(wanted)
+            _write_out(parts, output)
+    if not num_written:
+        note(none_matches(wanted))
 
 
-@vault.command()
+class VerdictCommand(click.Command):
+    """A command whose exit codes are verdicts, so that a usage error needs one that is none."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _no_verdict():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _no_verdict():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _no_verdict() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.exit_code = MISUSED  # type: ignore[misc] # click reads it from the instance
+        raise
+    except (Misused, ConfigError) as error:
+        usage = click.UsageError(one_line(str(error)))
+        usage.exit_code = MISUSED  # type: ignore[misc]
+        raise usage from None
+
+
+@vault.command(cls=VerdictCommand)
 @click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
-@click.option("--expect-head", default="", metavar="HASH", help="A head noted earlier; it must be in the log.")
+@click.option("--expect-head", metavar="HASH", help="A head noted earlier; it must be in the log.")
 @click.option(
     "--checkpoint",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -132,19 +157,38 @@ def export(wanted: Filter, format_: str, output: Path | None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The only key to trust: a copy of vault.pub kept elsewhere.",
 )
+@click.option(
+    "--max-line-mb",
+    type=click.IntRange(min=1),
+    default=MAX_LINE_MB,
+    show_default=True,
+    help="Longest line to read whole; it takes some ten times as much memory.",
+)
 @json_option
 @click.pass_context
 def verify(
-    ctx: click.Context, path: Path | None, expect_head: str, checkpoint: Path | None, pubkey: Path | None, as_json: bool
+    ctx: click.Context,
+    *,
+    path: Path | None,
+    expect_head: str | None,
+    checkpoint: Path | None,
+    pubkey: Path | None,
+    max_line_mb: int,
+    as_json: bool,
 ) -> None:
     """Check every hash, seq, digest and signature of the log, or of an exported file at PATH.
 
     Exit codes of this command: 0 intact; 1 intact, with traces of a crash; 2 changed since it was written (the first
-    bad seq is named); 3 something could not be read.
+    bad seq is named); 3 something could not be read, or nothing that was kept elsewhere could be compared; 64 wrong
+    usage, and nothing was checked.
     """
-    key = pubkey.read_text("ascii", "replace").strip() if pubkey else ""
-    target = path or load_settings().log_dir
-    report = verify_path(target, expect_head=expect_head, checkpoint=checkpoint, public_key=key)
+    report = verify_path(
+        path or load_settings().log_dir,
+        expect_head=expect_head,
+        checkpoint=checkpoint,
+        public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
+        max_line_mb=max_line_mb,
+    )
     write((report_as_json(report) if as_json else describe(report)) + "\n")
     ctx.exit(report.exit_code)
 
@@ -228,15 +272,34 @@ def _kept(is_reconstructed: bool) -> str:
     return "reconstructed" if is_reconstructed else "not reconstructed"
 
 
-def _write_out(parts: Iterable[bytes], output: Path | None) -> None:
+def _write_out(parts: Iterable[bytes], output: Path | None) -> int:
+    """Write parts to a new file or to stdout; returns how many. A file that cannot be written whole is removed."""
     if output is None:
-        for part in parts:
-            sys.stdout.buffer.write(part)
+        count = _write_parts(parts, sys.stdout.buffer)
         sys.stdout.buffer.flush()
-        return
+        return count
     try:
-        with output.open("xb") as file:
-            output.chmod(0o600)
-            file.writelines(parts)
+        file = output.open("xb")
     except FileExistsError:
         raise ConfigError(f"{output} is there already; an export never overwrites", field="output") from None
+    with file:
+        try:
+            output.chmod(0o600)
+            return _write_parts(parts, file)
+        except BaseException:
+            output.unlink()
+            raise
+
+
+def _write_parts(parts: Iterable[bytes], file: IO[bytes]) -> int:
+    count = 0
+    for part in parts:
+        file.write(part)
+        count += 1
+    return count
+
+
+def none_matches(wanted: Filter) -> str:
+    """An empty result says that it is empty, and what was asked for."""
+    asked = {name: value for name, value in wanted.describe().items() if name != "type"}
+    return f"No interaction matches {json.dumps(asked)}." if asked else "There is no interaction in the vault."

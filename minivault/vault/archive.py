@@ -17,12 +17,13 @@ from typing import Any
 from minivault.errors import NotFound, VaultError, VaultUnavailable
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
-from minivault.vault.index import Index
+from minivault.vault.index import Index, find
 from minivault.vault.log import Log
+from minivault.vault.place import Record, at_seq, ensure_lawfully_redacted
 from minivault.vault.proof.checkpoint import write_checkpoint
 from minivault.vault.proof.export import export_csv, export_jsonl
-from minivault.vault.reader import Filter, Group, Record, follow, last_records, read_records, search, stats
-from minivault.vault.record import Draft, Place, is_content_sound
+from minivault.vault.reader import Filter, Group, follow, last_records, search, stats
+from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.removal import Pruned, complete_redactions, prune, redact
 
@@ -70,12 +71,9 @@ class Archive:
         self._log.close()
 
     def show(self, id_or_seq: str) -> Record:
-        """One record, checked against its own hashes. Raises NotFound, VaultError (it was changed)."""
+        """One record, checked in its place. Raises NotFound, VaultError (it was changed)."""
         record = self._find(id_or_seq)
-        if record is None:
-            raise NotFound(f"the vault holds no record {id_or_seq}")
-        if not is_content_sound(record):
-            raise VaultError(f"record {record['id']} (seq {record['seq']}) was changed: run `vault verify`")
+        ensure_lawfully_redacted(self.directory, record)
         self._record_read("show", {"id": record["id"]}, 1)
         return record
 
@@ -101,8 +99,8 @@ class Archive:
         self._record_read("stats", wanted.describe(), sum(group.requests for group in groups))
         return groups
 
-    def export_jsonl(self, wanted: Filter) -> Iterator[bytes]:
-        """An excerpt with the proof that it is one."""
+    def export_jsonl(self, wanted: Filter) -> tuple[Iterator[bytes], int]:
+        """An excerpt with the proof that it is one, and how many records were chosen for it."""
         self._record_read("export", {**wanted.describe(), "format": "jsonl"}, None)
         with _written_or_nothing():
             return export_jsonl(self._log, wanted)
@@ -125,20 +123,15 @@ class Archive:
     def redact(self, id_or_seq: str, reason: str) -> Place:
         """Remove the content of one record for good. Raises NotFound, VaultError."""
         record = self._find(id_or_seq)
-        if record is None:
-            raise NotFound(f"the vault holds no record {id_or_seq}")
         with _written_or_nothing():
-            place = redact(self._log, record["id"], by=self.by, reason=reason)
+            place = redact(self._log, record, by=self.by, reason=reason)
         self.checkpoint()
         return place
 
     def prune(self, keep_days: float) -> Pruned:
         """Remove sealed segments whose records are all older than `keep_days`."""
         with _written_or_nothing():
-            pruned = prune(self._log, keep_days=keep_days, by=self.by)
-        if pruned.seq is not None:
-            self.checkpoint()
-        return pruned
+            return prune(self._log, keep_days=keep_days, by=self.by)
 
     def recover(self, regenerate: Regenerate | None = None) -> tuple[list[Recovered], int]:
         """Record what dead processes left open, and carry out redactions cut short: those, and how many of these."""
@@ -151,16 +144,12 @@ class Archive:
         with Index(self.directory) as index:
             return index.update()
 
-    def _find(self, id_or_seq: str) -> Record | None:
-        if id_or_seq.isascii() and id_or_seq.isdigit():
-            seq = int(id_or_seq)
-            first = next(read_records(self.directory, from_seq=seq), None)
-            return first if first is not None and first["seq"] == seq else None
-        with Index(self.directory) as index:
-            found = index.find(id_or_seq)
-            if found is None and index.update():
-                found = index.find(id_or_seq)
-            return found
+    def _find(self, id_or_seq: str) -> Record:
+        is_seq = id_or_seq.isascii() and id_or_seq.isdigit() and len(id_or_seq) < 19
+        record = at_seq(self.directory, int(id_or_seq)) if is_seq else find(self.directory, id_or_seq)
+        if record is None:
+            raise NotFound(f"the vault holds no record {id_or_seq}")
+        return record
 
     def _record_read(self, command: str, filter_: Mapping[str, Any], num_records: int | None) -> None:
         fields = {"by": self.by, "command": command, "filter": dict(filter_), "records": num_records}

@@ -77,11 +77,15 @@ class Lock:
         """Wait for the lock. Raises OSError when the directory is no longer the one that was opened."""
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
-            if not is_same_file(self._path, self._fd):
+            if not self.is_in_place():
                 raise FileNotFoundError(f"{self._path} was removed or replaced")
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def is_in_place(self) -> bool:
+        """Whether the directory is still the one that was opened."""
+        return is_same_file(self._path, self._fd)
 
     def close(self) -> None:
         os.close(self._fd)

@@ -6,12 +6,23 @@ the list of calls made here. Paths are never followed through a symlink, descrip
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file: a pipe or a device in its place neither blocks nor is read. Raises OSError."""
+    fd = os.open(path, flags | _SAFE | os.O_NONBLOCK, FILE_MODE)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 class Disk:
@@ -24,10 +35,10 @@ class Disk:
 
     def open(self, path: Path, *, create: bool = True, exclusive: bool = False) -> int:
         """A descriptor for reading and appending; with `exclusive` the file must be new."""
-        flags = os.O_RDWR | os.O_APPEND | _SAFE
+        flags = os.O_RDWR | os.O_APPEND
         flags |= os.O_CREAT if create or exclusive else 0
         flags |= os.O_EXCL if exclusive else 0
-        return os.open(path, flags, FILE_MODE)
+        return open_plain(path, flags)
 
     def rename(self, old: Path, new: Path) -> None:
         old.rename(new)

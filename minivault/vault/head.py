@@ -1,4 +1,8 @@
-"""Where the chain ends: the last record of a segment, the bytes after it that are no record, and the head they make."""
+"""Where the chain ends: the last record of a segment, the bytes after it that are no record, and the head they make.
+
+A head never goes back: a log that ends before what is known of it, or was signed, is not the one that it was, and
+nothing is appended to it. So no seq is ever given twice.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import VaultError
-from minivault.vault.record import NO_HASH, is_sound, parse
+from minivault.vault.disk import open_plain
+from minivault.vault.record import NO_HASH, is_content_sound, is_sound, parse
 from minivault.vault.segments import ACTIVE, Segment, first_record, sealed_segments
 
 _BLOCK = 1 << 16
+CHECKPOINTS = "checkpoints.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,7 @@ def read_head(directory: Path, fd: int, size: int, known: Head) -> Head:
     tail = read_tail(fd, size)
     if tail.last is None:
         return _head_before(directory, tail, size, known)
-    if int(tail.last["seq"]) < known.seq:
-        raise VaultError(f"{ACTIVE} ends at seq {tail.last['seq']} and had reached {known.seq}: it was cut")
+    _ensure_not_behind(directory, int(tail.last["seq"]), str(tail.last["hash"]), known)
     first = first_record(Segment(directory / ACTIVE, None)) or tail.last
     return Head(
         seq=int(tail.last["seq"]),
@@ -54,9 +59,33 @@ def _head_before(directory: Path, tail: Tail, size: int, known: Head) -> Head:
     if sealed and last is None:
         raise VaultError(f"{sealed[-1].path.name} does not end in a record; run `flask minivault vault verify`")
     seq, hash_ = (int(last["seq"]), str(last["hash"])) if last else (0, NO_HASH)
-    if known.seq > seq:  # the file was taken away while we ran: go on, so that verify shows the gap
-        seq, hash_ = known.seq, known.hash
+    _ensure_not_behind(directory, seq, hash_, known)
     return Head(seq=seq, hash=hash_, size=size, torn=tail.torn, is_unterminated=tail.is_unterminated)
+
+
+def _ensure_not_behind(directory: Path, seq: int, hash_: str, known: Head) -> None:
+    if seq < known.seq:
+        raise VaultError(f"{ACTIVE} ends at seq {seq} and had reached {known.seq}: it was cut")
+    if seq == known.seq and known.seq and hash_ != known.hash:
+        raise VaultError(f"{ACTIVE} ends in another record at seq {seq} than it had")
+    signed = 0 if known.seq else (last_checkpoint(directory) or {}).get("seq", 0)
+    if isinstance(signed, int) and signed > seq:
+        raise VaultError(
+            f"the log in {directory} ends at seq {seq} and seq {signed} of it was signed: records are missing. "
+            "Bring them back, or move the vault away; run `vault verify`"
+        )
+
+
+def last_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """The newest checkpoint kept in the vault."""
+    try:
+        fd = open_plain(directory / CHECKPOINTS)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        file.seek(max(0, os.fstat(fd).st_size - 8192))
+        lines = file.read().splitlines()
+    return next((fields for line in reversed(lines) if (fields := parse(line)) is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +138,7 @@ def _last_in(data: bytes, is_whole: bool) -> Tail | None:
 
 
 def _sound_tail(fields: dict[str, Any], data: bytes, end: int) -> Tail:
-    if not is_sound(fields):
+    if not (is_sound(fields) and is_content_sound(fields)):
         raise VaultError(
             f"the last record of {ACTIVE} (it calls itself seq {fields.get('seq')}) has been changed; "
             "nothing is appended to a damaged log: run `flask minivault vault verify`"

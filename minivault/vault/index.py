@@ -1,23 +1,25 @@
 """Where each record stands, so that one is found in a log of millions at once. Rebuilt from the log at will.
 
-The index is a convenience and never evidence: what it points to is read from the log and checked before it is shown,
-and what it does not know is looked for in the log itself.
+The index is a hint and never evidence. It holds offsets within segments; which files those are is for the directory to
+say. What stands there is shown only if it is the record asked for, in its place; otherwise, and for what the index does
+not know, the log itself is read.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from minivault.errors import VaultError
 from minivault.vault.disk import FILE_MODE
-from minivault.vault.record import is_sound, parse
-from minivault.vault.segments import Segment, sealed_segments, segments
+from minivault.vault.place import Record, checked, ensure_follows, in_place
+from minivault.vault.record import parse
+from minivault.vault.segments import MAX_LINE, Segment, sealed_segments
 
 INDEX = "index.sqlite3"
 _SCHEMA = """
@@ -26,11 +28,24 @@ CREATE TABLE IF NOT EXISTS record (
     id TEXT NOT NULL, seq INTEGER NOT NULL, segment TEXT NOT NULL, member INTEGER NOT NULL, offset INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS record_id ON record (id);
+CREATE INDEX IF NOT EXISTS record_seq ON record (seq);
 CREATE INDEX IF NOT EXISTS record_segment ON record (segment);
 """
 _BLOCK = 1 << 18
 Spot = tuple[int, int]
 """Offset of a gzip member in the file (0 in an uncompressed one), and of the line within what it holds."""
+
+
+def find(directory: Path, id_: str) -> Record | None:
+    """The record with this id, checked in its place; None where the log has none. Raises VaultError, OSError."""
+    with suppress(sqlite3.Error, VaultError, OSError, zlib.error), Index(directory) as index:
+        index.update()
+        record = index.find(id_)
+        if record is not None:
+            return record
+    mark = b'"id":"%s"' % id_.encode("ascii", "replace")
+    found = in_place(directory, lambda line: mark in line)
+    return next((record for record in found if record.get("id") == id_), None)
 
 
 class Index:
@@ -62,16 +77,26 @@ class Index:
         stale = [segment for name, segment in here.items() if known.get(name) != _identity(segment.path)]
         return sum(map(self._add, stale))
 
-    def find(self, id_: str) -> dict[str, Any] | None:
-        """The record with this id, read from the log and checked; None where the log has none."""
-        query = "SELECT segment, member, offset FROM record WHERE id = ?"
-        for name, member, offset in self._database.execute(query, (id_,)).fetchall():
-            fields = _checked(_read_at(self._directory / name, (member, offset)), id_)
-            if fields is not None:
-                return fields
-        known = {name: (inode, size) for name, inode, size in self._database.execute("SELECT * FROM segment")}
-        unknown = [s for s in segments(self._directory) if s.is_active or known.get(s.path.name) != _identity(s.path)]
-        return next((fields for s in reversed(unknown) if (fields := search_segment(s, id_)) is not None), None)
+    def find(self, id_: str) -> Record | None:
+        """The record with this id, if it and its neighbours stand where the index says. Raises VaultError if not."""
+        query = "SELECT seq FROM record WHERE id = ?"
+        for (seq,) in self._database.execute(query, (id_,)).fetchall():
+            before, line, after = (self._line(seq + step) for step in (-1, 0, 1))
+            if line and after and (before or seq == 1):
+                record = checked(before, line)
+                ensure_follows(record, parse(after))
+                if record.get("id") == id_:
+                    return record
+        return None
+
+    def _line(self, seq: int) -> bytes:
+        """The line that the index has at a seq, in a file that the log consists of; empty where it has none."""
+        here = {segment.path.name: segment for segment in sealed_segments(self._directory)}
+        query = "SELECT segment, member, offset FROM record WHERE seq = ?"
+        for name, member, offset in self._database.execute(query, (seq,)).fetchall():
+            if name in here and isinstance(member, int) and isinstance(offset, int) and min(member, offset) >= 0:
+                return _read_at(here[name], (member, offset))
+        return b""
 
     def _forget(self, name: str) -> None:
         with self._database:
@@ -91,40 +116,13 @@ class Index:
                 rows = (
                     (fields["id"], fields["seq"], segment.path.name, *spot)
                     for spot, line in _placed_lines(segment)
-                    if (fields := parse(line)) is not None and isinstance(fields.get("id"), str) and "seq" in fields
+                    if (fields := parse(line)) is not None and _is_placed(fields)
                 )
                 self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
                 self._database.execute("INSERT INTO segment VALUES (?, ?, ?)", (segment.path.name, *identity))
         except FileNotFoundError:
             return False
         return True
-
-
-def search_segment(segment: Segment, id_: str) -> dict[str, Any] | None:
-    """Look for a record in one segment by its bytes: fast where it is uncompressed."""
-    needle = b'"id":"%s"' % id_.encode("ascii", "replace")
-    try:
-        if segment.is_compressed:
-            lines: Iterator[bytes] = (line for line in segment.lines() if needle in line)
-            return next((fields for line in lines if (fields := _checked(line, id_)) is not None), None)
-        return _search_mapped(segment.path, needle, id_)
-    except FileNotFoundError:  # sealed or compressed meanwhile
-        return None
-
-
-def _search_mapped(path: Path, needle: bytes, id_: str) -> dict[str, Any] | None:
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return None
-        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-            at = data.rfind(needle)
-            while at >= 0:
-                start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-                fields = _checked(data[start:end] if end >= 0 else data[start:], id_)
-                if fields is not None:
-                    return fields
-                at = data.rfind(needle, 0, at)
-    return None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -142,49 +140,52 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_size
 
 
-def _checked(line: bytes | None, id_: str) -> dict[str, Any] | None:
-    fields = parse(line) if line else None
-    return fields if fields is not None and fields.get("id") == id_ and is_sound(fields) else None
+def _is_placed(fields: dict[str, Any]) -> bool:
+    seq = fields.get("seq")
+    return isinstance(fields.get("id"), str) and isinstance(seq, int) and 0 < seq < 1 << 62
 
 
 def _placed_lines(segment: Segment) -> Iterator[tuple[Spot, bytes]]:
-    with segment.path.open("rb") as file:
-        if not segment.is_compressed:
-            offset = 0
-            for line in file:
-                yield (0, offset), line
-                offset += len(line)
-            return
+    form, fd = segment.open_raw()
+    if form.path != segment.path:  # compressed meanwhile
+        os.close(fd)
+        raise FileNotFoundError(segment.path)
+    with os.fdopen(fd, "rb") as file:
         at = 0
-        while block := _member(file, at):
+        while block := _block(file, at, is_compressed=segment.is_compressed):
             data, following = block
             offset = 0
             for line in data.splitlines(keepends=True):
-                yield (at, offset), line
+                yield ((at, offset) if segment.is_compressed else (0, at)), line
                 offset += len(line)
             at = following
 
 
-def _member(file: Any, at: int) -> tuple[bytes, int] | None:
-    """One gzip member and the offset of the next; None at the end."""
+def _block(file: IO[bytes], at: int, *, is_compressed: bool) -> tuple[bytes, int] | None:
+    """A gzip member, or a line of an uncompressed file, and the offset of the next; None at the end."""
     file.seek(at)
+    if not is_compressed:
+        line = file.readline(MAX_LINE)
+        return (line, at + len(line)) if line else None
     decompressor = zlib.decompressobj(wbits=31)
-    parts = []
-    consumed = 0
+    parts, consumed, size = [], 0, 0
     while not decompressor.eof and (data := file.read(_BLOCK)):
-        parts.append(decompressor.decompress(data))
+        parts.append(decompressor.decompress(data, MAX_LINE - size))
         consumed += len(data)
+        size += len(parts[-1])
+        if decompressor.unconsumed_tail:
+            raise VaultError(f"a member of a segment holds more than {MAX_LINE >> 20} MiB")
     return (b"".join(parts), at + consumed - len(decompressor.unused_data)) if consumed else None
 
 
-def _read_at(path: Path, spot: Spot) -> bytes | None:
+def _read_at(segment: Segment, spot: Spot) -> bytes:
     member, offset = spot
-    try:
-        with path.open("rb") as file:
-            if path.suffix != ".gz":
-                file.seek(offset)
-                return file.readline()
-            block = _member(file, member)
-    except (OSError, zlib.error):
-        return None
-    return block[0][offset:].split(b"\n", 1)[0] if block else None
+    form, fd = segment.open_raw()
+    with os.fdopen(fd, "rb") as file:
+        if form.path != segment.path:
+            return b""
+        if not segment.is_compressed:
+            file.seek(offset)
+            return file.readline(MAX_LINE)
+        block = _block(file, member, is_compressed=True)
+    return block[0][offset:].split(b"\n", 1)[0] if block else b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,11 +36,20 @@ class _File:
 class Journal:
     """The journal files of this process. `write` and `sync` belong to the writer thread; `mark` to anyone."""
 
-    def __init__(self, directory: Path, boot: str, disk: Disk, *, full_bytes: int = _FULL_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        boot: str,
+        disk: Disk,
+        *,
+        full_bytes: int = _FULL_BYTES,
+        ensure_same: Callable[[], None] = lambda: None,
+    ) -> None:
         self._directory = directory / DIRECTORY
         self._boot = boot
         self._disk = disk
         self._full_bytes = full_bytes
+        self._ensure_same = ensure_same
         self._lock = threading.Lock()
         self._home: dict[str, _File] = {}
         self._current: _File | None = None
@@ -149,6 +158,7 @@ class Journal:
                 self._drop(previous)
 
     def _create(self) -> _File:
+        self._ensure_same()
         if not self._directory.exists():
             self._directory.mkdir(mode=DIRECTORY_MODE)
             self._disk.fsync_directory(self._directory.parent)

@@ -21,9 +21,10 @@ from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
 from minivault.vault.head import Head, read_head
+from minivault.vault.place import at_seq
 from minivault.vault.proof.key import SigningKey, read_public
 from minivault.vault.record import Draft, Place, digest, draft, seal
-from minivault.vault.segments import ACTIVE, first_record, sealed_name, sealed_segments, segments, summarize
+from minivault.vault.segments import ACTIVE, sealed_name, sealed_segments, segments, summarize, vault_id
 
 SEGMENT_AGE_NS = 24 * 3600 * 10**9
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -41,6 +42,9 @@ def boot_name() -> str:
 class Log:
     """One process's hold on the log; the directory is looked at when it is first used.
 
+    From then on, or from the start where `vault` is given, it is known by the vault's id and by its head: a directory
+    that holds anything else, the bare place of a mount that is gone or another vault, is not written in.
+
     Not thread-safe: the writer thread or one command uses it.
     """
 
@@ -51,6 +55,7 @@ class Log:
         segment_bytes: int = 64 << 20,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
+        vault: str = "",
     ) -> None:
         self.directory = directory
         self.boot = boot_name()
@@ -62,7 +67,8 @@ class Log:
         self._lock: Lock | None = None
         self._fd: int | None = None
         self._unsynced: set[int] = set()
-        self._vault_id = ""
+        self._vault_id = vault
+        self._is_reopened = False
         self.head = Head()
 
     def append(self, drafts: Sequence[Draft]) -> list[Place]:
@@ -105,7 +111,8 @@ class Log:
     def locked(self) -> Iterator[None]:
         """Hold the lock. Raises OSError when the directory is gone or is another one."""
         if self._lock is None:  # a directory that was there and is gone is a fault, not a reason to start afresh
-            ensure_directory(self.directory, create=not self.head.seq)
+            self.ensure_same()
+            ensure_directory(self.directory, create=not self._vault_id)
             self._lock = Lock(self.directory, self.disk)
         with self._lock.held():
             yield
@@ -117,8 +124,33 @@ class Log:
         fd = self._require_fd()
         size = os.fstat(fd).st_size
         if size != self.head.size or self.head.seq == 0:
-            self.head = read_head(self.directory, fd, size, self.head)
+            head = read_head(self.directory, fd, size, self.head)
+            if self._is_reopened and head.seq > self.head.seq:
+                self._ensure_continued(self.head)
+            self.head, self._is_reopened = head, False
+            self._vault_id = self._vault_id or vault_id(self.directory)
         return self.head
+
+    def ensure_same(self) -> None:
+        """Raise VaultError, OSError where the directory holds something else than the vault that is known."""
+        found = vault_id(self.directory) if self._vault_id else ""
+        if found != self._vault_id:
+            holds = f"vault {found}" if found else "no vault"
+            raise VaultError(f"{self.directory} holds {holds}, not {self._vault_id}; is a mount missing?")
+
+    def is_there(self) -> bool:
+        """Whether the directory is still the one that was opened, as far as that is known; costs two `stat`s."""
+        lock = self._lock
+        try:
+            return lock is None or lock.is_in_place()
+        except OSError:  # closed meanwhile
+            return False
+
+    def _ensure_continued(self, known: Head) -> None:
+        """The log grew while it was not held: it must hold what was its head then."""
+        record = at_seq(self.directory, known.seq) if known.seq else None
+        if known.seq and (record is None or record["hash"] != known.hash):
+            raise VaultError(f"the log in {self.directory} holds another record at seq {known.seq} than it had")
 
     def rewrite(self) -> None:
         """After a failed sync: copy what this process wrote to fresh files and make those durable. Raises OSError.
@@ -136,7 +168,7 @@ class Log:
     def reopen(self) -> None:
         """Forget every descriptor after a fault; the next append opens them again."""
         self.close()
-        self.head = replace(self.head, size=-1)
+        self.head, self._is_reopened = replace(self.head, size=-1), True
 
     def close(self) -> None:
         self._discard_unsynced()
@@ -199,7 +231,7 @@ class Log:
         drafts = []
         if head.torn:
             torn = head.torn.removesuffix(b"\n")
-            fields = {"torn_bytes": len(torn), "sha256": digest(torn)}
+            fields = {"torn_bytes": len(torn), "torn_sha256": digest(torn)}
             drafts.append(self.draft("recovered", fields))
         if head.seq == 0:
             key = SigningKey.load(self.directory) or SigningKey.create(self.directory, self.disk)
@@ -219,9 +251,7 @@ class Log:
 
     def vault_id(self) -> str:
         """The id that the genesis record gave, and every `segment` record repeats; empty before there is one."""
-        if not self._vault_id:
-            first = next((first_record(segment) for segment in segments(self.directory)), None) or {}
-            self._vault_id = str(first.get("vault", ""))
+        self._vault_id = self._vault_id or vault_id(self.directory)
         return self._vault_id
 
     def draft(self, type_: str, fields: dict[str, Any]) -> Draft:
@@ -236,6 +266,7 @@ class Log:
         except OSError:
             self._take_back(fd, head)
             raise
+        self._vault_id = self._vault_id or vault_id(self.directory)
         last = places[-1] if places else Place(head.seq, head.hash)
         self.head = Head(
             seq=last.seq,

@@ -1,6 +1,7 @@
 """Reading the log in order, whole, by what is asked of it or as it grows, without ever holding more than a line.
 
-A line that is no record is passed over here: saying so is the business of `verify`.
+A line that is no record is passed over here: saying so is the business of `verify`. What is shown to anybody is checked
+in its place; `read_records` alone is not, and is for the vault's own upkeep.
 """
 
 from __future__ import annotations
@@ -16,39 +17,21 @@ from typing import IO, Any
 
 from minivault.vault.directory import is_same_file
 from minivault.vault.head import last_record
+from minivault.vault.place import (
+    Record,
+    checked,
+    ensure_follows,
+    ensure_lawfully_redacted,
+    in_place,
+    read_lines,
+    whole_chain,
+)
 from minivault.vault.record import compact, parse
-from minivault.vault.segments import ACTIVE, Segment, sealed_segments, segments
-
-Record = dict[str, Any]
-
-
-def read_lines(directory: Path, *, from_seq: int = 1) -> Iterator[bytes]:
-    """Every line of the segments that hold `from_seq` and later, in order."""
-    files = segments(directory)
-    for index, segment in enumerate(files):
-        following = files[index + 1].first_seq if index + 1 < len(files) else None
-        if following is None or following > from_seq:
-            yield from _lines(segment)
-
-
-def _lines(segment: Segment) -> Iterator[bytes]:
-    try:
-        yield from segment.lines()
-    except FileNotFoundError:  # sealed or compressed since the directory was listed
-        successor = _successor(segment)
-        if successor is not None:
-            yield from successor.lines()
-
-
-def _successor(segment: Segment) -> Segment | None:
-    sealed = sealed_segments(segment.path.parent)
-    if segment.is_active:
-        return sealed[-1] if sealed else None
-    return next((other for other in sealed if other.first_seq == segment.first_seq), None)
+from minivault.vault.segments import ACTIVE, segments
 
 
 def read_records(directory: Path, *, from_seq: int = 1) -> Iterator[Record]:
-    """Every record from `from_seq` on, in order."""
+    """Every record from `from_seq` on, in order and unchecked: never to be shown."""
     for line in read_lines(directory, from_seq=from_seq):
         fields = parse(line)
         if fields is not None and _seq(fields) >= from_seq:
@@ -56,10 +39,10 @@ def read_records(directory: Path, *, from_seq: int = 1) -> Iterator[Record]:
 
 
 def last_records(directory: Path, count: int) -> list[Record]:
-    """The last `count` records of the log, in order; reads no older segment than that takes."""
+    """The last `count` records of the log, in order; reads no older segment than that takes. Raises VaultError."""
     files = segments(directory)
     end = next((_seq(last) for segment in reversed(files) if (last := last_record(segment)) is not None), 0)
-    return list(read_records(directory, from_seq=end - count + 1)) if count > 0 else []
+    return list(whole_chain(directory, from_seq=max(1, end - count + 1))) if count > 0 else []
 
 
 def _seq(fields: Record) -> int:
@@ -70,20 +53,28 @@ def _seq(fields: Record) -> int:
 def follow(
     directory: Path, *, after_seq: int, wait: Callable[[float], object] = time.sleep, poll_s: float = 0.2
 ) -> Iterator[Record]:
-    """Every record after `after_seq` as it is written, for ever, across rotations."""
-    seq, path = after_seq, directory / ACTIVE
+    """Every record after `after_seq` as it is written, for ever, across rotations. Raises VaultError."""
+    last: Record = {"seq": after_seq}
+    path = directory / ACTIVE
     while True:
         with _active(path) as file:
-            for fields in read_records(directory, from_seq=seq + 1):
-                seq = _seq(fields)
-                yield fields
+            for record in whole_chain(directory, from_seq=last["seq"] + 1):
+                last = record
+                yield record
             while file is not None and is_same_file(path, file.fileno()):
-                for fields in _new_records(file):
-                    if _seq(fields) > seq:
-                        seq = _seq(fields)
-                        yield fields
+                for line in _new_lines(file):
+                    if _seq(parse(line) or {}) > last["seq"]:
+                        last = _following(last, line)
+                        yield last
                 wait(poll_s)
         wait(poll_s)
+
+
+def _following(last: Record, line: bytes) -> Record:
+    record = checked(b"", line)
+    if "hash" in last:
+        ensure_follows(last, record)
+    return record
 
 
 @contextmanager
@@ -97,7 +88,7 @@ def _active(path: Path) -> Iterator[IO[bytes] | None]:
         yield file
 
 
-def _new_records(file: IO[bytes]) -> Iterator[Record]:
+def _new_lines(file: IO[bytes]) -> Iterator[bytes]:
     """What has been added to an open segment since the last call; an unfinished line waits."""
     while True:
         start = file.tell()
@@ -105,9 +96,7 @@ def _new_records(file: IO[bytes]) -> Iterator[Record]:
         if not line.endswith(b"\n"):
             file.seek(start)
             return
-        fields = parse(line)
-        if fields is not None:
-            yield fields
+        yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +107,20 @@ class Filter:
     since_ns: int | None = None
     until_ns: int | None = None
     model: str | None = None
-    key: str | None = None
+    key: tuple[str, ...] = ()
+    """Ids of access keys, any of which will do."""
     status: str | None = None
     api: str | None = None
     type: str | None = "interaction"
 
     def matches(self, record: Record) -> bool:
         """Whether a record is one of them. Text is looked for in prompt and response, whatever its case."""
-        for name in ("type", "model", "key", "status", "api"):
+        for name in ("type", "model", "status", "api"):
             wanted = getattr(self, name)
             if wanted is not None and record.get(name) != wanted:
                 return False
+        if self.key and record.get("key") not in self.key:
+            return False
         time_ns = record.get("time_ns", 0)
         if self.since_ns is not None and time_ns < self.since_ns:
             return False
@@ -138,23 +130,24 @@ class Filter:
 
     def may_match(self, line: bytes) -> bool:
         """A quick look at a line's bytes: False only where it cannot match."""
-        if not self.text.isascii():
-            return True
-        return compact(self.text)[1:-1].lower() in line.lower()
+        for name in ("type", "model", "status", "api"):
+            wanted = getattr(self, name)
+            if wanted is not None and b'"%s":%s' % (name.encode("ascii"), compact(wanted)) not in line:
+                return False
+        return not self.text.isascii() or compact(self.text)[1:-1].lower() in line.lower()
 
-    def describe(self) -> dict[str, str | int]:
+    def describe(self) -> dict[str, Any]:
         """What was asked, as a `read` record says it."""
         values = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: value for name, value in values if value not in (None, "")}
+        return {name: value for name, value in values if value not in (None, "", ())}
 
 
 def search(directory: Path, wanted: Filter) -> Iterator[Record]:
-    """The records that match, in the order of the log."""
-    for line in read_lines(directory):
-        if wanted.may_match(line):
-            record = parse(line)
-            if record is not None and wanted.matches(record):
-                yield record
+    """The records that match, in the order of the log. Raises VaultError for one that is not as it was written."""
+    for record in in_place(directory, wanted.may_match):
+        if wanted.matches(record):
+            ensure_lawfully_redacted(directory, record)
+            yield record
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 A line has a chained part, which nothing may ever change, and a content part, which redaction can remove. The chained
 part commits to the content through a salted digest, so a redacted line still verifies and its content cannot be
-guessed. `CONTENT_KEYS` is that division; the whole format is in docs/vault.md and re-implemented, on purpose, in
+guessed. `CHAINED_KEYS` is that division: what is not known to be the program's own is content, so that nothing a
+person or a model wrote is ever chained. The whole format is in docs/vault.md and re-implemented, on purpose, in
 `verify.py`, which imports nothing from here.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,21 +22,30 @@ from typing import Any
 from minivault.errors import VaultError
 from minivault.types import rfc3339
 
-VERSION = 1
+VERSION = 2
 NO_HASH = "sha256:" + "0" * 64
-CONTENT_KEYS = (
-    "prompt",
-    "response",
-    "request",
-    "rendered_prompt",
-    "prompt_tokens",
-    "completion_tokens",
-    "client",
-    "user_agent",
+CHAINED_KEYS = frozenset(
+    (
+        *("type", "v", "seq", "id", "timestamp", "time_ns", "boot", "prev", "content_sha256"),
+        *("status", "finish_reason", "model", "source", "api", "stream", "key", "usage", "timings", "fingerprint"),
+        *("sent", "reconstructed", "sync", "pid", "version", "settings_digest", "vault", "public_key", "previous"),
+        *("lines", "last_seq", "last_hash", "sha256", "torn_bytes", "since", "since_ns", "until_ns", "refused"),
+        *("late", "by", "command", "records", "target_id", "target_seq", "segment", "sha256_before", "sha256_after"),
+        *("keep_days", "segments"),
+    )
 )
-UNCHAINED_KEYS = frozenset((*CONTENT_KEYS, "salt", "redacted", "withheld", "hash"))
+"""What the program itself says: numbers, digests, ids, names it gave. All else is content, also in types to come."""
+CONTENT_KEYS_1 = frozenset(
+    (
+        *("prompt", "response", "request", "rendered_prompt", "prompt_tokens", "completion_tokens"),
+        *("client", "user_agent"),
+    )
+)
+"""The content of records of format 1, in which all else was chained."""
+MARKS = frozenset(("salt", "redacted", "withheld", "hash"))
 _FIRST = ("prompt", "response")
 
+_ENDS_IN_HASH = re.compile(rb'"hash":"sha256:[0-9a-f]{64}"}\n?$')
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -80,12 +91,11 @@ class Draft:
 
 def draft(type_: str, time_ns: int, boot: str, fields: Mapping[str, Any], *, id_: str | None = None) -> Draft:
     """Arrange a record's fields and commit to its content. Raises VaultError for a value JSON cannot hold."""
-    content = {key: fields[key] for key in CONTENT_KEYS if key in fields}
+    content = {key: fields[key] for key in fields if key not in CHAINED_KEYS}
     ordered: dict[str, Any] = {"timestamp": rfc3339(time_ns)}
     ordered |= {key: content[key] for key in _FIRST if key in content}
     ordered["id"] = id_ or new_id(time_ns)
-    ordered |= {key: value for key, value in fields.items() if key not in content}
-    ordered |= {key: value for key, value in content.items() if key not in ordered}
+    ordered |= fields
     ordered |= {"time_ns": time_ns, "boot": boot}
     try:
         ordered |= _commitment(content)
@@ -117,9 +127,17 @@ def seal(record: Draft, seq: int, prev: str) -> Sealed:
     return Sealed(Place(seq, fields["hash"]), compact(fields) + b"\n")
 
 
+def content_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a record that redaction removes and an excerpt withholds."""
+    if fields.get("v") == 1:
+        return {key: value for key, value in fields.items() if key in CONTENT_KEYS_1}
+    return {key: value for key, value in fields.items() if key not in CHAINED_KEYS and key not in MARKS}
+
+
 def chain_hash(fields: Mapping[str, Any]) -> str:
     """The `hash` a line must carry: SHA-256 over the canonical JSON of its chained part."""
-    return digest(canonical({key: value for key, value in fields.items() if key not in UNCHAINED_KEYS}))
+    content = content_of(fields)
+    return digest(canonical({k: value for k, value in fields.items() if k not in content and k not in MARKS}))
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
@@ -131,6 +149,11 @@ def parse(line: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
+def is_record(line: bytes) -> bool:
+    """Whether a line is a record and no fragment; its bytes tell, nearly always."""
+    return (line.startswith(b'{"type":"') and _ENDS_IN_HASH.search(line[-82:]) is not None) or parse(line) is not None
+
+
 def is_sound(fields: Mapping[str, Any]) -> bool:
     """Whether a parsed line carries the hash of its own chained part."""
     try:
@@ -140,11 +163,12 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
 
 
 def is_content_sound(fields: Mapping[str, Any]) -> bool:
-    """Whether a record's content is what its chained part commits to; also True where redaction took it away."""
-    content = {key: fields[key] for key in CONTENT_KEYS if key in fields}
-    if not content:
-        return True
+    """Whether a record's content is what its chained part commits to, or has been redacted."""
+    content = content_of(fields)
+    if "content_sha256" not in fields or "redacted" in fields:
+        has_stub = "redacted" in fields and "content_sha256" in fields
+        return not content and "salt" not in fields and has_stub == ("redacted" in fields)
     try:
-        return fields.get("content_sha256") == digest(bytes.fromhex(fields["salt"]) + canonical(content))
-    except (KeyError, TypeError, ValueError):
+        return bool(fields["content_sha256"] == digest(bytes.fromhex(fields["salt"]) + canonical(content)))
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False

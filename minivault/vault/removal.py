@@ -13,67 +13,69 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minivault.errors import NotFound, VaultError
+from minivault.errors import VaultError
 from minivault.vault.head import last_record
-from minivault.vault.index import Index
 from minivault.vault.log import Log
+from minivault.vault.place import Record, at_seq
+from minivault.vault.proof.checkpoint import write_checkpoint_locked
 from minivault.vault.proof.key import read_public
-from minivault.vault.reader import Record, read_records
-from minivault.vault.record import CONTENT_KEYS, Draft, Place, compact, parse
+from minivault.vault.reader import read_records
+from minivault.vault.record import Draft, Place, compact, content_of, is_record, parse
 from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
 from minivault.vault.segments import Segment, first_record, sealed_segments, segments, summarize
 
 
-def redact(log: Log, id_: str, *, by: str, reason: str) -> Place:
-    """Remove the content of the record `id_`. Raises NotFound, VaultError (nothing to redact), OSError."""
+def redact(log: Log, target: Record, *, by: str, reason: str) -> Place:
+    """Remove the content of a record that was read. Raises VaultError (nothing to redact), OSError."""
     with maintenance(log.directory, log.disk), log.locked():
-        with Index(log.directory) as index:
-            target = index.find(id_)
-        if target is None:
-            raise NotFound(f"the vault holds no record {id_}")
-        if "redacted" in target:
-            raise VaultError(f"record {id_} was redacted by record {target['redacted'].get('record')}")
-        if "content_sha256" not in target:
-            raise VaultError(f"record {id_} is of type {target['type']} and holds no content")
-        return _redact(log, target, by, reason)
+        found = at_seq(log.directory, target["seq"])
+        if found is None or (found["id"], found["hash"]) != (target["id"], target["hash"]):
+            raise VaultError(f"seq {target['seq']} is another record now: run `vault verify`")
+        if "redacted" in found:
+            raise VaultError(f"record {found['id']} was redacted by record {found['redacted'].get('record')}")
+        if "content_sha256" not in found:
+            raise VaultError(f"record {found['id']} is of type {found['type']} and holds no content")
+        return _redact(log, found, by, reason)
 
 
 def complete_redactions(log: Log) -> int:
-    """Carry out recorded redactions that a crash cut short; returns how many there were. Raises OSError."""
+    """Carry out recorded redactions that a crash cut short; returns how many there were. Raises OSError, VaultError."""
     recorded = {r["target_seq"]: r for r in read_records(log.directory) if r.get("type") == "redaction"}
     present = [r for r in read_records(log.directory) if r.get("seq") in recorded and "redacted" not in r]
     for target in present:
         with maintenance(log.directory, log.disk), log.locked():
+            remove_leftovers(log.directory, log.disk)
             log.settle_locked()
-            record = recorded[target["seq"]]
             segment = _holding(log, target["seq"])
-            new = _rewritten(log, segment, target["seq"], _stub(record))
+            new = _rewritten(log, segment, target, _stub(recorded[target["seq"]]))
             _swap(log, segment, new)
     return len(present)
 
 
-def _redact(log: Log, target: Mapping[str, Any], by: str, reason: str) -> Place:
+def _redact(log: Log, target: Record, by: str, reason: str) -> Place:
     remove_leftovers(log.directory, log.disk)
     head = log.settle_locked()
     segment = _holding(log, target["seq"])
     record = log.draft(
         "redaction", {"target_id": target["id"], "target_seq": target["seq"], "by": by, "reason": reason}
     )
-    stub = {"at": record.fields["timestamp"], "by": by, "reason": reason, "record": head.seq + 1}
+    stub = {"at": record.fields["timestamp"], "by": by, "record": head.seq + 1}
     digests: dict[str, Any] = {"segment": segment.name}
     if not segment.is_active:
-        new = _rewritten(log, segment, target["seq"], stub)
+        new = _rewritten(log, segment, target, stub)
         digests |= {"sha256_before": new.sha256_before, "sha256_after": new.sha256_after}
     [place] = log.append_locked([Draft(record.type, {**record.fields, **digests})])
     log.sync()
     if segment.is_active:
-        new = _rewritten(log, segment, target["seq"], stub)
+        new = _rewritten(log, segment, target, stub)
     _swap(log, segment, new)
     return place
 
 
-def _stub(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"at": record["timestamp"], "by": record["by"], "reason": record["reason"], "record": record["seq"]}
+def _stub(record: Record) -> dict[str, Any]:
+    """What stands in a redacted line; of format 1 with the reason, which is now for its own record alone to say."""
+    stub = {"at": record["timestamp"], "by": record["by"], "record": record["seq"]}
+    return stub if record.get("v") != 1 else {"at": stub["at"], "by": stub["by"], "reason": record["reason"], **stub}
 
 
 def _holding(log: Log, seq: int) -> Segment:
@@ -82,20 +84,44 @@ def _holding(log: Log, seq: int) -> Segment:
     return candidates[-1]
 
 
-def _rewritten(log: Log, segment: Segment, seq: int, stub: Mapping[str, Any]) -> Rewritten:
-    mark = b'"seq":%d,' % seq
+def _rewritten(log: Log, segment: Segment, target: Record, stub: Mapping[str, Any]) -> Rewritten:
+    eraser = _Eraser(target, stub, segment)
+    new = write_beside(segment, log.disk, compress=segment.is_compressed, change=eraser.change)
+    if eraser.num_changed != 1:
+        log.disk.unlink(new.temporary)
+        raise VaultError(f"seq {target['seq']} is not in {segment.path.name}: run `vault verify`")
+    return new
 
-    def change(line: bytes) -> bytes:
-        fields = parse(line) if mark in line else None
-        return _without_content(fields, stub) if fields is not None and fields.get("seq") == seq else line
 
-    return write_beside(segment, log.disk, compress=segment.is_compressed, change=change)
+class _Eraser:
+    """Changes one line of a segment; of a `recovered` record also the torn bytes before it, which it describes."""
+
+    def __init__(self, target: Record, stub: Mapping[str, Any], segment: Segment) -> None:
+        self.num_changed = 0
+        self._target, self._stub = target, stub
+        self._mark = b'"seq":%d,' % target["seq"]
+        self._has_torn_bytes = target["type"] == "recovered" and target.get("v") != 1
+        first = first_record(segment) if self._has_torn_bytes else None
+        self._is_next = first is not None and first.get("seq") == target["seq"]
+
+    def change(self, line: bytes) -> bytes:
+        if self._has_torn_bytes and not is_record(line):
+            return b"\n" if self._is_next else line
+        fields = parse(line) if self._has_torn_bytes or self._mark in line else None
+        if fields is None:
+            return line
+        self._is_next = fields.get("seq") == self._target["seq"] - 1
+        if any(fields.get(name) != self._target[name] for name in ("seq", "id", "hash")):
+            return line
+        self.num_changed += 1
+        return _without_content(fields, self._stub)
 
 
-def _without_content(fields: Mapping[str, Any], stub: Mapping[str, Any]) -> bytes:
+def _without_content(fields: Record, stub: Mapping[str, Any]) -> bytes:
+    content = content_of(fields)
     kept: dict[str, Any] = {}
     for key, value in fields.items():
-        if key not in CONTENT_KEYS and key != "salt":
+        if key not in content and key != "salt":
             kept[key] = value
         elif "redacted" not in kept:
             kept["redacted"] = dict(stub)
@@ -123,8 +149,8 @@ class Pruned:
 def prune(log: Log, *, keep_days: float, by: str) -> Pruned:
     """Remove the oldest sealed segments whose last record is older than `keep_days`. Raises OSError, VaultError.
 
-    The record of it is durable before the first file goes; the files go oldest first, so that what a crash leaves is
-    still one chain.
+    The record of it is durable and signed before the first file goes; the files go oldest first, so that what a crash
+    leaves is still one chain.
     """
     before_ns = log.clock() - int(keep_days * 86400e9)
     with maintenance(log.directory, log.disk), log.locked():
@@ -136,6 +162,7 @@ def prune(log: Log, *, keep_days: float, by: str) -> Pruned:
         fields = {"by": by, "keep_days": keep_days, "segments": list(removed), "vault": log.vault_id()}
         [place] = log.append_locked([log.draft("prune", {**fields, "public_key": read_public(log.directory)})])
         log.sync()
+        write_checkpoint_locked(log)  # a log's beginning is believed only where this is signed
         for segment, _ in old:
             log.disk.unlink(segment.path)
         log.disk.fsync_directory(log.directory)

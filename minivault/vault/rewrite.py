@@ -80,9 +80,13 @@ def _blocks(segment: Segment, change: Callable[[bytes], bytes], before: hashlib.
 
 
 def remove_leftovers(directory: Path, disk: Disk) -> None:
-    """Remove what a crash left of earlier rewriting; the caller holds both locks."""
+    """Remove what a crash left of earlier rewriting and compressing; the caller holds both locks."""
     for path in directory.glob("log*.tmp*"):
         disk.unlink(path)
+    for segment in sealed_segments(directory):
+        twin = segment.path.with_name(segment.name + ".gz")
+        if not segment.is_compressed and twin.exists():
+            disk.unlink(twin)
 
 
 def compress_segments(directory: Path, disk: Disk | None = None) -> list[Path]:

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from minivault.errors import VaultError
+from minivault.vault.disk import open_plain
 from minivault.vault.record import parse
 
 ACTIVE = "log.jsonl"
 _SEALED = re.compile(r"log-(\d{12,})\.jsonl(\.gz)?")
 _BLOCK = 1 << 20
+MAX_LINE = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,19 @@ class Segment:
 
     def open_raw(self) -> tuple[Segment, int]:
         """A descriptor of the file as it is, and the form that it is in. Raises FileNotFoundError, OSError."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return self, os.open(self.path, flags)
+            return self, open_plain(self.path)
         except FileNotFoundError:
             form = self._here()
-            return form, os.open(form.path, flags)
+            return form, open_plain(form.path)
 
     def lines(self) -> Iterator[bytes]:
-        """Every line with its newline; the last may lack it."""
+        """Every line with its newline; the last may lack it. Raises VaultError for one that no record can be."""
         with self.open() as file:
-            yield from file
+            while line := file.readline(MAX_LINE):
+                if len(line) == MAX_LINE:
+                    raise VaultError(f"{self.path.name} holds a line of more than {MAX_LINE >> 20} MiB")
+                yield line
 
 
 def sealed_name(first_seq: int) -> str:
@@ -84,7 +89,7 @@ def sealed_segments(directory: Path) -> list[Segment]:
     found: dict[int, Segment] = {}
     for path in sorted(directory.iterdir(), reverse=True):
         match = _SEALED.fullmatch(path.name)
-        if match:
+        if match and path.name.startswith(sealed_name(int(match[1]))):
             found[int(match[1])] = Segment(path, int(match[1]))
     return [found[seq] for seq in sorted(found)]
 
@@ -112,6 +117,15 @@ def summarize(segment: Segment) -> Summary:
             sha.update(block)
             lines += block.count(b"\n")
     return Summary(segment.name, lines, "sha256:" + sha.hexdigest())
+
+
+def vault_id(directory: Path) -> str:
+    """The id that the genesis record gave, and every `segment` record repeats; empty where there is no vault."""
+    for line in (line for segment in segments(directory)[:1] for line in segment.lines()):
+        fields = parse(line)
+        if fields is not None and fields.get("type") != "recovered":
+            return str(fields.get("vault", ""))
+    return ""
 
 
 def first_record(segment: Segment) -> dict[str, Any] | None:

@@ -56,17 +56,19 @@ class Vault:
         start: Mapping[str, Any] | None = None,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
+        vault: str = "",
     ) -> Vault:
         """Open the vault of `directory` for this process; call it after the fork.
 
         Raises VaultError where the directory can never hold a vault. One that merely cannot be written now is opened;
-        `status` then says why it refuses, and it starts to accept by itself.
+        `status` then says why it refuses, and it starts to accept by itself. With `vault` only the vault of that id is
+        opened, and none is made.
         """
         with suppress(OSError):
-            ensure_directory(directory)
+            ensure_directory(directory, create=not vault)
         disk = disk or Disk()
-        log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
-        journal, upkeep = Journal(directory, log.boot, disk), Upkeep(log)
+        log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk, vault=vault)
+        journal, upkeep = Journal(directory, log.boot, disk, ensure_same=log.ensure_same), Upkeep(log)
         writer = Writer(log, journal, upkeep, sync)
         writer.start([Work(draft=log.draft("start", {"sync": sync, "pid": os.getpid(), **(start or {})}))])
         return cls(log, journal, writer, upkeep)
@@ -88,7 +90,9 @@ class Vault:
             bytes_free = disk.f_bavail * disk.f_frsize
         except OSError:
             bytes_free = 0
-        return VaultStatus(head.seq, head.hash, bytes_free, fault is None, fault.reason if fault else "")
+        is_there = self._log.is_there()
+        reason = fault.reason if fault else "" if is_there else f"{self.directory} was removed or replaced"
+        return VaultStatus(head.seq, head.hash, bytes_free, fault is None and is_there, reason)
 
     def check_writable(self) -> None:
         """Raise VaultUnavailable while nothing can be recorded; the refusal is counted for the `gap` record."""

@@ -6,7 +6,8 @@ and re-implements the format of docs/vault.md from its text. That is also why it
 reads each line once, holds one at a time, and writes nothing.
 
 Exit status: 0 intact; 1 intact, with traces of a crash; 2 changed since it was written (the first bad seq is named);
-3 something could not be read.
+3 something could not be read, or of what was kept elsewhere nothing could be compared; 64 wrong arguments, and nothing
+was checked.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ import io
 import json
 import os
 import re
+import stat
 import sys
+import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 fcntl: Any = None
 with suppress(ImportError):  # an auditor's machine need not be Linux
     import fcntl
 
-INTACT, CRASH, TAMPERED, UNREADABLE = 0, 1, 2, 3
+INTACT, CRASH, TAMPERED, UNREADABLE, MISUSED = 0, 1, 2, 3, 64
 VERDICTS = {
     INTACT: "intact",
     CRASH: "intact, with traces of a crash",
@@ -41,21 +44,45 @@ VERDICTS = {
 }
 NO_HASH = "sha256:" + "0" * 64
 ACTIVE = "log.jsonl"
-CONTENT = ("prompt", "response", "request", "rendered_prompt", "prompt_tokens", "completion_tokens", "client")
-CONTENT_KEYS = frozenset((*CONTENT, "user_agent"))
-UNCHAINED_KEYS = CONTENT_KEYS | {"salt", "redacted", "withheld", "hash"}
-MAX_LINE = 512 << 20
+CONTENT_KEYS_1 = frozenset(
+    (
+        *("prompt", "response", "request", "rendered_prompt", "prompt_tokens", "completion_tokens"),
+        *("client", "user_agent"),
+    )
+)
+"""Format 1: these are content, every other key is chained."""
+CHAINED_KEYS_2 = frozenset(
+    (
+        *("type", "v", "seq", "id", "timestamp", "time_ns", "boot", "prev", "content_sha256"),
+        *("status", "finish_reason", "model", "source", "api", "stream", "key", "usage", "timings", "fingerprint"),
+        *("sent", "reconstructed", "sync", "pid", "version", "settings_digest", "vault", "public_key", "previous"),
+        *("lines", "last_seq", "last_hash", "sha256", "torn_bytes", "since", "since_ns", "until_ns", "refused"),
+        *("late", "by", "command", "records", "target_id", "target_seq", "segment", "sha256_before", "sha256_after"),
+        *("keep_days", "segments"),
+    )
+)
+"""Format 2: these are chained, every other key is content."""
+MARKS = frozenset(("salt", "redacted", "withheld", "hash"))
+MAX_LINE_MB = 64
+MAX_ARGUMENT = 64 << 20
+PIECE = 1 << 20
+LOCK_WAIT_S = 30.0
 MAX_FINDINGS = 50
 
 Fields = dict[str, Any]
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder().decode
+_BEGINNING = b'{"type":"'
 _SEALED = re.compile(r"log-(\d{12,})\.jsonl(\.gz)?")
 
 
 class Bad(Exception):
     """A line that is not what the log's writer would have written; the message says why."""
+
+
+class Misused(Exception):
+    """The arguments do not fit, so nothing was checked; the message says which and what to do."""
 
 
 def digest(data: bytes) -> str:
@@ -153,19 +180,26 @@ def check_form(fields: Fields, line: bytes) -> None:
     for key, type_ in (("type", str), ("seq", int), ("time_ns", int), ("prev", str), ("hash", str)):
         if type(fields.get(key)) is not type_:
             raise Bad(f"`{key}` is missing or of another type")
-    if fields.get("v") != 1:
-        raise Bad(f"it has format version {fields.get('v')!r}; this verifier knows version 1")
+    if type(fields.get("v")) is not int or fields["v"] not in (1, 2):
+        raise Bad(f"it has format version {fields.get('v')!r}; this verifier knows versions 1 and 2")
+
+
+def content_of(fields: Fields) -> Fields:
+    if fields["v"] == 1:
+        return {key: value for key, value in fields.items() if key in CONTENT_KEYS_1}
+    return {key: value for key, value in fields.items() if key not in CHAINED_KEYS_2 and key not in MARKS}
 
 
 def check_hash(fields: Fields) -> None:
-    chained = {key: value for key, value in fields.items() if key not in UNCHAINED_KEYS}
+    content = content_of(fields)
+    chained = {key: value for key, value in fields.items() if key not in content and key not in MARKS}
     if digest(_canonical(chained).encode("ascii")) != fields["hash"]:
         raise Bad("its hash is not that of its fields")
 
 
 def check_content(fields: Fields, is_excerpt: bool) -> None:
     """The content against its commitment, or its lawful absence."""
-    content = {key: fields[key] for key in fields if key in CONTENT_KEYS}
+    content = content_of(fields)
     absent = [key for key in ("redacted", "withheld") if key in fields]
     if "content_sha256" not in fields:
         if content or absent or "salt" in fields:
@@ -173,6 +207,8 @@ def check_content(fields: Fields, is_excerpt: bool) -> None:
     elif absent:
         if content or "salt" in fields or (absent == ["withheld"] and not is_excerpt) or len(absent) > 1:
             raise Bad(f"it is marked {absent[0]} without cause")
+        if fields.get("withheld", True) is not True:
+            raise Bad("its mark `withheld` holds something")
     elif fields["content_sha256"] != digest(_salt(fields) + _canonical(content).encode("ascii")):
         raise Bad("its content has been changed")
 
@@ -198,8 +234,17 @@ class Finding:
 
 
 @dataclass
+class Note:
+    """Something that was done lawfully and that a reader should know: a prune, a gap, a redaction."""
+
+    seq: int
+    kind: str
+    message: str
+
+
+@dataclass
 class Report:
-    """What was checked and what was found."""
+    """What was checked, what was found, what was done lawfully, and what this cannot prove."""
 
     vault: str = ""
     public_key: str = ""
@@ -211,9 +256,16 @@ class Report:
     num_signatures: int = 0
     num_redacted: int = 0
     num_withheld: int = 0
+    num_prunes: int = 0
+    num_gaps: int = 0
+    num_kept: int = 0
+    num_compared: int = 0
+    is_key_pinned: bool = False
     expected_head_seq: int | None = None
     findings: list[Finding] = field(default_factory=list)
     num_findings: int = 0
+    notes: list[Note] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
     exit_code: int = INTACT
 
     @property
@@ -238,6 +290,8 @@ class Reading:
         self.report = Report()
         self.is_excerpt = is_excerpt
         self.file = File("")
+        self.before = NO_HASH
+        """The hash that the first record follows."""
 
     def found(self, severity: int, seq: int, message: str) -> None:
         self.report.num_findings += 1
@@ -246,13 +300,18 @@ class Reading:
         if len(self.report.findings) < MAX_FINDINGS:
             self.report.findings.append(Finding(severity, seq, self.file.name, message))
 
+    def note(self, seq: int, kind: str, message: str) -> None:
+        if len(self.report.notes) < MAX_FINDINGS:
+            self.report.notes.append(Note(seq, kind, message))
+
     def advance(self, fields: Fields) -> None:
         """Go on from this record, also from a bad one, so that one change is not reported for every later line."""
         report = self.report
         seq = fields.get("seq")
         report.seq = seq if type(seq) is int and abs(seq) < 1 << 62 else report.seq + 1
         report.hash = str(fields.get("hash"))
-        report.first_seq = report.first_seq or report.seq
+        if not report.num_records:
+            report.first_seq, self.before = report.seq, str(fields.get("prev"))
         report.num_records += 1
         report.num_withheld += "withheld" in fields
         self.file.last_seq = report.seq
@@ -264,7 +323,12 @@ class Chain:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.junk, self.junk_sha, self.junk_ended = 0, hashlib.sha256(), False
+        self.junk_is_blank = True
+        self.is_broken = False
+        """Whether the line before could not be read, so that the next follows what nobody knows."""
         self.start: tuple[int, str] | None = None
+        self.start_told_by = 0
+        """The seq of the prune that says why the log starts where it does."""
 
     def check(self, fields: Fields) -> None:
         is_excerpt, report = self.reading.is_excerpt, self.reading.report
@@ -276,12 +340,17 @@ class Chain:
             self._check_start(fields)
         elif fields["seq"] != report.seq + 1:
             raise Bad(f"a record that calls itself seq {fields['seq']} stands in its place")
-        elif fields["prev"] != report.hash:
+        elif fields["prev"] != report.hash and not self.is_broken:
             raise Bad("it does not follow the record before it")
 
     def _check_recovered(self, fields: Fields) -> None:
+        is_blank = self.junk_is_blank
         size, sha = self.take_junk()
-        if not size or (size - 1, sha) != (fields.get("torn_bytes"), fields.get("sha256")):
+        told = fields.get("sha256" if fields.get("v") == 1 else "torn_sha256")
+        if "redacted" in fields and fields.get("v") != 1:
+            if not size or not is_blank:
+                raise Bad("it was redacted and the torn bytes before it were not")
+        elif not size or (size - 1, sha) != (fields.get("torn_bytes"), told):
             raise Bad("it describes torn bytes other than those before it")
         message = f"seq {fields['seq']}: a crash left {size - 1} bytes that are no record"
         self.reading.found(CRASH, fields["seq"], message)
@@ -297,12 +366,14 @@ class Chain:
         """Bytes that are no record; the newline that ends them was added by the writer that found them."""
         self.junk_sha.update(b"\n" if self.junk_ended else b"")
         self.junk_sha.update(line.removesuffix(b"\n"))
+        self.junk_is_blank = self.junk_is_blank and line == b"\n"
         self.junk, self.junk_ended = self.junk + len(line), line.endswith(b"\n")
 
     def take_junk(self) -> tuple[int, str]:
         """The size and digest of what had gathered, which is accounted for now."""
         size, sha = self.junk, "sha256:" + self.junk_sha.hexdigest()
         self.junk, self.junk_sha, self.junk_ended = 0, hashlib.sha256(), False
+        self.junk_is_blank = True
         return size, sha
 
     def end_file(self, is_last: bool) -> None:
@@ -317,15 +388,32 @@ class Chain:
             raise Bad("a genesis record stands inside the log")
 
     def on_prune(self, fields: Fields) -> None:
-        """A log may start where a later record says that it was pruned."""
-        for segment in _dicts(fields.get("segments")):
+        """A log may start where a later record says that it was pruned, if that record is itself signed for."""
+        segments = _dicts(fields.get("segments"))
+        for segment in segments:
             if self.start == (segment.get("last_seq"), segment.get("last_hash")):
-                self.start = None
+                self.start_told_by = self.start_told_by or fields["seq"]
+        self.reading.report.num_prunes += 1
+        span = f"seq {segments[0].get('first_seq')} to {segments[-1].get('last_seq')}" if segments else "nothing"
+        self.reading.note(fields["seq"], "prune", f"seq {fields['seq']}: {span} pruned by {fields.get('by')}")
 
-    def finish(self) -> None:
-        if self.start is not None:
-            first = self.reading.report.first_seq
+    def on_gap(self, fields: Fields) -> None:
+        self.reading.report.num_gaps += 1
+        refused, since = fields.get("refused"), fields.get("since")
+        self.reading.note(fields["seq"], "gap", f"seq {fields['seq']}: {refused} refused since {since}")
+
+    def finish(self, signed_seq: int) -> None:
+        """`signed_seq` is how far a key that may be believed has signed the log."""
+        if self.start is None:
+            return
+        first = self.reading.report.first_seq
+        if not self.start_told_by:
             self.reading.found(TAMPERED, 1, f"the log starts at seq {first} and no record says that it was pruned")
+        elif signed_seq < self.start_told_by:
+            message = (
+                f"seq {self.start_told_by} says why the log starts at seq {first}, and no trusted key has signed it"
+            )
+            self.reading.found(TAMPERED, 1, message)
 
 
 class Segments:
@@ -346,6 +434,9 @@ class Segments:
         """The first record of a file, bar `recovered` ones, describes the file before."""
         if self.reading.is_excerpt:
             return
+        named = _SEALED.fullmatch(self.reading.file.name)
+        if named and not self.reading.file.last_seq and int(named[1]) != fields["seq"]:
+            raise Bad(f"{self.reading.file.name} is not named for it")
         if self.previous is None:
             if fields["type"] == "segment" and self.reading.report.num_records:
                 raise Bad("a segment record stands inside a segment")
@@ -392,8 +483,13 @@ class Redactions:
     def on_redaction(self, fields: Fields) -> None:
         target = fields.get("target_seq")
         stub = self.stubs.pop(target, None) if type(target) is int else None
-        expected = {"at": fields.get("timestamp"), "by": fields.get("by"), "reason": fields.get("reason")}
-        if stub is not None and stub != {**expected, "record": fields["seq"]}:
+        expected = {"at": fields.get("timestamp"), "by": fields.get("by"), "record": fields["seq"]}
+        if fields["v"] == 1:
+            expected["reason"] = fields.get("reason")
+        self.reading.note(
+            fields["seq"], "redaction", f"seq {target}: redacted by {fields.get('by')}, seq {fields['seq']}"
+        )
+        if stub is not None and stub != expected:
             raise Bad(f"it redacts seq {target}, which says otherwise")
         is_here = type(target) is int and self.reading.report.first_seq <= target
         if stub is None and is_here and not self.reading.is_excerpt:
@@ -403,20 +499,33 @@ class Redactions:
 
     def finish(self) -> None:
         for seq, stub in self.stubs.items():
-            if not (self.reading.is_excerpt and _later(stub, self.reading.report.seq)):
+            if self.reading.is_excerpt and _later(stub, self.reading.report.seq):
+                told = f"that seq {seq} was redacted by a record after the excerpt: only the exporter says so"
+                self.reading.report.unproven.append(told)
+            else:
                 self.reading.found(TAMPERED, seq, f"seq {seq}: its content was removed and no redaction is recorded")
 
 
 class Signatures:
-    """Heads that were signed or noted are still in the log, and only its own keys have signed."""
+    """Heads that were signed or noted are still in the log, and only its own keys have signed.
 
-    def __init__(self, reading: Reading, public_key: str, expect_head: str) -> None:
+    `kept` are checkpoints from elsewhere, in order. What they and a pinned key say is believed; a key that the log
+    itself names is believed only where there is neither.
+    """
+
+    def __init__(self, reading: Reading, public_key: str, expect_head: str, kept: list[Fields]) -> None:
         self.reading = reading
         self.keys = [public_key] if public_key else []
         self.pinned = bool(public_key)
+        self.trusted = {public_key} if public_key else {str(checkpoint["key"]) for checkpoint in kept}
         self.expect_head = expect_head
-        self.checkpoints: list[Iterator[Fields]] = []
-        self.pending: list[Fields | None] = []
+        self.kept = kept
+        self.num_passed = 0
+        self.own: Iterator[Fields] = iter(())
+        self.next_own: Fields | None = None
+        self.signed_seq = 0
+        """The last seq at which a believed signature fits the log."""
+        reading.report.num_kept, reading.report.is_key_pinned = len(kept), self.pinned
 
     def learn(self, fields: Fields, is_new: bool = False) -> None:
         """The vault's id and key, where they were not known; with `is_new` the key that follows."""
@@ -425,77 +534,145 @@ class Signatures:
         if isinstance(key, str) and key and not self.pinned and (is_new or not self.keys) and key not in self.keys:
             self.keys.append(key)
 
-    def add_checkpoints(self, source: Iterator[Fields]) -> None:
-        self.checkpoints.append(source)
-        self.pending.append(None)
+    def add_own(self, source: Iterator[Fields]) -> None:
+        self.own = source
 
     def match(self) -> None:
-        """Compare the record just read with the heads of its place."""
+        """Compare the record just read with the heads of its place; the first one also with those before it."""
         report = self.reading.report
         if self.expect_head and report.hash == self.expect_head:
             report.expected_head_seq = report.seq
-        for index, source in enumerate(self.checkpoints):
-            while (checkpoint := self._next(index, source)) is not None and checkpoint["seq"] <= report.seq:
-                self.pending[index] = None
-                self.check_checkpoint(checkpoint)
+        while self.num_passed < len(self.kept) and self.kept[self.num_passed]["seq"] <= report.seq:
+            self.num_passed += 1
+            self.check_kept(self.kept[self.num_passed - 1])
+        while (checkpoint := self._next()) is not None and checkpoint["seq"] <= report.seq:
+            self.next_own = None
+            self.check_checkpoint(checkpoint)
 
-    def _next(self, index: int, source: Iterator[Fields]) -> Fields | None:
-        if self.pending[index] is None:
-            self.pending[index] = next(source, None)
-        return self.pending[index]
+    def _next(self) -> Fields | None:
+        if self.next_own is None:
+            self.next_own = next(self.own, None)
+        return self.next_own
 
-    def check_checkpoint(self, checkpoint: Fields) -> None:
+    def check_kept(self, checkpoint: Fields) -> None:
+        """One that was kept elsewhere; where its place is not in the log, it is not compared and does not count."""
+        if checkpoint["seq"] >= self.reading.report.first_seq - 1:
+            self.reading.report.num_compared += 1
+        self.check_checkpoint(checkpoint, is_verified=True)
+
+    def check_checkpoint(self, checkpoint: Fields, is_verified: bool = False) -> None:
         """A signed head against the record at its place; earlier places (pruned) by its signature alone."""
         report, found = self.reading.report, self.reading.found
-        seq = checkpoint["seq"]
-        if seq == report.seq and checkpoint.get("hash") != report.hash:
+        seq, key = checkpoint["seq"], checkpoint.get("key")
+        at = {report.seq: report.hash, report.first_seq - 1: self.reading.before}
+        fits = checkpoint.get("hash") == at.get(seq)
+        if seq in at and not fits:
             found(TAMPERED, seq, f"seq {seq}: it is not the record that was signed")
         if report.vault and checkpoint.get("vault") != report.vault:
-            found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault")
-        message = {key: value for key, value in checkpoint.items() if key != "signature"}
-        key = checkpoint.get("key")
+            found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault; either it is not this vault's or "
+                  "this is not the vault that was signed")  # fmt: skip
         if key not in self.keys and (self.pinned or seq >= report.first_seq):
             found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key")
-        elif not is_signed(unwrap(key), _canonical(message).encode("ascii"), unwrap(checkpoint.get("signature"))):
+        elif not is_verified and not is_signature(checkpoint, "checkpoint"):
             found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
+        elif fits and seq == report.seq and (not self.trusted or key in self.trusted):
+            self.signed_seq = max(self.signed_seq, seq)
         report.num_signatures += 1
 
     def finish(self) -> None:
         report, found = self.reading.report, self.reading.found
-        for index, source in enumerate(self.checkpoints):
-            while (checkpoint := self._next(index, source)) is not None:
-                self.pending[index] = None
-                if not self.reading.is_excerpt or checkpoint["seq"] != report.seq:
-                    at = checkpoint["seq"]
-                    found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a checkpoint signed {at}")
+        later = [*self.kept[self.num_passed :], *_left(self._next(), self.own)]
+        for checkpoint in [] if self.reading.is_excerpt else later:
+            at = checkpoint["seq"]
+            found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a checkpoint signed {at}")
+        if self.kept and not report.num_compared and report.exit_code != TAMPERED:
+            found(UNREADABLE, report.first_seq, "no kept checkpoint is of a place in it: none was compared")
+        elif report.num_compared < len(self.kept):
+            report.unproven.append(f"{len(self.kept) - report.num_compared} kept checkpoints are of places outside it")
         if self.expect_head and report.expected_head_seq is None:
             found(TAMPERED, report.seq + 1, f"no record has the expected hash {self.expect_head}")
         report.public_key = self.keys[-1] if self.keys else ""
 
 
+def _left(first: Fields | None, rest: Iterator[Fields]) -> Iterator[Fields]:
+    if first is not None:
+        yield first
+        yield from rest
+
+
+def is_signature(fields: Fields, type_: str) -> bool:
+    """Whether a checkpoint or a seal is what its own key signed."""
+    message = {key: value for key, value in fields.items() if key != "signature"}
+    signature, key = unwrap(fields.get("signature")), unwrap(fields.get("key"))
+    return fields.get("type") == type_ and is_signed(key, _canonical(message).encode("ascii"), signature)
+
+
 class Verifier:
     """Feeds on lines in order and puts each before every check."""
 
-    def __init__(self, *, is_excerpt: bool = False, public_key: str = "", expect_head: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        is_excerpt: bool = False,
+        public_key: str = "",
+        expect_head: str = "",
+        kept: Iterable[Fields] = (),
+        max_line: int = MAX_LINE_MB << 20,
+    ) -> None:
+        self.max_line = max_line
         self.reading = reading = Reading(is_excerpt)
         self.report, self.found = reading.report, reading.found
         self.chain = chain = Chain(reading)
         self.segments = Segments(reading)
         self.redactions = Redactions(reading, self.segments)
-        self.signatures = signatures = Signatures(reading, public_key, expect_head)
+        self.signatures = signatures = Signatures(reading, public_key, expect_head, list(kept))
         self.meanings: dict[str, tuple[Callable[[Fields], None], ...]] = {
             "genesis": (chain.on_genesis, signatures.learn),
             "segment": (signatures.learn,),
             "prune": (chain.on_prune, signatures.learn),
+            "gap": (chain.on_gap,),
             "key": (partial(signatures.learn, is_new=True),),
             "redaction": (self.redactions.on_redaction,),
         }
         """What the types of records that say something about others mean."""
 
+    def feed_from(self, file: IO[bytes], size: int = sys.maxsize, take: Callable[[bytes], None] | None = None) -> None:
+        """Take every line within `size`. What does not begin as a record does, or is too long for one, is not held."""
+        take, left = take or self.feed, size
+        while left > 0 and (line := file.readline(min(left, PIECE))):
+            is_cut = len(line) == PIECE and not line.endswith(b"\n")
+            if is_cut and line.startswith(_BEGINNING):
+                line += file.readline(min(left, self.max_line) - PIECE)
+            left -= len(line)
+            if is_cut and (not line.startswith(_BEGINNING) or (len(line) >= self.max_line and line[-1:] != b"\n")):
+                left -= self._pass_over(line, file, left)
+            else:
+                take(line)
+
+    def _pass_over(self, line: bytes, file: IO[bytes], left: int) -> int:
+        """The rest of a line that is not held, piece by piece; returns how long that was."""
+        is_record, passed = line.startswith(_BEGINNING), 0
+        while True:
+            self._count(line)
+            if not is_record:
+                self.chain.add_junk(line)
+            if line.endswith(b"\n") or not (line := file.readline(min(left - passed, PIECE))):
+                break
+            passed += len(line)
+        if is_record:
+            mib, seq = self.max_line >> 20, self.report.seq + 1
+            message = f"seq {seq}: a line of more than {mib} MiB was not read; `--max-line-mb` raises the limit"
+            self.found(UNREADABLE, seq, message)
+            self.report.seq, self.report.hash, self.chain.is_broken = seq, "", True
+        return passed
+
+    def _count(self, piece: bytes) -> None:
+        self.reading.file.lines += piece.endswith(b"\n")
+        self.reading.file.sha.update(piece)
+
     def feed(self, line: bytes) -> None:
         """Take the next line, newline included where it has one."""
-        self.reading.file.lines += line.endswith(b"\n")
-        self.reading.file.sha.update(line)
+        self._count(line)
         fields = parse(line.removesuffix(b"\n"))
         if fields is None:
             self.chain.add_junk(line)
@@ -506,6 +683,7 @@ class Verifier:
         except Bad as reason:
             self.found(TAMPERED, self.report.seq + 1, f"seq {self.report.seq + 1}: {reason}")
         self.reading.advance(fields)
+        self.chain.is_broken = False
         self.signatures.match()
         if not line.endswith(b"\n"):
             self.found(CRASH, self.report.seq, "the last line lacks its newline")
@@ -521,8 +699,10 @@ class Verifier:
 
     def finish(self) -> Report:
         """What can be said only when everything has been read."""
-        for part in (self.chain, self.redactions, self.segments, self.signatures):
-            part.finish()
+        self.redactions.finish()
+        self.segments.finish()
+        self.chain.finish(self.signatures.signed_seq)
+        self.signatures.finish()
         return self.report
 
 
@@ -538,18 +718,23 @@ def _later(stub: object, seq: int) -> bool:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def read_lines(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(partial(file.readline, MAX_LINE), b"")
+def open_plain(path: Path) -> int:
+    """A descriptor of a regular file, never of a link, a pipe or a device. Raises OSError."""
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    fd = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(None, "it is no regular file")
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(fd, "rb", 1 << 20) as raw:
+    with os.fdopen(open_plain(path), "rb", PIECE) as raw:
         if path.suffix != ".gz":
             yield raw
             return
-        with gzip.GzipFile(fileobj=raw) as plain, io.BufferedReader(plain, 1 << 20) as buffered:
+        with gzip.GzipFile(fileobj=raw) as plain, io.BufferedReader(plain, PIECE) as buffered:
             yield buffered
 
 
@@ -558,24 +743,33 @@ def log_files(directory: Path) -> list[Path]:
     found: dict[int, Path] = {}
     for path in sorted(directory.iterdir(), reverse=True):
         match = _SEALED.fullmatch(path.name)
-        if match:
+        if match and match[1] == f"{int(match[1]):012d}":
             found[int(match[1])] = path
     active = directory / ACTIVE
-    return [found[seq] for seq in sorted(found)] + ([active] if active.exists() else [])
+    return [found[seq] for seq in sorted(found)] + ([active] if os.path.lexists(active) else [])
 
 
-def read_checkpoints(path: Path, report: Callable[[int, int, str], None], size: int | None = None) -> Iterator[Fields]:
-    """The checkpoints of a file in order, up to `size` (None: of a whole file that was kept elsewhere)."""
-    with opened(path) as file:
-        last = 0
-        for line in read_lines(file) if size is None else read_bounded(file, size):
+def own_checkpoints(path: Path, report: Callable[[int, int, str], None]) -> Iterator[Fields]:
+    """The vault's own checkpoints, those that were there when this was called."""
+    try:
+        fd = open_plain(path)
+    except FileNotFoundError:
+        return iter(())
+    return _own_checkpoints(path.name, fd, os.fstat(fd).st_size, report)
+
+
+def _own_checkpoints(name: str, fd: int, size: int, report: Callable[[int, int, str], None]) -> Iterator[Fields]:
+    with os.fdopen(fd, "rb") as file:
+        last, left = 0, size
+        while left > 0 and (line := file.readline(min(left, PIECE))):
+            left -= len(line)
             fields = parse(line.strip())
             seq = fields.get("seq") if fields else None
             if fields is None or type(seq) is not int or not _can_spell(fields):
-                severity = TAMPERED if size is None or line.endswith(b"\n") else CRASH
-                report(severity, last + 1, f"{path.name}: a line is no checkpoint")
+                severity = TAMPERED if line.endswith(b"\n") else CRASH
+                report(severity, last + 1, f"{name}: a line is no checkpoint")
             elif seq < last:
-                report(TAMPERED, seq, f"{path.name}: the checkpoints are not in order")
+                report(TAMPERED, seq, f"{name}: the checkpoints are not in order")
             else:
                 last = seq
                 yield fields
@@ -590,14 +784,14 @@ def _can_spell(fields: Fields) -> bool:
 
 def check_log(verifier: Verifier, directory: Path) -> None:
     with ExitStack() as stack:
-        with writers_held(directory):
+        with locked(directory / "log.lock"):
             paths = log_files(directory)
-            has_active = bool(paths) and paths[-1].name == ACTIVE
-            size = paths[-1].stat().st_size if has_active else 0
-            own = directory / "checkpoints.jsonl"
-            if own.exists():  # what is signed after this moment is about records after it
-                verifier.signatures.add_checkpoints(read_checkpoints(own, verifier.found, own.stat().st_size))
-            active = stack.enter_context(opened(paths[-1])) if has_active else None
+            active = None
+            if paths and paths[-1].name == ACTIVE:
+                active = stack.enter_context(opened(paths[-1]))
+            size = os.fstat(active.fileno()).st_size if active else 0
+            # what is signed after this moment is about records after it
+            verifier.signatures.add_own(own_checkpoints(directory / "checkpoints.jsonl", verifier.found))
         if not paths:
             verifier.found(UNREADABLE, 0, f"{directory} holds no log")
         for path in paths:
@@ -605,18 +799,17 @@ def check_log(verifier: Verifier, directory: Path) -> None:
             verifier.segments.begin_file(path.name.removesuffix(".gz"))
             check_segment(verifier, path, active if is_last else None, size)
             verifier.chain.end_file(is_last)
+            check_twin(verifier, path)
 
 
 def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: int) -> None:
     """Feed one segment; of the active one only what was there at the start."""
     try:
         if file is not None:
-            for line in read_bounded(file, size):
-                verifier.feed(line)
+            verifier.feed_from(file, size)
             return
         with opened(path) as plain:
-            for line in read_lines(plain):
-                verifier.feed(line)
+            verifier.feed_from(plain)
     except FileNotFoundError:
         other = path.with_name(path.name + ".gz")
         if path.suffix == ".gz" or not other.exists():
@@ -629,53 +822,161 @@ def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: 
         verifier.found(UNREADABLE, verifier.report.seq + 1, f"{path.name}: {error.strerror or error}")
 
 
-def read_bounded(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """The lines within the first `size` bytes: what was there when reading began."""
-    left = size
-    while left > 0 and (line := file.readline(min(left, MAX_LINE))):
-        left -= len(line)
-        yield line
+def check_twin(verifier: Verifier, path: Path) -> None:
+    """A crash may leave both forms of a segment; the one that is not read must then be the same."""
+    twin = path.with_name(path.name + ".gz")
+    if path.suffix == ".gz" or not os.path.lexists(twin):
+        return
+    sha, is_read = hashlib.sha256(), True
+    try:
+        with opened(twin) as file:
+            while block := file.read(PIECE):
+                sha.update(block)
+    except FileNotFoundError:
+        return
+    except (OSError, EOFError, zlib.error):
+        is_read = False
+    if not is_read or sha.digest() != verifier.reading.file.sha.digest():
+        verifier.found(TAMPERED, verifier.report.seq, f"{twin.name} is not what {path.name} beside it is")
 
 
 @contextmanager
-def writers_held(directory: Path) -> Iterator[None]:
-    """Hold off the writers for a moment, where there is a lock to hold; a copy of a log needs none."""
+def locked(path: Path) -> Iterator[bool]:
+    """Hold off the writers where there is a lock to hold; a copy of a log needs none. Yields whether it is held."""
     fd = -1
     with suppress(OSError):
-        fd = os.open(directory / "log.lock", os.O_RDONLY)
-        if fcntl is not None:
-            fcntl.flock(fd, fcntl.LOCK_SH)
+        fd = open_plain(path)
     try:
-        yield
+        yield fd >= 0 and _lock(fd)
     finally:
         if fd >= 0:
             os.close(fd)
 
 
-def check_excerpt(verifier: Verifier, path: Path) -> None:
-    """An exported excerpt: a header, the chained part of every record in its range, and a checkpoint over the last."""
-    verifier.segments.begin_file(path.name)
-    last: Fields | None = None
-    with opened(path) as file:
-        header = parse(file.readline(MAX_LINE).strip()) or {}
-        if header.get("type") != "export":
-            verifier.found(UNREADABLE, 0, f"{path.name} is no export of a vault")
+def _lock(fd: int) -> bool:
+    """Wait for a lock, but not for ever: whoever holds it may be stopped."""
+    until = time.monotonic() + LOCK_WAIT_S
+    while fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() > until:
+            break
+        time.sleep(0.01)
+    return False
+
+
+class Hashing:
+    """A file whose lines are hashed once the next is asked for: the digest is of everything before the last line."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.sha, self.last = file, hashlib.sha256(), b""
+        self.num_lines = 0
+
+    def readline(self, size: int = -1) -> bytes:
+        self.sha.update(self.last)
+        self.num_lines += self.last.endswith(b"\n")
+        self.last = self.file.readline(size)
+        return self.last
+
+
+class Excerpt:
+    """An exported excerpt: a header, records whole or withheld, a checkpoint over the last, a seal over all of it."""
+
+    def __init__(self, verifier: Verifier, file: IO[bytes]) -> None:
+        self.verifier, self.report, self.found = verifier, verifier.report, verifier.found
+        self.file = Hashing(file)
+        self.header: Fields = {}
+        self.checkpoint: Fields | None = None
+        self.seal: Fields | None = None
+        self.has_later = False
+        self.covered = ("", 0)
+
+    def check(self, name: str) -> None:
+        self.header = parse(self.file.readline(PIECE).removesuffix(b"\n")) or {}
+        if self.header.get("type") != "export" or self.header.get("v") not in (1, 2):
+            self.found(UNREADABLE, 0, f"{name} is no export of a vault that this verifier knows")
             return
-        verifier.signatures.learn(header)
-        for line in read_lines(file):
-            if line.startswith(b'{"type":"checkpoint"'):
-                last = parse(line.strip())
-            else:
-                verifier.feed(line)
-    verifier.chain.end_file(is_last=True)
-    if last is None or type(last.get("seq")) is not int or not _can_spell(last):
-        verifier.found(TAMPERED, verifier.report.seq + 1, "the excerpt does not end in a checkpoint")
-        return
-    if header.get("from_seq") != verifier.report.first_seq:
-        verifier.found(TAMPERED, verifier.report.first_seq, "the excerpt does not start where its header says")
-    if last["seq"] != verifier.report.seq:
-        verifier.found(TAMPERED, verifier.report.seq + 1, f"its checkpoint is of seq {last['seq']}")
-    verifier.signatures.check_checkpoint(last)
+        self.verifier.signatures.learn(self.header)
+        self.verifier.feed_from(self.file, take=self.take)  # type: ignore[arg-type]
+        self.verifier.chain.end_file(is_last=True)
+        if self.checkpoint is None:
+            self.found(TAMPERED, self.report.seq + 1, "the excerpt does not end in a checkpoint")
+            return
+        self._check_head(self.checkpoint)
+        if self.header["v"] == 1:
+            self._name_unproven()
+        else:
+            self._check_seal()
+
+    def take(self, line: bytes) -> None:
+        """A record, until the checkpoint; then the seal, and nothing more."""
+        seq = self.report.seq + 1
+        if self.seal is not None or (self.checkpoint is not None and not line.startswith(b'{"type":"seal",')):
+            self.found(TAMPERED, seq, "something stands after its end")
+        elif line.startswith((b'{"type":"checkpoint",', b'{"type":"seal",')):
+            fields = parse(line.removesuffix(b"\n"))
+            if fields is None or type(fields.get("seq", 0)) is not int or not _is_spelled(fields, line):
+                self.found(TAMPERED, seq, "its checkpoint or its seal is damaged")
+            elif self.checkpoint is None and fields["type"] == "checkpoint" and "seq" in fields:
+                self.checkpoint = fields
+            elif self.checkpoint is not None:
+                self.seal = fields
+                self.covered = ("sha256:" + self.file.sha.hexdigest(), self.file.num_lines)
+        else:
+            self.has_later = self.has_later or b',"v":1,' not in line[:200]
+            self.verifier.feed(line)
+
+    def _check_head(self, checkpoint: Fields) -> None:
+        if self.header.get("from_seq") != self.report.first_seq:
+            self.found(TAMPERED, self.report.first_seq, "the excerpt does not start where its header says")
+        if {checkpoint["seq"], self.header.get("to_seq")} != {self.report.seq}:
+            self.found(TAMPERED, self.report.seq + 1, f"its checkpoint is of seq {checkpoint['seq']}")
+        self._check_key(checkpoint)
+        self.verifier.signatures.check_checkpoint(checkpoint)
+
+    def _check_seal(self) -> None:
+        if self.seal is None:
+            self.found(TAMPERED, self.report.seq + 1, "it lacks the seal that covers every line of it")
+            return
+        said = (self.seal.get("sha256"), self.seal.get("lines"))
+        if said != self.covered or self.seal.get("vault") != self.header.get("vault"):
+            self.found(TAMPERED, self.report.first_seq, "it is not the excerpt that was sealed")
+        self._check_key(self.seal)
+        if not is_signature(self.seal, "seal"):
+            self.found(TAMPERED, self.report.first_seq, "the signature of its seal is not valid")
+        self.report.num_signatures += 1
+        first, last = self.report.first_seq, self.report.seq
+        told = (
+            f"what records before seq {first} and after seq {last} say, and that the exporter chose as the filter says"
+        )
+        self.report.unproven.append(told)
+
+    def _check_key(self, signed: Fields) -> None:
+        signatures = self.verifier.signatures
+        if signed.get("key") not in signatures.keys or (signatures.trusted and signed["key"] not in signatures.trusted):
+            self.found(TAMPERED, self.report.seq, "it is signed by another key than the one to trust")
+
+    def _name_unproven(self) -> None:
+        if self.has_later:
+            self.found(TAMPERED, self.report.first_seq, "an excerpt of format 1 holds records of a later format")
+        if self.seal is not None:
+            self.found(TAMPERED, self.report.seq + 1, "something stands after its end")
+        for told in ("filter", "number of records", "time"):
+            self.report.unproven.append(f"the {told} of its header, which nothing signs in an excerpt of format 1")
+        if self.report.num_withheld:
+            told = f"that the {self.report.num_withheld} withheld records were not among the chosen"
+            self.report.unproven.append(told)
+
+
+def _is_spelled(fields: Fields, line: bytes) -> bool:
+    return _can_spell(fields) and _compact(fields).encode("ascii") + b"\n" == line
+
+
+def check_excerpt(verifier: Verifier, path: Path) -> None:
+    verifier.segments.begin_file(path.name)
+    with opened(path) as file:
+        Excerpt(verifier, file).check(path.name)
 
 
 def check_journal(verifier: Verifier, directory: Path) -> None:
@@ -686,35 +987,130 @@ def check_journal(verifier: Verifier, directory: Path) -> None:
         return
     for path in paths:
         with suppress(OSError):
-            if path.stat().st_size and not _is_held(path):
+            fd = open_plain(path)
+            is_left = os.fstat(fd).st_size and not _is_held(fd)
+            os.close(fd)
+            if is_left:
                 name = f"journal/{path.name}"
                 verifier.found(CRASH, verifier.report.seq + 1, f"{name} is left from a killed process: run `recover`")
 
 
-def _is_held(path: Path) -> bool:
+def _is_held(fd: int) -> bool:
     if fcntl is None:
         return False
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
-def verify(path: Path, *, expect_head: str = "", checkpoint: Path | None = None, public_key: str = "") -> Report:
-    """Check a vault's directory or an exported file. Raises nothing for what it reads; the report says it all."""
-    expect_head = f"sha256:{expect_head}" if re.fullmatch(r"[0-9a-f]{64}", expect_head) else expect_head
-    verifier = Verifier(is_excerpt=not path.is_dir(), public_key=public_key, expect_head=expect_head)
-    if checkpoint is not None:
-        verifier.signatures.add_checkpoints(read_checkpoints(checkpoint, verifier.found))
     try:
-        (check_log if path.is_dir() else check_excerpt)(verifier, path)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+# --- the arguments ---------------------------------------------------------------------------------------------------
+
+
+def read_argument(path: Path, name: str) -> str:
+    """A small text file that was named on the command line."""
+    try:
+        with os.fdopen(open_plain(path), "rb") as file:
+            data = file.read(MAX_ARGUMENT + 1)
+    except OSError as error:
+        raise Misused(f"{name} {path}: {error.strerror or error}") from None
+    if len(data) > MAX_ARGUMENT:
+        raise Misused(f"{name} {path}: larger than {MAX_ARGUMENT >> 20} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Misused(f"{name} {path}: it is no text") from None
+
+
+def said_lines(text: str) -> list[tuple[int, str]]:
+    """The lines with something on them, numbered; `#` begins a comment."""
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def public_key_of(text: str) -> str:
+    """The one public key in the text of a `vault.pub`."""
+    lines = [line for _, line in said_lines(text)]
+    if len(lines) != 1 or len(unwrap(lines[0])) != 32:
+        raise Misused("--pubkey: not one line `ed25519:…`, which is what vault.pub holds")
+    return lines[0]
+
+
+def head_of(text: str) -> str:
+    """The hash that was noted, as records spell it."""
+    match = re.fullmatch(r"(?:\d+\s+)?(?:sha256:)?([0-9a-f]{64})", text.strip().lower())
+    if match is None:
+        raise Misused(f"--expect-head {text[:100]!r}: not a head; it is `sha256:` and 64 hex digits, see `vault head`")
+    return f"sha256:{match[1]}"
+
+
+def kept_checkpoints(text: str) -> list[Fields]:
+    """Checkpoints as `vault checkpoint` prints them, in the order of their seqs; each signed by the key it names."""
+    kept = []
+    for number, line in said_lines(text):
+        fields = parse(line.encode("ascii", "replace"))
+        if fields is None or type(fields.get("seq")) is not int or not _can_spell(fields):
+            raise Misused(f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` prints")
+        if not is_signature(fields, "checkpoint"):
+            raise Misused(f"--checkpoint: line {number} is not what was signed; it was changed where it was kept")
+        kept.append(fields)
+    if not kept:
+        raise Misused("--checkpoint: it holds no checkpoint")
+    return sorted(kept, key=lambda fields: int(fields["seq"]))
+
+
+def verify(
+    path: Path,
+    *,
+    expect_head: str | None = None,
+    checkpoint: Path | None = None,
+    public_key: str | None = None,
+    max_line_mb: int = MAX_LINE_MB,
+) -> Report:
+    """Check a vault's directory or an exported file; `public_key` is the text of a `vault.pub`.
+
+    Raises Misused for arguments that do not fit, and nothing for what it reads: the report says it all.
+    """
+    if not os.path.exists(path):  # noqa: PTH110 - it raises nothing
+        raise Misused(f"{path} does not exist")
+    if max_line_mb < 1:
+        raise Misused("--max-line-mb: at least 1")
+    new = partial(
+        Verifier,
+        is_excerpt=not path.is_dir(),
+        public_key="" if public_key is None else public_key_of(public_key),
+        expect_head="" if expect_head is None else head_of(expect_head),
+        kept=[] if checkpoint is None else kept_checkpoints(read_argument(checkpoint, "--checkpoint")),
+        max_line=max_line_mb << 20,
+    )
+    if not path.is_dir():
+        return _run(new(), check_excerpt, path)
+    before = _segments_there(path)
+    report = _run(new(), check_log, path)
+    if report.exit_code == INTACT or before == _segments_there(path):
+        return report
+    with locked(path / "maintenance.lock"):  # a redaction or a prune came between: once more, while none can
+        return _run(new(), check_log, path)
+
+
+def _run(verifier: Verifier, check: Callable[[Verifier, Path], None], path: Path) -> Report:
+    try:
+        check(verifier, path)
     except (OSError, EOFError, zlib.error) as error:
         verifier.found(UNREADABLE, verifier.report.seq + 1, f"{path}: {error}")
-    if path.is_dir():
+    if not verifier.reading.is_excerpt:
         check_journal(verifier, path)
     return verifier.finish()
+
+
+def _segments_there(directory: Path) -> list[tuple[str, int]]:
+    """The files of the log and which files those are; a rewritten one is another."""
+    there = []
+    with suppress(OSError):
+        for path in log_files(directory):
+            there.append((path.name, path.stat().st_ino))
+    return there
 
 
 def describe(report: Report) -> str:
@@ -722,13 +1118,22 @@ def describe(report: Report) -> str:
     lines = [f"{finding.file or '-'}: {finding.message}" for finding in report.findings]
     if report.num_findings > len(report.findings):
         lines.append(f"… and {report.num_findings - len(report.findings)} more")
+    lines += [f"{note.kind}: {note.message}" for note in report.notes]
+    if len(report.notes) == MAX_FINDINGS:
+        lines.append("… only the first prunes, gaps and redactions are named")
     span = f"seq {report.first_seq} to {report.seq}" if report.num_records else "no records"
     lines.append(f"vault {report.vault or '?'}: {report.num_records} records, {span}, {report.num_segments} files")
-    lines.append(f"{report.num_signatures} signatures checked, by {report.public_key or 'no key'}")
+    whose = "" if report.is_key_pinned or not report.public_key else " (as it says itself; --pubkey pins it)"
+    lines.append(f"{report.num_signatures} signatures checked, by {report.public_key or 'no key'}{whose}")
+    if report.num_kept:
+        lines.append(f"{report.num_compared} of {report.num_kept} kept checkpoints compared")
     if report.num_redacted or report.num_withheld:
         lines.append(f"{report.num_redacted} redacted, {report.num_withheld} shown without their content")
+    if report.num_prunes or report.num_gaps:
+        lines.append(f"{report.num_prunes} prunes, {report.num_gaps} gaps")
     if report.expected_head_seq is not None:
         lines.append(f"the expected head is seq {report.expected_head_seq}")
+    lines += [f"not proven: {claim}" for claim in report.unproven]
     lines.append(f"head {report.seq} {report.hash}")
     bad = f", first bad seq {report.first_bad_seq}" if report.first_bad_seq is not None else ""
     lines.append(VERDICTS[report.exit_code] + bad)
@@ -740,23 +1145,40 @@ def as_json(report: Report) -> str:
     return json.dumps({**asdict(report), "first_bad_seq": report.first_bad_seq, "verdict": VERDICTS[report.exit_code]})
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="verify.py", description=__doc__.split("\n")[0] if __doc__ else None)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with a status that is no verdict."""
+        self.print_usage(sys.stderr)
+        self.exit(MISUSED, f"{self.prog}: error: {message}\n")
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="verify.py", description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("path", type=Path, help="a vault's directory, or an exported file")
-    parser.add_argument("--expect-head", default="", metavar="HASH", help="a head noted earlier; it must be in the log")
+    parser.add_argument("--expect-head", metavar="HASH", help="a head noted earlier; it must be in the log")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoints kept elsewhere")
     parser.add_argument(
         "--pubkey", type=Path, metavar="FILE", help="the only key to trust (`vault.pub`, kept elsewhere)"
     )
+    parser.add_argument("--max-line-mb", type=int, default=MAX_LINE_MB, metavar="N", help="longest line to read whole")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    given = _arguments(arguments)
     try:
-        public_key = given.pubkey.read_text("ascii", "replace").strip() if given.pubkey else ""
-    except OSError as error:
-        print(f"{given.pubkey}: {error.strerror}", file=sys.stderr)
-        return UNREADABLE
-    report = verify(given.path, expect_head=given.expect_head, checkpoint=given.checkpoint, public_key=public_key)
+        report = verify(
+            given.path,
+            expect_head=given.expect_head,
+            checkpoint=given.checkpoint,
+            public_key=None if given.pubkey is None else read_argument(given.pubkey, "--pubkey"),
+            max_line_mb=given.max_line_mb,
+        )
+    except Misused as error:
+        print(f"verify.py: error: {error}", file=sys.stderr)
+        return MISUSED
     print(as_json(report) if given.json else describe(report))
     return report.exit_code
 

@@ -229,6 +229,7 @@ class Writer:
 
     def _probe(self, fault: Fault) -> None:
         """Try to write what is owed and a gap record; success ends the fault. Raises what is still wrong."""
+        self._log.ensure_same()
         self._journal.forget()
         self._journal.probe()
         if self._unsure:

@@ -43,7 +43,7 @@ def test_any_prompt_is_one_ascii_line_and_comes_back_as_it_was(prompt: str, vaul
 def test_a_line_starts_with_what_a_person_looks_for(vault: Vault, directory: Path) -> None:
     ask(vault, "Hello", "Hi there")
     line = (directory / "log.jsonl").read_bytes().splitlines()[-1]
-    assert line.startswith(b'{"type":"interaction","v":1,"seq":3,"timestamp":"2026-11-')
+    assert line.startswith(b'{"type":"interaction","v":2,"seq":3,"timestamp":"2026-11-')
     assert b'Z","prompt":"Hello","response":"Hi there","id":"' in line
 
 

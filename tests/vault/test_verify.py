@@ -115,7 +115,7 @@ FIELDS: dict[str, Any] = {
     "hash": NO_HASH,
     "content_sha256": NO_HASH,
     "type": "read",
-    "v": 2,
+    "v": 1,
     "extra": 1,
     "redacted": {"at": "", "by": "", "reason": "", "record": 9},
     "withheld": True,
@@ -298,7 +298,6 @@ def test_a_log_is_verified_while_it_is_written_rotated_and_compressed(make_vault
 
 
 def test_what_cannot_be_read_is_no_tampering(tmp_path: Path) -> None:
-    assert check(tmp_path / "nowhere").exit_code == 3
     (tmp_path / "empty").mkdir()
     assert check(tmp_path / "empty").exit_code == 3
     (tmp_path / "file").write_text("hello\n")
@@ -361,9 +360,13 @@ def test_no_garbage_makes_it_fall_over(
     data = b"\n".join(lines)
     (directory / "log.jsonl").write_bytes(data)
     (directory / "checkpoints.jsonl").write_bytes(data if as_checkpoints else b"")
-    (directory / "excerpt").write_bytes(b'{"type":"export"}\n' + data)
+    (directory / "excerpt").write_bytes(b'{"type":"export","v":1}\n' + data)
+    (directory / "excerpt2").write_bytes(b'{"type":"export","v":2}\n' + data)
     assert check(directory).exit_code in (0, 1, 2, 3)
-    assert check(directory / "excerpt", checkpoint=directory / "checkpoints.jsonl").exit_code in (2, 3)
+    assert check(directory / "excerpt").exit_code in (2, 3)
+    assert check(directory / "excerpt2").exit_code in (2, 3)
+    with pytest.raises(verify.Misused):
+        check(directory, checkpoint=directory / "checkpoints.jsonl")
 
 
 @pytest.mark.parametrize(

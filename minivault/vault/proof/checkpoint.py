@@ -13,12 +13,14 @@ from typing import Any
 
 from minivault.errors import VaultError
 from minivault.types import rfc3339
+from minivault.vault.disk import open_plain
+from minivault.vault.head import CHECKPOINTS, last_checkpoint
 from minivault.vault.log import Log
 from minivault.vault.proof.key import SigningKey
-from minivault.vault.record import VERSION, canonical, compact, parse
+from minivault.vault.record import canonical, compact, parse
 from minivault.vault.segments import ACTIVE, Segment, first_record
 
-CHECKPOINTS = "checkpoints.jsonl"
+FORMAT = 1
 
 
 def write_checkpoint(log: Log) -> dict[str, Any]:
@@ -49,23 +51,13 @@ def _replace_key(log: Log) -> SigningKey:
     return key
 
 
-def last_checkpoint(directory: Path) -> dict[str, Any] | None:
-    """The newest checkpoint kept in the vault."""
-    path = directory / CHECKPOINTS
-    if not path.exists():
-        return None
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
-        lines = file.read().splitlines()
-    return next((fields for line in reversed(lines) if (fields := parse(line)) is not None), None)
-
-
 def checkpoints(directory: Path) -> list[dict[str, Any]]:
     """Every checkpoint kept in the vault, oldest first."""
-    path = directory / CHECKPOINTS
-    if not path.exists():
+    try:
+        fd = open_plain(directory / CHECKPOINTS)
+    except FileNotFoundError:
         return []
-    with path.open("rb") as file:
+    with os.fdopen(fd, "rb") as file:
         return [fields for line in file if (fields := parse(line)) is not None]
 
 
@@ -74,7 +66,7 @@ def _sign(log: Log, key: SigningKey) -> dict[str, Any]:
     time_ns = log.clock()
     fields: dict[str, Any] = {
         "type": "checkpoint",
-        "v": VERSION,
+        "v": FORMAT,
         "vault": log.vault_id(),
         "seq": log.head.seq,
         "hash": log.head.hash,

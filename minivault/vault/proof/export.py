@@ -1,21 +1,29 @@
 """An excerpt of the log that proves itself: the chosen records whole, and of everything around them the chained part.
 
 The file starts with a header, then holds every record from the first chosen one to a signed head, each either whole or
-`withheld` (its chained part alone), and ends in that signature. `verify.py FILE` checks it without the vault.
+`withheld` (its chained part alone), then that signature, and ends in a seal: a signature over every byte before it.
+`verify.py FILE` checks it without the vault. Nothing is sealed that was not checked first.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from minivault.errors import VaultError
 from minivault.types import rfc3339
 from minivault.vault.log import Log
+from minivault.vault.place import Record, ensure_redacted_by, whole_chain
 from minivault.vault.proof.checkpoint import checkpoints, write_checkpoint
-from minivault.vault.reader import Filter, Record, read_records
-from minivault.vault.record import CONTENT_KEYS, VERSION, compact
+from minivault.vault.proof.key import SECRET, SigningKey
+from minivault.vault.reader import Filter
+from minivault.vault.record import canonical, compact, content_of
+
+FORMAT = 2
 
 CSV_COLUMNS = (
     "seq",
@@ -35,31 +43,73 @@ CSV_COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def export_jsonl(log: Log, wanted: Filter) -> Iterator[bytes]:
-    """The lines of an excerpt and its proof. Raises OSError, and VaultError where there is nothing to sign."""
-    return _proven(log, wanted, write_checkpoint(log))
+def export_jsonl(log: Log, wanted: Filter) -> tuple[Iterator[bytes], int]:
+    """The lines of an excerpt and its proof, and how many records were chosen.
+
+    Raises OSError, and VaultError where there is nothing to sign or the log was changed.
+    """
+    head = write_checkpoint(log)
+    key = SigningKey.load(log.directory)
+    if key is None or key.public != head["key"]:
+        raise VaultError(f"{log.directory / SECRET} did not sign the last checkpoint; `vault checkpoint` signs anew")
+    chosen = _choose(log.directory, wanted, head["seq"])
+    return _sealed(_proven(log, wanted, chosen, head), log, key, head), len(chosen)
 
 
-def _proven(log: Log, wanted: Filter, head: dict[str, Any]) -> Iterator[bytes]:
-    chosen = [r["seq"] for r in read_records(log.directory) if r["seq"] <= head["seq"] and wanted.matches(r)]
+def _choose(directory: Path, wanted: Filter, last: int) -> list[int]:
+    """The seqs of what is wanted. Every record is checked, and that what is redacted was redacted lawfully."""
+    chosen: list[int] = []
+    stubs: dict[int, Record] = {}
+    for record in whole_chain(directory):
+        if record["seq"] > last:
+            break
+        if "redacted" in record:
+            stubs[record["seq"]] = record
+        if record.get("type") == "redaction" and record.get("target_seq") in stubs:
+            ensure_redacted_by(stubs.pop(record["target_seq"]), record)
+        if wanted.matches(record):
+            chosen.append(record["seq"])
+    if stubs:
+        raise VaultError(f"seq {min(stubs)}: its content was removed and no redaction is recorded: run `vault verify`")
+    return chosen
+
+
+def _proven(log: Log, wanted: Filter, chosen: Sequence[int], head: dict[str, Any]) -> Iterator[bytes]:
     first, last = (chosen[0], chosen[-1]) if chosen else (head["seq"], head["seq"])
     end = next((c for c in checkpoints(log.directory) if c["seq"] >= last and c["key"] == head["key"]), head)
-    time_ns = log.clock()
-    header = {"type": "export", "v": VERSION, "vault": log.vault_id(), "public_key": head["key"]}
-    made = {"timestamp": rfc3339(time_ns), "filter": wanted.describe(), "from_seq": first, "to_seq": end["seq"]}
+    header = {"type": "export", "v": FORMAT, "vault": log.vault_id(), "public_key": head["key"]}
+    made = {"timestamp": rfc3339(log.clock()), "filter": wanted.describe(), "from_seq": first, "to_seq": end["seq"]}
     yield compact({**header, **made, "records": len(chosen)}) + b"\n"
-    for record in read_records(log.directory, from_seq=first):
+    whole, hash_ = set(chosen), ""
+    for record in whole_chain(log.directory, from_seq=first):
         if record["seq"] > end["seq"]:
             break
-        yield compact(record if wanted.matches(record) else _withheld(record)) + b"\n"
+        hash_ = record["hash"]
+        yield compact(record if record["seq"] in whole else _withheld(record)) + b"\n"
+    if hash_ != end["hash"]:
+        raise VaultError(f"seq {end['seq']} is not the record that was signed: run `vault verify`")
     yield compact(end) + b"\n"
+
+
+def _sealed(lines: Iterator[bytes], log: Log, key: SigningKey, head: dict[str, Any]) -> Iterator[bytes]:
+    """The lines, and after them a signature over their bytes."""
+    sha, count = hashlib.sha256(), 0
+    for line in lines:
+        sha.update(line)
+        count += 1
+        yield line
+    time_ns = log.clock()
+    said = {"type": "seal", "v": 1, "vault": head["vault"], "timestamp": rfc3339(time_ns), "time_ns": time_ns}
+    fields = {**said, "lines": count, "sha256": "sha256:" + sha.hexdigest(), "key": key.public}
+    yield compact({**fields, "signature": key.sign(canonical(fields))}) + b"\n"
 
 
 def _withheld(record: Record) -> Record:
     """The chained part of a record, marked as lacking its content where it has any."""
     if "salt" not in record:
         return record
-    kept = {key: value for key, value in record.items() if key not in CONTENT_KEYS and key != "salt"}
+    content = content_of(record)
+    kept = {key: value for key, value in record.items() if key not in content and key != "salt"}
     return {**kept, "withheld": True}
 
 

@@ -22,7 +22,9 @@ def test_an_export_verifies_alone_and_no_longer_when_changed(make_vault: Make, d
         ask(vault, f"prompt {number}", f"answer {number}")
     vault.close()
     with Archive(directory, by="tester") as archive:
-        data = b"".join(archive.export_jsonl(Filter(text="prompt 2")))
+        lines, num_chosen = archive.export_jsonl(Filter(text="prompt 2"))
+        data = b"".join(lines)
+    assert num_chosen == 1
     path = tmp_path / "excerpt.jsonl"
     path.write_bytes(data)
     report = check(path)
