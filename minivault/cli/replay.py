@@ -11,7 +11,7 @@ import click
 from minivault.cli.options import current_settings, filter_options, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
-from minivault.cli.vault import none_matches, opened
+from minivault.cli.vault import opened
 from minivault.vault.reader import Filter
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _with_progress(verdicts: Iterable[Verdict], total: int) -> Iterator[Verdict]
 
 def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
     if not verdicts:
-        note(none_matches(wanted))
+        note("No interaction matches.")
     counts = dict.fromkeys(("identical", "different", "not comparable"), 0)
     for verdict in verdicts:
         counts[verdict.outcome] += 1
