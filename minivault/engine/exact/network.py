@@ -16,7 +16,7 @@ from minivault.engine.exact.compiling import compiled
 from minivault.engine.exact.linear import add_bias, embed, linear
 from minivault.engine.exact.maths import gelu, gelu_tanh, relu, silu
 from minivault.engine.exact.normalizing import normalize, quantize
-from minivault.engine.exact.ops import load
+from minivault.engine.exact.ops import borrowed, load
 from minivault.engine.exact.rotary import place_head
 from minivault.engine.exact.tensors import (
     ATTENTION_NORM,
@@ -63,15 +63,16 @@ def num_phases(shape: Shape) -> int:
 def work(kind: Any, model: Model, thread: int, num: int, tiles: int, wanted: int, wants_logits: bool) -> None:
     """Thread 0 does a step over so many rows, tiles and wanted rows; others do step after step, until a call with a
     negative number sends them home. One function, so that there is one to compile."""
+    m = borrowed(model)
     if thread < 0:
-        threads.dismiss(model.board)
+        threads.dismiss(m.board)
     elif thread == 0:
-        forward(kind, model, 0, threads.begin(model.board, num, tiles, wanted, wants_logits))
+        forward(kind, m, 0, threads.begin(m.board, num, tiles, wanted, wants_logits))
     else:
-        step = threads.await_step(model.board, 0)
+        step = threads.await_step(m.board, 0)
         while step > 0:
-            forward(kind, model, thread, step)
-            step = threads.await_step(model.board, step)
+            forward(kind, m, thread, step)
+            step = threads.await_step(m.board, step)
 
 
 @compiled
