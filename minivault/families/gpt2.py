@@ -36,15 +36,6 @@ GGUF_NAMES = Names(
     down="ffn_down",
     has_biases=True,
 )
-GGUF_KEYS = {
-    "n_embd": "gpt2.embedding_length",
-    "n_layer": "gpt2.block_count",
-    "n_head": "gpt2.attention.head_count",
-    "n_inner": "gpt2.feed_forward_length",
-    "n_positions": "gpt2.context_length",
-    "layer_norm_epsilon": "gpt2.attention.layer_norm_epsilon",
-}
-"""Where a GGUF file's metadata holds what a config calls so."""
 
 
 def block(config: Config) -> Block:

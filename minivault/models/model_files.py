@@ -11,8 +11,9 @@ from typing import Any
 class ModelFiles:
     """A directory in the hub's layout (config.json, tokenizer files, weights) and what is known of it.
 
-    The weights are safetensors, or one file packed for an engine of ours. Digests are `sha256:` and 64 hex digits. `weights_digest` is that of the one weights file, or, of several, the
-    digest of their `sha256sum` listing in order of name; `template_digest` is empty when there is no chat template.
+    The weights are safetensors, or one file packed for an engine of ours. Digests are `sha256:` and 64 hex digits.
+    `weights_digest` is that of the one weights file, or, of several, the digest of their `sha256sum` listing in order
+    of name; `template_digest` is empty when there is no chat template.
     """
 
     name: str

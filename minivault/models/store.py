@@ -107,11 +107,20 @@ class ModelStore:
             if folder not in used:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def prepared_dir(self, files: ModelFiles) -> Path:
-        """Where a runner keeps its own form of this model, named by all that it is made from. Created when missing."""
-        folder = self._prepared_path(files)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def prepared(self, files: ModelFiles, name: str, make: Callable[[Path], None]) -> Path:
+        """A runner's own form of this model, in a folder named by all that it is made from, and made once.
+
+        `name` tells the form and its version up to its last `-`; what is there of others goes when this one is made."""
+        path = self._prepared_path(files) / name
+        if not path.is_file():
+            with self._writing(), self._lock(path.parent.name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.is_file():
+                    make(path)
+                for old in path.parent.iterdir():
+                    if not old.name.startswith(name.rpartition("-")[0]):
+                        old.unlink()
+        return path
 
     def _prepared_path(self, files: ModelFiles) -> Path:
         made_from = digest_of_set({"weights": files.weights_digest, "config": files.config_digest})

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivault.engine.exact.support import why_not
+from minivault.families import Config
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from minivault.engine.exact.gguf_file import Gguf
     from minivault.engine.exact.runner import ExactRunner
 
-__all__ = ["load", "prepare_checkpoint", "prepare_gguf", "why_not"]
+__all__ = ["form", "load", "prepare_checkpoint", "prepare_gguf", "unpack", "why_not", "why_not_file"]
 
 Progress = Callable[[int, int], None]
 
@@ -30,11 +35,32 @@ def prepare_checkpoint(directory: Path, out: Path, progress: Progress | None = N
     prepare.prepare_checkpoint(directory, out, progress, bits)
 
 
-def prepare_gguf(file: Path, out: Path, progress: Progress | None = None) -> None:
-    """The same from a GGUF file, whose own grid is kept."""
+def why_not_file(file: Gguf) -> str | None:
+    """One line saying why an open GGUF file cannot be prepared, naming tensor and type; None where it can."""
+    from minivault.engine.exact import gguf_file
+
+    return gguf_file.why_not_file(file)
+
+
+def prepare_gguf(file: Gguf, config: Config, out: Path, progress: Progress | None = None) -> None:
+    """The same from an open GGUF file, whose own grid is kept; `config` is what config.json says of it."""
     from minivault.engine.exact import prepare
 
-    prepare.prepare_gguf(file, out, progress)
+    prepare.prepare_gguf(file, config, out, progress)
+
+
+def unpack(path: Path) -> dict[str, NDArray[np.float32]]:
+    """A weights file's tensors in float32 under the hub's names, for runners that want floats."""
+    from minivault.engine.exact import unpacking
+
+    return unpacking.unpack(path)
+
+
+def form() -> str:
+    """Names the weights file's format and version."""
+    from minivault.engine.exact.weights import VERSION
+
+    return f"exact-{VERSION}"
 
 
 def load(

@@ -1,9 +1,10 @@
-"""Tensors of a GGUF file, as the file has them, and the config that its metadata amounts to."""
+"""Tensors of a GGUF file that somebody else has opened, as the file has them."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,59 @@ from minivault.engine.exact.checkpoint import FloatRows, _widened
 from minivault.engine.exact.grids import PACKINGS
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
-from minivault.families import gpt2, llama
+from minivault.families import Names, gpt2, llama
 
 Floats = NDArray[np.float32]
 NAMES = {"llama": llama.GGUF_NAMES, "qwen2": llama.GGUF_NAMES, "gpt2": gpt2.GGUF_NAMES}
+FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+class Tensor(Protocol):
+    """`type` as ggml calls it; `shape` outermost dimension first; `data` [rows, bytes of a row]."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def data(self) -> NDArray[np.uint8]: ...
+
+
+class Gguf(Protocol):
+    """A file, open."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def by_name(self) -> Mapping[str, Any]: ...
+
+
+def why_not_file(file: Gguf) -> str | None:
+    """One line naming the architecture, or the tensor and its type, that the exact engine does not read."""
+    if file.architecture not in NAMES:
+        return f"architecture {file.architecture!r} is not one the exact engine reads ({', '.join(NAMES)})"
+    known = _known(NAMES[file.architecture])
+    tensors: list[Tensor] = list(file.by_name.values())
+    for tensor in tensors:
+        if re.sub(r"^blk\.\d+\.", "", tensor.name).rpartition(".")[0] not in known:
+            return f"tensor {tensor.name} ({tensor.type}) is none that the exact engine knows of"
+        if tensor.type not in (FLOATS if len(tensor.shape) == 1 else FLOATS | PACKINGS.keys()):
+            return f"tensor {tensor.name} has type {tensor.type}, which the exact engine does not read"
+    return None
+
+
+def _known(names: Names) -> set[str | None]:
+    return {names.embedding, names.positions, names.norm, names.head, *names.of_layer}
 
 
 class PackedRows:
     """A matrix on its own grid."""
 
-    def __init__(self, name: str, tensor: Any) -> None:
-        kind = tensor.tensor_type.name
-        self.name, self._kind, self._packing, self._data = name, kind, PACKINGS[kind], tensor.data
-        self.shape = tuple(int(size) for size in reversed(tensor.shape))
+    def __init__(self, tensor: Tensor) -> None:
+        self.name, self.shape, self._kind, self._data = tensor.name, tensor.shape, tensor.type, tensor.data
+        self._packing = PACKINGS[tensor.type]
         self.format, self.zero = self._packing.format, self._packing.zero
 
     def grid(self, rows: NDArray[np.int64]) -> Grid:
@@ -35,63 +76,38 @@ class PackedRows:
 
 
 class GgufTensors:
-    """The same interface as `Checkpoint`. Raises ModelError for an architecture or a file that it cannot read."""
+    """The same interface as `Checkpoint`. Raises ModelError for a file that it cannot read."""
 
-    def __init__(self, path: Path) -> None:
-        import gguf
-
-        try:
-            self._reader: Any = gguf.GGUFReader(path)
-        except (OSError, ValueError, IndexError, KeyError) as error:
-            raise ModelError(f"{path} is not a GGUF file, or cut short: {error}") from error
-        self.path, self.architecture = path, str(self._value("general.architecture"))
-        if self.architecture not in NAMES:
-            known = ", ".join(NAMES)
-            raise ModelError(f"{path.name} has architecture {self.architecture!r}, not one of {known}")
-        self.names = NAMES[self.architecture]
-        self.is_split = self.architecture != "llama"
+    def __init__(self, file: Gguf) -> None:
+        if reason := why_not_file(file):
+            raise ModelError(reason)
+        self.names = NAMES[file.architecture]
+        self.is_split = file.architecture != "llama"
         """Each head's rows are its first halves, then its second ones; llama.cpp's llama has them in pairs."""
-        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        self._tensors: Mapping[str, Tensor] = file.by_name
 
     @property
     def quantization(self) -> str:
-        return "+".join(sorted({tensor.tensor_type.name for tensor in self._tensors.values()} - {"F32"})) or "F32"
-
-    def _value(self, key: str, default: Any = None) -> Any:
-        field = self._reader.get_field(key)
-        return default if field is None else field.contents()
-
-    def config(self) -> dict[str, Any]:
-        """What config.json would say."""
-        keys = gpt2.GGUF_KEYS if self.architecture == "gpt2" else llama.GGUF_KEYS
-        found = {name: self._value(key.replace("llama.", f"{self.architecture}.", 1)) for name, key in keys.items()}
-        if found.pop("rope_scaling", None) not in (None, "none"):
-            raise ModelError(f"{self.path.name} scales its rotary positions in a way that is not read from GGUF")
-        rows = self._tensors[f"{self.names.embedding}.weight"].shape[1]
-        given = {name: value for name, value in found.items() if value is not None}
-        return given | {"model_type": self.architecture, "vocab_size": int(rows)}
+        return "+".join(sorted({tensor.type for tensor in self._tensors.values()} - {"F32"})) or "F32"
 
     def matrix(self, name: str, *, is_map: bool = True) -> FloatRows | PackedRows | None:  # noqa: ARG002
         tensor = self._tensors.get(f"{name}.weight")
         if tensor is None:
             return None
-        kind = tensor.tensor_type.name
-        if kind in PACKINGS:
-            return PackedRows(tensor.name, tensor)
-        to_float = _widened if kind == "BF16" else lambda values: values.astype(np.float32)
-        return FloatRows(tensor.name, self._floats(tensor), 8, to_float)
+        if tensor.type in PACKINGS:
+            return PackedRows(tensor)
+        to_float = _widened if tensor.type == "BF16" else lambda values: values.astype(np.float32)
+        return FloatRows(tensor.name, _floats(tensor), 8, to_float)
 
     def vector(self, name: str) -> Floats | None:
         tensor = self._tensors.get(name)
         if tensor is None:
             return None
-        values = self._floats(tensor)
-        return _widened(values) if values.dtype == np.uint16 else values.astype(np.float32)
+        values = _floats(tensor)
+        return _widened(values) if tensor.type == "BF16" else values.astype(np.float32)
 
-    def _floats(self, tensor: Any) -> NDArray[Any]:
-        kind = tensor.tensor_type.name
-        if kind not in ("F32", "F16", "BF16"):
-            raise ModelError(f"tensor {tensor.name} has type {kind}, which the exact engine does not read")
-        shape = tuple(int(size) for size in reversed(tensor.shape))
-        data = tensor.data.view(np.uint16) if kind == "BF16" else tensor.data
-        return np.asarray(data).reshape(shape)
+
+def _floats(tensor: Tensor) -> NDArray[Any]:
+    if tensor.type not in FLOATS:
+        raise ModelError(f"tensor {tensor.name} has type {tensor.type}, which the exact engine does not read")
+    return tensor.data.view(FLOATS[tensor.type]).reshape(tensor.shape)

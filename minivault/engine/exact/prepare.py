@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minivault.engine.exact.checkpoint import Checkpoint
 from minivault.engine.exact.formats import Format
-from minivault.engine.exact.gguf_file import GgufTensors
+from minivault.engine.exact.gguf_file import Gguf, GgufTensors
 from minivault.engine.exact.maths import frequencies
 from minivault.engine.exact.support import why_not
 from minivault.engine.exact.tensors import padded
@@ -59,12 +59,10 @@ def prepare_checkpoint(directory: Path, out: Path, progress: Progress | None = N
     _Preparation(config, Checkpoint(directory, family.names, bits), out, progress).run()
 
 
-def prepare_gguf(file: Path, out: Path, progress: Progress | None = None) -> None:
-    """Write `out` from a GGUF file, on its own grid."""
-    tensors = GgufTensors(file)
-    config = tensors.config()
+def prepare_gguf(file: Gguf, config: Config, out: Path, progress: Progress | None = None) -> None:
+    """Write `out` from an open GGUF file, on its own grid; `config` is what config.json says of it."""
     _checked(config)
-    _Preparation(config, tensors, out, progress).run()
+    _Preparation(config, GgufTensors(file), out, progress).run()
 
 
 def _checked(config: Config) -> Any:
