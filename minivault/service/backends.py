@@ -6,7 +6,6 @@ module introduces them. Anything else is `package.module:function`, which return
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from minivault.config import Settings
 from minivault.engine import exact
+from minivault.engine.host import give_memory_back
 from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
 from minivault.models.progress import Progress, silent
@@ -83,14 +83,8 @@ def load_local(settings: Settings) -> Loaded:
         "grammar": f"llguidance {version('llguidance')}",
         **runner.signature,
     }
-    _give_memory_back()
+    give_memory_back()
     return Loaded(_info(files, runner, context, parts), tokenizer, runner)
-
-
-def _give_memory_back() -> None:
-    """Return to the system what loading allocated and freed, some 30 MB; the C library keeps it otherwise."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
 
 
 def _context(settings: Settings, files: ModelFiles) -> int:
