@@ -14,15 +14,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 from minivault.config import Settings
-from minivault.engine import exact
-from minivault.engine.host import give_memory_back
 from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
 from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
 from minivault.service.model import Loaded
-from minivault.service.weights import ExactPacker, load_exact, weights_file
 from minivault.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -62,19 +59,23 @@ def store(settings: Settings) -> ModelStore:
 
 def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
+    from minivault.service.weights import ExactPacker
+
     files = store(settings).pull(name, progress, ExactPacker())
-    if _chooses_exact(settings, files):
-        one = {"num_slots": 1, "context": WARM_CONTEXT, "threads": 1}
-        load_exact(settings, files, progress=progress, **one).close()
+    if runner := _exact(settings, files, progress, num_slots=1, context=WARM_CONTEXT, threads=1):
+        runner.close()
     return files
 
 
 def load_local(settings: Settings) -> Loaded:
     """Load the configured model. Raises ModelError with one line that says what to do."""
+    from minivault.engine.host import give_memory_back
+
     files = store(settings).resolve(settings.model)
     tokenizer = load_tokenizer(files)
     context = _context(settings, files)
-    runner = (_exact if _chooses_exact(settings, files) else _transformers)(settings, files, context)
+    size = {"num_slots": settings.max_running, "context": context, "threads": _cpu_threads(settings)}
+    runner = _exact(settings, files, silent, **size) or _transformers(settings, files, context)
     parts = {
         "weights": files.weights_digest,
         "config": files.config_digest,
@@ -100,6 +101,8 @@ def _cpu_threads(settings: Settings) -> int:
 def _chooses_exact(settings: Settings, files: ModelFiles) -> bool:
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
+    from minivault.engine import exact
+
     reason = exact.why_not(files.config)
     if reason is None:
         return True
@@ -109,8 +112,18 @@ def _chooses_exact(settings: Settings, files: ModelFiles) -> bool:
     return False
 
 
-def _exact(settings: Settings, files: ModelFiles, context: int) -> Runner:
-    return load_exact(settings, files, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
+def _exact(settings: Settings, files: ModelFiles, progress: Progress, **size: int) -> Runner | None:
+    if not _chooses_exact(settings, files):
+        return None
+    from minivault.service.weights import load_exact
+
+    try:
+        return load_exact(settings, files, progress, **size)
+    except ModelError as error:
+        if settings.runner == "exact" or files.is_packed:
+            raise
+        log.warning("the transformers runner serves %s: %s", files.name, error.message)
+        return None
 
 
 def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner:
@@ -118,12 +131,12 @@ def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner
 
     from minivault.engine.transformers import TransformersRunner
     from minivault.models import load_transformers_model
+    from minivault.service.weights import float_weights
 
     device = _device(settings)
     torch.set_num_threads(_cpu_threads(settings))
-    weights = weights_file(settings, files) if files.is_packed else None
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = load_transformers_model(files, device, dtype, exact.unpack(weights) if weights else None)
+    model = load_transformers_model(files, device, dtype, float_weights(settings, files))
     return TransformersRunner(model, num_slots=settings.max_running, context=context)
 
 

@@ -19,6 +19,9 @@ from minivault.models.layout import PACKED
 from minivault.models.progress import Progress, silent
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from minivault.engine.runner import Runner
     from minivault.models.gguf.metadata import GgufFile
 
@@ -52,12 +55,13 @@ def weights_file(settings: Settings, files: ModelFiles, progress: Progress = sil
     return ModelStore(settings.models_dir).prepared(files, f"{exact.form()}-{settings.weight_bits}", make)
 
 
-def load_exact(
-    settings: Settings, files: ModelFiles, *, num_slots: int, context: int, threads: int, progress: Progress = silent
-) -> Runner:
-    """A runner over the model's weights. What was prepared and cannot be used is prepared again; what was packed is
-    pulled again. Raises ModelError with one line."""
-    load = partial(exact.load, num_slots=num_slots, context=context, threads=threads, cache_dir=settings.kernels_dir)
+def load_exact(settings: Settings, files: ModelFiles, progress: Progress = silent, **size: int) -> Runner:
+    """A runner over the model's weights, of `num_slots`, `context` and `threads`. What was prepared and cannot be used
+    is prepared again; what was packed is pulled again. Raises ModelError with one line."""
+
+    def load(path: Path) -> Runner:
+        return exact.load(path, cache_dir=settings.kernels_dir, **size)  # type: ignore[arg-type]
+
     path = weights_file(settings, files, progress)
     try:
         return load(path)
@@ -67,3 +71,8 @@ def load_exact(
             raise ModelError(told) from error
         path.unlink()
     return load(weights_file(settings, files, progress))
+
+
+def float_weights(settings: Settings, files: ModelFiles) -> dict[str, NDArray[np.float32]] | None:
+    """Packed weights as the floats that they stand for; None where a model's files hold floats."""
+    return exact.unpack(weights_file(settings, files)) if files.is_packed else None

@@ -81,9 +81,7 @@ def _write_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], merges: list[st
     writer.add_chat_template(TEMPLATE)
 
 
-def _write_tensors(
-    writer: gguf.GGUFWriter, num_tokens: int, seed: int, of_matrices: gguf.GGMLQuantizationType
-) -> None:
+def _write_tensors(writer: gguf.GGUFWriter, num_tokens: int, seed: int, of_matrices: gguf.GGMLQuantizationType) -> None:
     random = np.random.default_rng(seed)
     kinds = gguf.GGMLQuantizationType
     kv = HIDDEN // HEADS * KV_HEADS

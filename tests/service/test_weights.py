@@ -1,4 +1,4 @@
-"""Weights as the file has them: packed when pulled, prepared from floats otherwise, and floats again for transformers."""
+"""Weights as the file has them: packed when pulled, prepared where they are floats, and floats for transformers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from minivault.config import Settings
 from minivault.engine import exact
@@ -15,7 +15,7 @@ from minivault.errors import ModelError
 from minivault.models import ModelFiles, ModelStore, load_transformers_model
 from minivault.models.gguf import convert
 from minivault.service.backends import load_local, pull_model
-from minivault.service.weights import ExactPacker, weights_file
+from minivault.service.weights import ExactPacker, float_weights, weights_file
 from tests.models import gpt2, tiny_gguf
 
 KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
@@ -65,8 +65,9 @@ def test_transformers_computes_the_same_from_packed_weights(tmp_path: Path, sett
     assert packed.is_packed and not floats.is_packed
     assert not (settings.models_dir / ".prepared").exists()
     tokens = torch.arange(40).reshape(1, -1)
-    ours = load_transformers_model(packed, weights=exact.unpack(weights_file(settings, packed)))
+    ours = load_transformers_model(packed, weights=float_weights(settings, packed))
     theirs = load_transformers_model(floats)
+    assert float_weights(settings, floats) is None
     assert torch.equal(ours(tokens).logits, theirs(tokens).logits)
     assert load_local(settings).info.runner == "transformers"
 
@@ -133,6 +134,18 @@ def test_a_model_that_the_exact_engine_does_not_run_is_refused_to_it(tmp_path: P
     settings = Settings(home=tmp_path / "home", model=str(directory), runner="exact")
     with pytest.raises(ModelError, match=r"MINIVAULT_RUNNER=exact cannot serve .*: activation 'gelu_fast'"):
         load_local(settings)
+
+
+def test_a_checkpoint_that_cannot_be_prepared_is_left_to_transformers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = gpt2.write_checkpoint(tmp_path / "gpt2")
+    weights = load_file(directory / "model.safetensors")
+    name = next(name for name in weights if name.endswith("ln_f.weight"))
+    save_file(weights | {name: np.full_like(weights[name], np.nan)}, directory / "model.safetensors", {"format": "pt"})
+    settings = Settings(home=tmp_path / "home", model=str(directory))
+    assert load_local(settings).info.runner == "transformers"
+    assert "the transformers runner serves" in caplog.text and "ln_f.weight holds NaN" in caplog.text
 
 
 def test_a_tensor_that_is_not_served_is_named_and_the_model_becomes_floats(

@@ -87,7 +87,7 @@ class _Cursor:
         """Strings as a list; numbers as a view of them. Lists of lists are in no model's file."""
         if kind == _STRING:
             return self._texts(count)
-        code = _code(kind)
+        code: Any = _code(kind)
         return self.take(count * struct.calcsize(code)).cast(code)
 
     def _texts(self, count: int) -> list[str]:
