@@ -60,7 +60,7 @@ def load_exact(settings: Settings, files: ModelFiles, progress: Progress = silen
     is prepared again; what was packed is pulled again. Raises ModelError with one line."""
 
     def load(path: Path) -> Runner:
-        return exact.load(path, cache_dir=settings.kernels_dir, **size)  # type: ignore[arg-type]
+        return exact.load(path, cache_dir=settings.kernels_dir, **size)
 
     path = weights_file(settings, files, progress)
     try:
