@@ -122,6 +122,19 @@ wake = _atomic(1, types.int64, lambda builder, place, value: _system_call(builde
 
 
 @intrinsic
+def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
+    """Ask memory for the line that holds an element."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        place = element(context, builder, signature.args[0], *values)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
+        builder.call(named(builder, "llvm.prefetch.p0", kind), [place, I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), emit
+
+
+@intrinsic
 def pause(_typing: Any) -> Any:
     """Tell the core that we spin."""
 
