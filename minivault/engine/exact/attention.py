@@ -10,7 +10,7 @@ from minivault.engine.exact.cache import BLOCK_TOKENS
 from minivault.engine.exact.compiling import compiled
 from minivault.engine.exact.kernels import combine
 from minivault.engine.exact.maths import exp, inlined
-from minivault.engine.exact.ops import at_least, bits, both, larger, of_bits, prefetch
+from minivault.engine.exact.ops import at_least, prefetch
 from minivault.engine.exact.rotary import halves_at
 
 HALVES_PER_LINE = 32

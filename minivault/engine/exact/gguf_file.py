@@ -16,6 +16,7 @@ from minivault.families import gpt2, llama
 
 Floats = NDArray[np.float32]
 NAMES = {"llama": llama.GGUF_NAMES, "qwen2": llama.GGUF_NAMES, "gpt2": gpt2.GGUF_NAMES}
+FLOATS = ("F32", "F16", "BF16")
 
 
 class PackedRows:
@@ -90,7 +91,7 @@ class GgufTensors:
 
     def _floats(self, tensor: Any) -> NDArray[Any]:
         kind = tensor.tensor_type.name
-        if kind not in ("F32", "F16", "BF16"):
+        if kind not in FLOATS:
             raise ModelError(f"tensor {tensor.name} has type {kind}, which the exact engine does not read")
         shape = tuple(int(size) for size in reversed(tensor.shape))
         data = tensor.data.view(np.uint16) if kind == "BF16" else tensor.data
