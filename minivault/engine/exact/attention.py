@@ -10,8 +10,10 @@ from minivault.engine.exact.cache import BLOCK_TOKENS
 from minivault.engine.exact.compiling import compiled
 from minivault.engine.exact.kernels import combine
 from minivault.engine.exact.maths import exp, inlined
-from minivault.engine.exact.ops import at_least
+from minivault.engine.exact.ops import at_least, prefetch
 from minivault.engine.exact.rotary import halves_at
+
+HALVES_PER_LINE = 32
 
 
 @compiled
@@ -33,6 +35,9 @@ def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: 
     for b in range(blocks):
         keys = halves_at(shape, cache, slot, b, layer, group)
         width = BLOCK_TOKENS
+        if num == per_group:
+            following, part = (b + 1, 0) if b + 1 < blocks else (0, BLOCK_TOKENS * size)
+            _fetch(cache, halves_at(shape, cache, slot, following, layer, group) + part, width * size)
         combine(kind, queries, 0, lanes, num, cache.halves, keys, width, size, width, scores, b * BLOCK_TOKENS, row)
     for j in range(num):
         n = first + j // per_group + 1
@@ -40,12 +45,22 @@ def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: 
         queries[j] = np.float32(1) / total  # read already
     for b in range(blocks):
         at = halves_at(shape, cache, slot, b, layer, group) + BLOCK_TOKENS * size
+        if num == per_group and b + 1 < blocks:
+            after = halves_at(shape, cache, slot, b + 1, layer, group) + BLOCK_TOKENS * size
+            _fetch(cache, after, BLOCK_TOKENS * lanes)
         count = min(BLOCK_TOKENS, last - b * BLOCK_TOKENS)
         combine(kind, scores, b * BLOCK_TOKENS, row, num, cache.halves, at, lanes, count, lanes, values, 0, lanes)
     for j in range(num):
         out = s.attended[r0 + j // per_group, (group * per_group + j % per_group) * size :]
         for d in range(size):
             out[d] = values[j * lanes + d] * queries[j]
+
+
+@inlined
+def _fetch(cache: Any, start: int, size: int) -> None:
+    """Ask for the next block: memory's own guesses end where a page does."""
+    for at in range(start, start + size, HALVES_PER_LINE):
+        prefetch(cache.halves, at)
 
 
 @inlined

@@ -1,7 +1,7 @@
 """Keys and values of all sequences in float16: blocks of 32 positions out of one budget, shared by reference.
 
-A block holds, for every layer and group, keys [head size, 32] and values [32, head size rounded up to 16]. Its memory is
-the system's until written, and is given back, which clears it, with its last reference.
+A block holds, for every layer and group, keys [head size, 32] and values [32, head size rounded up to 16]. Its memory
+is the system's until written, and is given back, which clears it, with its last reference.
 """
 
 from __future__ import annotations

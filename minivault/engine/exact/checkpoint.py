@@ -46,7 +46,11 @@ class FloatRows:
         values = self._to_float(np.ascontiguousarray(self._values[rows]))
         if not np.isfinite(values).all():
             raise ModelError(f"tensor {self.name} holds NaN or infinite values")
-        return fitted(values, self._bits)
+        with np.errstate(over="ignore"):
+            grid = fitted(values, self._bits)
+        if not all(np.isfinite(part).all() for part in (grid.scales, grid.minima) if part is not None):
+            raise ModelError(f"tensor {self.name} holds values too large for float16 scales")
+        return grid
 
 
 class Checkpoint:

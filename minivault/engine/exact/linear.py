@@ -19,10 +19,10 @@ from minivault.engine.exact.tensors import (
     MINIMA,
     SCALES,
     ZERO,
+    Floats,
     Quantized,
     Shape,
     Weights,
-    Floats,
 )
 
 _nibbles, _nibbles_minima = accumulator(NIBBLES), accumulator(NIBBLES_MINIMA)
@@ -36,18 +36,16 @@ IS_NIBBLES, IS_NIBBLES_MINIMA, IS_BYTES, IS_BYTES_MINIMA = (
 def linear(kind: Any, w: Weights, i: int, z: Quantized, r0: int, r1: int, n0: int, n1: int, y: Floats, c: int) -> None:
     """y[r0:r1, c + n0 : c + n1] += rows n0:n1 of map i, times z."""
     f = w.maps[i]
-    form, codes, scales, minima, zero, count = f[FORMAT], f[CODES], f[SCALES], f[MINIMA], f[ZERO], f[COUNT]
-    x, t, u, s, h = z
-    if form == IS_NIBBLES:
-        _nibbles(kind, w, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c)
-    elif form == IS_NIBBLES_MINIMA:
-        _nibbles_minima(kind, w, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c)
-    elif form == IS_BYTES:
-        _bytes(kind, w, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c)
-    elif form == IS_BYTES_MINIMA:
-        _bytes_minima(kind, w, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c)
+    if f[FORMAT] == IS_NIBBLES:
+        _nibbles(kind, w, f, z, r0, r1, n0, n1, y, c)
+    elif f[FORMAT] == IS_NIBBLES_MINIMA:
+        _nibbles_minima(kind, w, f, z, r0, r1, n0, n1, y, c)
+    elif f[FORMAT] == IS_BYTES:
+        _bytes(kind, w, f, z, r0, r1, n0, n1, y, c)
+    elif f[FORMAT] == IS_BYTES_MINIMA:
+        _bytes_minima(kind, w, f, z, r0, r1, n0, n1, y, c)
     else:
-        _bytes_by_16(kind, w, codes, scales, minima, zero, count, x, t, u, h, r0, r1, n0, n1, y, c)
+        _bytes_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
 
 
 @compiled

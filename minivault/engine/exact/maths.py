@@ -105,7 +105,7 @@ def _llama3(plain: Floats, rope: Mapping[str, Any]) -> Floats:
 
 
 _HALF_PI = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
-"""pi/2 in three parts, the first two with zeros at their ends: their products with small integers are exact (fdlibm)."""
+"""pi/2 in three parts (fdlibm's): the first two end in zeros, so that their products with small integers are exact."""
 
 
 def rotations(frequency: Floats, num_positions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -5,6 +5,7 @@ Scalar ones hold no branch, so that loops over them become vectors.
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,18 @@ def named(builder: Any, name: str, kind: Any) -> Any:
     return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
 
 
+def instruction(num: int, typed: Callable[..., Any]) -> Any:
+    """An intrinsic of `num` arguments: `typed(*their types)` gives its signature and what emits it."""
+
+    def definition(_typing: Any, *given: Any) -> Any:
+        return typed(*given)
+
+    names = ["typing", *(f"argument_{i}" for i in range(num))]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    definition.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return intrinsic(definition)
+
+
 def operation(result: str, operands: str, build: Build) -> Any:
     """A scalar operation as a numba function; `build(builder, *values)` emits it."""
     expected = [_TYPES[letter] for letter in operands]
@@ -34,11 +47,7 @@ def operation(result: str, operands: str, build: Build) -> Any:
     def emit(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         return build(builder, *values)
 
-    if len(operands) == 1:
-        return intrinsic(lambda _typing, _a: (_TYPES[result](*expected), emit))
-    if len(operands) == 2:
-        return intrinsic(lambda _typing, _a, _b: (_TYPES[result](*expected), emit))
-    return intrinsic(lambda _typing, _a, _b, _c: (_TYPES[result](*expected), emit))
+    return instruction(len(operands), lambda *_operands: (_TYPES[result](*expected), emit))
 
 
 def _fma(builder: Any, *values: Any) -> Any:
@@ -83,14 +92,7 @@ def _atomic(num_values: int, result: Any, build: Build) -> Any:
         made = build(builder, place, *values[2:])
         return context.get_dummy_value() if made is None else made
 
-    def declared(array: Any) -> Any:
-        return result(array, *[types.int64] * (num_values + 1))
-
-    if num_values == 0:
-        return intrinsic(lambda _typing, array, _index: (declared(array), emit))
-    if num_values == 1:
-        return intrinsic(lambda _typing, array, _index, _a: (declared(array), emit))
-    return intrinsic(lambda _typing, array, _index, _a, _b: (declared(array), emit))
+    return instruction(num_values + 2, lambda array, *_: (result(array, *[types.int64] * (num_values + 1)), emit))
 
 
 def _store(builder: Any, place: Any, value: Any) -> None:
@@ -119,6 +121,19 @@ sleep_while = _atomic(1, types.int64, lambda builder, place, value: _system_call
 """Sleep until woken, if the element (its lower half) still is that value."""
 wake = _atomic(1, types.int64, lambda builder, place, value: _system_call(builder, place, _WAKE_PRIVATE, value))
 """Wake up to so many who sleep on the element."""
+
+
+@intrinsic
+def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
+    """Ask memory for the line that holds an element."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        place = element(context, builder, signature.args[0], *values)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
+        builder.call(named(builder, "llvm.prefetch.p0", kind), [place, I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), emit
 
 
 @intrinsic

@@ -71,6 +71,10 @@ def _checked(config: Config) -> Any:
     return family_of(config)
 
 
+def _silent(_done: int, _total: int) -> None:
+    """A Progress that nobody watches."""
+
+
 class _Preparation:
     """One file being written."""
 
@@ -79,7 +83,7 @@ class _Preparation:
         assert family is not None
         self.config, self.tensors, self.names, self.out = config, tensors, tensors.names, out
         self.block: Block = family.block(config)
-        self.progress = progress or (lambda done, total: None)
+        self.progress = progress or _silent
 
     def run(self) -> None:
         block, total = self.block, self.block.num_layers + 1

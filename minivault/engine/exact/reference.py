@@ -14,21 +14,22 @@ import numpy as np
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.maths import inlined
 from minivault.engine.exact.ops import bits, fma
+from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, ZERO
 
 
 def accumulator(form: Format) -> Any:
-    """`accumulate(kind, weights, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c)`.
+    """`accumulate(kind, w, f, z, r0, r1, n0, n1, y, c)` for weights of a format.
 
-    Adds to y[r0:r1, c + n0 : c + n1] the products of weight rows n0:n1 with activations [row, inputs]: int8 `x`, their scale `t`
-    and scaled sum `u` for every 32 inputs, and their sum `s` for every group; `count` is inputs / 32. Group after
-    group, with p the sum of (code - zero) * x, an integer: y = fma(p, scale * t, y), then y = fma(minimum, u, y) where
-    there are minima."""
+    Adds to y[r0:r1, c + n0 : c + n1] the products of rows n0:n1 of the map with fields `f` and the quantised rows
+    r0:r1 of z. Group after group, with p the sum of (code - zero) * x, an integer, and scales d of the weights, t of
+    the activations: y = fma(p, d * t, y). Where there are minima m, then y = fma(m, t * sum of x, y)."""
     nibbles, size, has_minima = form.bits == 4, form.group, form.has_minima
     code_bytes, groups = form.bits * 64, 32 // form.group
 
-    def accumulate(kind, weights, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:
+        count, sums = f[COUNT], z.half_sums if size == 16 else z.sums
         for n in range(n0, n1):
-            block, lane = n // 16, n % 16
+            block, lane = n // 16 * count, n % 16
             for r in range(r0, r1):
                 total = y[r, c + n]
                 for g in range(count * groups):
@@ -36,34 +37,35 @@ def accumulator(form: Format) -> Any:
                     p = np.int32(0)
                     for k in range(g % groups * size, g % groups * size + size):
                         piece = k // 8 if nibbles else k // 4
-                        q = weights.bytes[codes + (block * count + of_32) * code_bytes + piece * 64 + lane * 4 + k % 4]
+                        q = w.bytes[f[CODES] + (block + of_32) * code_bytes + piece * 64 + lane * 4 + k % 4]
                         if nibbles:
                             q = (q >> 4) if k % 8 >= 4 else (q & 15)
-                        p += np.int32(q) * np.int32(x[r, of_32 * 32 + k])
-                    p -= np.int32(zero) * s[r, g] if not has_minima else np.int32(0)
-                    place = (block * count * groups + g) * 16 + lane
-                    scale = kind.halves[weights.halves[scales + place]]
-                    total = fma(np.float32(p), scale * t[r, of_32], total)
+                        p += np.int32(q) * np.int32(z.codes[r, of_32 * 32 + k])
+                    place = (block * groups + g) * 16 + lane
+                    scale = kind.halves[w.halves[f[SCALES] + place]]
+                    p -= np.int32(f[ZERO]) * sums[r, g]
+                    total = fma(np.float32(p), scale * z.scales[r, of_32], total)
                     if has_minima:
-                        total = fma(kind.halves[weights.halves[minima + place]], u[r, of_32], total)
+                        total = fma(kind.halves[w.halves[f[MINIMA] + place]], z.scaled_sums[r, of_32], total)
                 y[r, c + n] = total
 
     return accumulate
 
 
-def combine(kind, a, a0, a_row, num, rows, first, stride, count, width, out, o0, o_row):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def combine(kind: Any, a: Any, a0: int, a_row: int, num: int, rows: Any, first: int, stride: int, count: int,
+            width: int, out: Any, o0: int, o_row: int) -> None:  # fmt: skip
     """out[j, :width] += a[j, k] * rows[k, :width] for k < count in order, each step one fused multiply-add, j < num.
 
     Matrices are places in flat arrays: `a` from `a0` in steps of `a_row`, float16 `rows` from `first` in `stride`s."""
     for j in range(num):
-        for c in range(width):
-            total = out[o0 + j * o_row + c]
+        for at in range(width):
+            total = out[o0 + j * o_row + at]
             for k in range(count):
-                total = fma(a[a0 + j * a_row + k], kind.halves[rows[first + k * stride + c]], total)
-            out[o0 + j * o_row + c] = total
+                total = fma(a[a0 + j * a_row + k], kind.halves[rows[first + k * stride + at]], total)
+            out[o0 + j * o_row + at] = total
 
 
-def half(kind, x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+def half(kind: Any, x: Any) -> Any:  # noqa: ARG001
     """The bits of the float16 nearest to x, ties to even, for |x| <= 65504."""
     b = bits(x)
     sign, size = (b >> 16) & 0x8000, b & 0x7FFFFFFF
@@ -83,5 +85,3 @@ def _units(size: np.int32) -> np.int32:
     rest = mantissa - (kept << shift)
     middle = 1 << (shift - 1)
     return np.int32(kept + (1 if rest > middle or (rest == middle and kept & 1) else 0))
-
-

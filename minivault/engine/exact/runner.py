@@ -17,7 +17,7 @@ import numpy as np
 from numba.core import event
 from numpy.typing import NDArray
 
-from minivault.engine.exact import kernels, threads
+from minivault.engine.exact import kinds, threads
 from minivault.engine.exact.cache import BLOCK_TOKENS, PagedCache, Shared
 from minivault.engine.exact.compiling import keep_in
 from minivault.engine.exact.network import Model, num_phases, work
@@ -61,7 +61,7 @@ class ExactRunner:
         cache_bytes: int | None = None,
         num_threads: int | None = None,
         cache_dir: Path | None = None,
-        kind: type[kernels.Kind] | None = None,
+        kind: type[kinds.Kind] | None = None,
     ) -> None:
         """See `exact.load`. `kind` forces one of the kinds of kernels that this CPU can run."""
         file = WeightsFile(path)
@@ -77,7 +77,7 @@ class ExactRunner:
         self.cache = PagedCache(halves, num_slots + 1, context, cache_bytes)  # one more slot: `embed` works there
         self.bytes_per_slot = self.cache.blocks_per_slot * self.cache.block_bytes
         self._rows_per_tile = max(1, TILE_QUERIES // block.num_queries)
-        self._kind = kernels.made(kind or kernels.kinds(Machine.here().flags)[0])
+        self._kind = kinds.made(kind or kinds.kinds(Machine.here().flags)[0])
         self._model = Model(
             shape,
             weights_of(file, shape, context),

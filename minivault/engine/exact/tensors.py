@@ -1,4 +1,4 @@
-"""What the forward pass reads and writes, as tuples of arrays that compiled code takes: sizes, weights, work, scratch."""
+"""What the forward pass reads and writes, as tuples of arrays for compiled code: sizes, weights, work, scratch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from minivault.engine.exact.cache import PagedCache
 from minivault.engine.exact.maths import rotations
 from minivault.engine.exact.support import ACTIVATIONS
-from minivault.engine.exact.weights import WeightsFile
+from minivault.engine.exact.weights import BLOCK, WeightsFile
 from minivault.families import Block
 
 Floats, Ints = NDArray[np.float32], NDArray[np.int64]
@@ -182,9 +182,6 @@ def scratch_of(block: Block, shape: Shape, context: int, threads: int) -> Scratc
     )
 
 
-BLOCK = 16
-
-
 def row_of_scores(context: int) -> int:
     """Not a multiple of a page, or the rows would fight for the same lines of the nearest cache."""
     return padded(context, 32) + 16
@@ -204,7 +201,7 @@ def cache_view(cache: PagedCache, context: int) -> Cache:
 
 
 class Rows(NamedTuple):
-    """The tokens of a pass: where each belongs, tiles of rows that attend together, and rows whose logits are wanted."""
+    """The tokens of a pass: where each belongs, tiles of rows that attend together, rows whose logits are wanted."""
 
     tokens: Ints
     positions: Ints

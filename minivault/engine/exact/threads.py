@@ -108,7 +108,7 @@ def await_step(board: Board, last: int) -> int:
 
 
 class Team:
-    """Threads that run `work(number)`, for numbers from 1 on, until `dismiss` makes it return; the caller is number 0."""
+    """Threads that run `work(number)`, numbers from 1 on, until `dismiss` makes it return; the caller is number 0."""
 
     def __init__(self, num_threads: int, work: Callable[[int], Any], dismiss: Callable[[], Any]) -> None:
         self._dismiss = dismiss
