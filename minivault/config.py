@@ -58,10 +58,13 @@ class Settings(BaseModel):
         pattern=r"^(local|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
         description="`local`, or `package.module:function` that returns a model to serve",
     )
-    runner: Literal["auto", "fused", "transformers"] = Field("auto", description="how a local model is computed")
+    runner: Literal["auto", "exact", "transformers"] = Field("auto", description="how a local model is computed")
+    weight_bits: Literal["8", "4"] = Field(
+        "8", description="bits of a weight where a checkpoint has floats: `8`, or `4` for half the memory"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
     cpu_threads: int = Field(
-        0, ge=0, le=1024, description="most threads of a step in each worker; 0 = cores divided by workers"
+        0, ge=0, le=1024, description="compute threads in each worker; 0 = cores divided by workers"
     )
     prefix_cache_mb: int = Field(
         64,
@@ -120,6 +123,11 @@ class Settings(BaseModel):
     @property
     def models_dir(self) -> Path:
         return self.home / "models"
+
+    @property
+    def kernels_dir(self) -> Path:
+        """Machine code of the exact engine, for the kinds of CPU that it was compiled on."""
+        return self.home / "kernels"
 
     @property
     def run_dir(self) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from minivault.errors import MiniVaultError
 from minivault.service import Generation, Model
-from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, SamplingParams
+from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, ModelInfo, SamplingParams
 
 Outcome = Literal["identical", "different", "not comparable"]
 
@@ -39,27 +39,58 @@ class _Run:
     generation: Generation
 
 
-def replay(model: Model, records: Iterable[Mapping[str, Any]], num_parallel: int) -> Iterator[Verdict]:
-    """A verdict for each interaction record, in order, running up to `num_parallel` at once."""
+Parts = Mapping[str, str]
+"""What a fingerprint is made of; empty where that is not known."""
+
+PARTS_OF_A_MODEL = {"weights", "config", "tokenizer", "template"}
+"""The others are the engine's."""
+
+
+def parts_by_fingerprint(records: Iterable[Mapping[str, Any]]) -> dict[str, Parts]:
+    """What a vault's `model` records say of fingerprints."""
+    return {record["fingerprint"]: record["parts"] for record in records if record["type"] == "model"}
+
+
+def replay(
+    model: Model,
+    records: Iterable[Mapping[str, Any]],
+    num_parallel: int,
+    parts: Mapping[str, Parts] | None = None,
+) -> Iterator[Verdict]:
+    """A verdict for each interaction record, in order, running up to `num_parallel` at once. `parts` by fingerprint
+    tell what differs where one is not ours."""
     pending: list[_Run | Verdict] = []
     for record in records:
-        pending.append(_start(model, record))
+        pending.append(_start(model, record, parts or {}))
         if len(pending) >= num_parallel:
             yield _verdict(pending.pop(0))
     yield from map(_verdict, pending)
 
 
-def why_not_comparable(record: Mapping[str, Any], fingerprint: str) -> str | None:
+def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[str, Parts]) -> str | None:
     """Why a record cannot be replayed here; None when it can."""
     if "redacted" in record:
         return "its content was redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
-    if record.get("fingerprint") != fingerprint:
-        return f"made under fingerprint {record.get('fingerprint')}, this is {fingerprint}"
+    if record.get("fingerprint") != info.fingerprint:
+        return _what_differs(str(record.get("fingerprint")), info, parts)
     if not record.get("completion_tokens"):
         return f"it holds no tokens ({record.get('status')})"
     return None
+
+
+def _what_differs(fingerprint: str, info: ModelInfo, parts: Mapping[str, Parts]) -> str:
+    """Another model, or another engine, as far as the fingerprints or their parts tell."""
+    told = f"made under fingerprint {fingerprint}, this is {info.fingerprint}"
+    if fingerprint.partition(":")[0] != info.fingerprint.partition(":")[0]:
+        return f"other engine: {told}"
+    theirs, ours = parts.get(fingerprint, {}), info.fingerprint_parts
+    if not theirs or not ours:
+        return told
+    changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    what = "other model" if set(changed) <= PARTS_OF_A_MODEL else "other engine"
+    return f"{what} ({', '.join(changed)}): {told}"
 
 
 def regenerate(
@@ -86,8 +117,8 @@ def regenerate(
     return (answer, tuple(token_ids)) if agrees else None
 
 
-def _start(model: Model, record: Mapping[str, Any]) -> _Run | Verdict:
-    reason = why_not_comparable(record, model.info.fingerprint)
+def _start(model: Model, record: Mapping[str, Any], parts: Mapping[str, Parts]) -> _Run | Verdict:
+    reason = why_not_comparable(record, model.info, parts)
     if reason is not None:
         return Verdict(record["id"], record["seq"], "not comparable", reason)
     return _Run(record, _submit(model, record, "replay"))

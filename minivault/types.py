@@ -7,7 +7,7 @@ those back into bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -257,6 +257,8 @@ class ModelInfo:
     license: str
     runner: str
     fingerprint: str
+    fingerprint_parts: Mapping[str, str] = field(default_factory=dict)
+    """What the fingerprint is made of: all that can change a token."""
     device: str = "cpu"
     has_chat: bool = False
     """It takes conversations."""

@@ -156,7 +156,7 @@ def backend(settings: Settings) -> Loaded:
         size_bytes=0,
         license="MIT",
         runner=runner.name,
-        fingerprint=fingerprint(**runner.signature),
+        fingerprint=fingerprint(runner.signature),
     )
     return Loaded(info, ByteTokenizer(), runner)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from minivault.config import load_settings
 from minivault.interaction import Interaction, Origin, Recorder, next_id
-from minivault.replay import regenerate, replay
+from minivault.replay import parts_by_fingerprint, regenerate, replay
 from minivault.service import LocalModel, Roster
 from minivault.types import Delta, GenerationRequest, SamplingParams
 from minivault.vault.reader import read_records
@@ -85,6 +86,42 @@ def test_what_cannot_be_compared_says_why(recorder: Recorder, change: dict[str, 
     (verdict,) = replay(recorder.roster.default, [{**record, **change}], 1)
     assert verdict.outcome == "not comparable"
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "parts", "told"),
+    [
+        ("mv0:0", {}, "other engine: made under fingerprint mv0:0, this is mv1:scripted"),
+        ("mv1:0", {"weights": "1", "runner": "exact", "version": "1"}, "other engine (version): made under"),
+        ("mv1:0", {"weights": "1", "runner": "fused", "mkl": "1"}, "other engine (mkl, runner, version): made under"),
+        ("mv1:0", {"weights": "2", "runner": "exact", "version": "2"}, "other model (weights): made under"),
+        ("mv1:0", {}, "made under fingerprint mv1:0"),
+    ],
+)
+def test_a_record_of_another_engine_says_so_and_what_of_it_differs(
+    recorder: Recorder, fingerprint: str, parts: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(recorder, "say Hello")
+    (record,) = records(recorder)
+    model = recorder.roster.default
+    ours = {"weights": "1", "runner": "exact", "version": "2"}
+    info = replace(model.info, fingerprint="mv1:scripted", fingerprint_parts=ours)
+    monkeypatch.setattr(LocalModel, "info", property(lambda _self: info))
+    record["fingerprint"] = fingerprint
+    events = [{"type": "model", "fingerprint": fingerprint, "parts": parts}, record]
+    (verdict,) = replay(model, [record], 1, parts_by_fingerprint(events))
+    assert verdict.outcome == "not comparable"
+    assert verdict.reason.startswith(told)
+
+
+def test_what_a_fingerprint_is_made_of_is_recorded_once_before_the_first_answer(recorder: Recorder) -> None:
+    info = replace(recorder.roster.default.info, fingerprint="mv1:x", fingerprint_parts={"runner": "exact"})
+    for _ in range(2):
+        recorder.explain(info)
+    answer(recorder, "say Hello")
+    found = list(read_records(recorder.settings.log_dir))
+    assert [record["type"] for record in found] == ["genesis", "start", "model", "interaction"]
+    assert (found[2]["model"], found[2]["fingerprint"], found[2]["parts"]) == (info.name, "mv1:x", {"runner": "exact"})
 
 
 def test_a_cancelled_answer_is_compared_as_far_as_it_went(recorder: Recorder) -> None:

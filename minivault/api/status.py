@@ -23,6 +23,7 @@ def health() -> Response:
     status = here.roster.default.status()
     requests, average_ms, tokens = here.metrics.totals()
     vault = _vault()
+    info = here.roster.default.info if status.state == "ready" else None
     return json_reply(
         {
             "status": _state(status.state, vault),
@@ -33,7 +34,8 @@ def health() -> Response:
             "running": status.running,
             "waiting": status.waiting,
             "vault": vault,
-            "model": here.settings.model if status.state != "ready" else here.roster.default.info.name,
+            "model": info.name if info else here.settings.model,
+            "fingerprint_parts": dict(info.fingerprint_parts) if info else {},
             "version": __version__,
         }
     )

@@ -31,8 +31,8 @@ NOTHING_COMPARED = 3
 def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter, as_json: bool) -> None:
     """Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare.
 
-    ID is a reply's X-Request-Id, or a seq. A record made under another fingerprint (other weights, versions or kind of
-    processor), a redacted one or a built-in answer is not comparable, and the verdict says so.
+    ID is a reply's X-Request-Id, or a seq. A record made under another fingerprint (another model, or another
+    engine), a redacted one or a built-in answer is not comparable, and the verdict says so.
 
     Exit codes of this command: 0 everything that can be compared is identical; 1 something differs; 3 nothing could be
     compared.
@@ -52,14 +52,18 @@ def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter,
 
 
 def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
+    from minivault.replay import parts_by_fingerprint
     from minivault.replay import replay as run
     from minivault.service import LocalModel
+    from minivault.vault.reader import read_records
 
     note(f"loading {settings.model} into this process.")
     model = LocalModel(settings)
     try:
-        model.wait_loaded()
-        yield from _with_progress(run(model, records, settings.max_running), len(records))
+        here = model.wait_loaded().fingerprint
+        is_here = all(record.get("fingerprint") == here for record in records)
+        parts = {} if is_here else parts_by_fingerprint(read_records(settings.log_dir))
+        yield from _with_progress(run(model, records, settings.max_running, parts), len(records))
     finally:
         model.close()
 

@@ -1,4 +1,5 @@
-"""The host: what a runner needs to know of the machine, and what of it and of its math libraries can change a logit.
+"""The host: what a runner needs of the machine, what of it and its math libraries can change a logit, and what the
+machine gets back once a model is loaded.
 
 Threads are not among it: measured, they change nothing. MKL's mode is, and so is the code branch that it picks for
 this CPU; torch's library tells both, so nothing depends on how the mode was set. torch is imported only when asked.
@@ -12,6 +13,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+_MADV_DONTNEED = 4
 _MKL_CBWR_BRANCH = 1
 """Selects the branch among what `mkl_cbwr_get` can tell (Intel oneMKL reference, "Conditional Numerical
 Reproducibility Control")."""
@@ -65,6 +67,21 @@ def host_signature() -> dict[str, str]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "mkl": _mkl_mode(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"),
     }
+
+
+def give_memory_back(maps: Path = Path("/proc/self/maps")) -> None:
+    """Return to the system what loading allocated and freed, some 30 MB, which the C library keeps otherwise; and the
+    compiler's code, 50 MB that are read from its file again should anything be compiled later."""
+    library = ctypes.CDLL(None)
+    if trim := getattr(library, "malloc_trim", None):
+        trim(0)
+    if not maps.exists():
+        return
+    for line in maps.read_text().splitlines():
+        # Code only: the pages around it hold addresses that were filled in, and would come back without them.
+        if line.endswith("libllvmlite.so") and " r-xp " in line:
+            start, end = (int(place, 16) for place in line.split()[0].split("-"))
+            library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
 def _mkl_mode(path: Path) -> str:

@@ -21,6 +21,22 @@ NAMES = Names(
     has_biases=True,
 )
 
+GGUF_NAMES = Names(
+    prefix="",
+    embedding="token_embd",
+    positions="position_embd",
+    norm="output_norm",
+    head="output",
+    layer="blk.{}.",
+    attention_norm="attn_norm",
+    qkv=("attn_qkv",),
+    output="attn_output",
+    mlp_norm="ffn_norm",
+    ups=("ffn_up",),
+    down="ffn_down",
+    has_biases=True,
+)
+
 
 def block(config: Config) -> Block:
     hidden, heads = config["n_embd"], config["n_head"]

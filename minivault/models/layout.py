@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models.model_files import ModelFiles
+from minivault.families import MODEL_TYPES
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 ADAPTER = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
+PACKED = "weights.exact"
+"""Weights as a `Packer` made them, in the store only: a model that has this file has no others."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -41,6 +43,10 @@ def is_plain_name(name: str) -> bool:
     return _PLAIN.fullmatch(name) is not None and ".." not in name
 
 
+def is_weights(name: str) -> bool:
+    return name == PACKED or name.endswith(".safetensors")
+
+
 def is_wanted(name: str) -> bool:
     """True for the files of a repository that MiniVault uses."""
     return is_plain_name(name) and (name in TOKENIZER_FILES or name in SETTINGS_FILES or name.endswith(".safetensors"))
@@ -59,10 +65,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def check_directory(directory: Path) -> list[str]:
+def check_directory(directory: Path, *, is_packed: bool = False) -> list[str]:
     """Check that a directory is a whole, loadable causal language model and return the names of the files to use.
 
-    Raises ModelError with one line that says what is wrong and what to do.
+    A packed one is of our own making. Raises ModelError with one line that says what is wrong and what to do.
     """
     if not directory.is_dir():
         raise ModelError(f"{directory} is not a directory; give a model's directory, name or hub id")
@@ -73,8 +79,8 @@ def check_directory(directory: Path) -> list[str]:
     if ADAPTER in names:
         raise ModelError(f"{directory} holds an adapter ({ADAPTER}); merge it into its base model and save that")
     check_architecture(read_json(directory / CONFIG), directory)
-    weights = weight_files(directory, names)
-    for name in weights:
+    weights = [PACKED] if is_packed else weight_files(directory, names)
+    for name in weights if not is_packed else ():
         check_safetensors(directory / name)
     _check_tokenizer(directory, names)
     used = {name for name in names if name in TOKENIZER_FILES or name in SETTINGS_FILES}
@@ -149,11 +155,6 @@ def check_safetensors(path: Path) -> int:
     return count
 
 
-def count_parameters(files: ModelFiles) -> int:
-    """How many numbers the model's weights hold."""
-    return sum(map(check_safetensors, sorted(files.directory.glob("*.safetensors"))))
-
-
 def _described(path: Path, text: bytes) -> tuple[int, int]:
     """(bytes of data, number of elements) by the header."""
     try:
@@ -179,10 +180,14 @@ def _span(entry: dict[str, Any]) -> tuple[int, int]:
 
 
 def check_architecture(config: dict[str, Any], directory: Path) -> None:
-    """Raise ModelError unless the installed transformers itself has a causal language model for this config."""
+    """Raise ModelError unless we or the installed transformers have a causal language model for this config.
+
+    The library is asked only about what we do not know ourselves: importing it takes a second."""
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise ModelError(f"{directory / CONFIG} does not say its model_type; get the model again")
+    if kind in MODEL_TYPES:
+        return
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:

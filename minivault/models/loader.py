@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
@@ -9,21 +10,29 @@ from minivault.models.model_files import ModelFiles
 from minivault.models.progress import quiet_libraries
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
-def load_transformers_model(files: ModelFiles, device: str = "cpu", dtype: Any = "float32") -> torch.nn.Module:
+def load_transformers_model(
+    files: ModelFiles,
+    device: str = "cpu",
+    dtype: Any = "float32",
+    weights: Mapping[str, NDArray[np.float32]] | None = None,
+) -> torch.nn.Module:
     """The causal language model in evaluation mode on `device` (as torch names it), without gradients.
 
     `dtype` is a torch dtype or its name. Only safetensors are read, from the directory alone, and no code of the
-    model's. Raises ModelError with one line when that fails.
+    model's; `weights` by the hub's names stand in for them where they are packed. Raises ModelError with one line when
+    that fails.
     """
     import torch
 
     kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     try:
         with quiet_libraries():
-            model = _load(files, kind)
+            model = _load(files, kind) if weights is None else _fill(files, kind, weights)
         return model.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
@@ -41,6 +50,11 @@ def _load(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
         dtype=dtype,
         output_loading_info=True,
     )
+    return _whole(loaded)
+
+
+def _whole(loaded: Any) -> torch.nn.Module:
+    """A model and the library's report, which must not lack anything."""
     model: torch.nn.Module = loaded[0]
     report: dict[str, Any] = loaded[1]
     if missing := sorted(report["missing_keys"]):
@@ -48,3 +62,16 @@ def _load(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
     if mismatched := list(report["mismatched_keys"]):
         raise ValueError(f"tensor {mismatched[0]} has another shape than config.json says; get the model again")
     return model
+
+
+def _fill(files: ModelFiles, dtype: torch.dtype, weights: Mapping[str, NDArray[np.float32]]) -> torch.nn.Module:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    where = str(files.directory)
+    config = AutoConfig.from_pretrained(where, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        kind: Any = type(AutoModelForCausalLM.from_config(config))  # type: ignore[no-untyped-call]
+    tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+    loaded: Any = kind.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True)
+    return _whole(loaded)

@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A directory in the hub's layout (config.json, *.safetensors, tokenizer files) and what is known of it.
+    """A directory in the hub's layout (config.json, tokenizer files, weights) and what is known of it.
 
-    Digests are `sha256:` and 64 hex digits. `weights_digest` is that of the one weights file, or, of several, the
-    digest of their `sha256sum` listing in order of name; `template_digest` is empty when there is no chat template.
+    The weights are safetensors, or one file packed for an engine of ours. Digests are `sha256:` and 64 hex digits.
+    `weights_digest` is that of the one weights file, or, of several, the digest of their `sha256sum` listing in order
+    of name; `template_digest` is empty when there is no chat template.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ModelFiles:
     """Of all weights files."""
     num_parameters: int
     license: str
+    is_packed: bool
     modified_ns: int
     """When it was pulled, or first seen, in nanoseconds since 1970."""
     chat_template: str = field(repr=False)

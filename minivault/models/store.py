@@ -31,6 +31,7 @@ from minivault.models.catalog import (
 from minivault.models.digest import digest_of_set, sha256_files
 from minivault.models.manifest import Manifest, find_change, read_manifest, write_manifest
 from minivault.models.model_files import ModelFiles
+from minivault.models.packer import Packer
 from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 
@@ -70,16 +71,22 @@ class ModelStore:
             raise ModelError(f"model {name} is damaged: {change}; repair it with `flask minivault models pull {name}`")
         return _files_of(manifest, folder)
 
-    def pull(self, name: str, progress: Progress = silent) -> ModelFiles:
-        """Make sure that `name` is here and whole: fetch, convert and check whatever is missing or damaged."""
+    def pull(self, name: str, progress: Progress = silent, packer: Packer | None = None) -> ModelFiles:
+        """Make sure that `name` is here and whole: fetch, convert and check whatever is missing or damaged.
+
+        With a packer, a GGUF file's weights stay on its grid; a model that was pulled without is fetched again."""
         origin = identify(name, self.catalog)
         if isinstance(origin, DirectoryOrigin):
             return self.resolve(name, verify=True, progress=progress)
         key = store_key(name, origin, self.catalog)
         with self._writing(), self._lock(key):
             with contextlib.suppress(ModelError):
-                return self.resolve(name, verify=True, progress=progress)
-            self._build(name, origin, key, progress)
+                files = self.resolve(name, verify=True, progress=progress)
+                manifest = read_manifest(self.models_dir / key)
+                if not (manifest and packer and build.can_be_packed(manifest, files.config, origin, packer)):
+                    return files
+            self._build(name, origin, key, progress, packer)
+            self._drop_unused()
             return self.resolve(name)
 
     def remove(self, name: str) -> None:
@@ -89,33 +96,50 @@ class ModelStore:
         if not folder.is_dir():
             raise ModelError(f"model {name} is not on this machine; `flask minivault models list` shows what is")
         with self._writing(), self._lock(key):
-            prepared = None
-            with contextlib.suppress(ModelError):
-                if (manifest := read_manifest(folder)) is not None:
-                    prepared = self._prepared_path(_files_of(manifest, folder))
             (folder / "minivault.json").unlink(missing_ok=True)
             shutil.rmtree(folder)
-            if prepared is not None and prepared not in {self._prepared_path(other) for other in self.list()}:
-                shutil.rmtree(prepared, ignore_errors=True)
+            self._drop_unused()
 
-    def prepared_dir(self, files: ModelFiles) -> Path:
-        """Where a runner keeps its own form of this model, named by all that it is made from. Created when missing."""
-        folder = self._prepared_path(files)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def _drop_unused(self) -> None:
+        """Remove what was prepared from weights that no model here has."""
+        used = {self._prepared_path(files) for files in self.list() if not files.is_packed}
+        for folder in (self.models_dir / ".prepared").glob("*"):
+            if folder not in used:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def prepared(self, files: ModelFiles, name: str, make: Callable[[Path], None]) -> Path:
+        """A runner's own form of this model, in a folder named by all that it is made from, and made once.
+
+        `name` tells the form and its version up to its last `-`; what is there of others goes when this one is made."""
+        path = self._prepared_path(files) / name
+        if not path.is_file():
+            with self._writing(), self._lock(path.parent.name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.is_file():
+                    make(path)
+                for old in path.parent.iterdir():
+                    if not old.name.startswith(name.rpartition("-")[0]):
+                        old.unlink()
+        return path
 
     def _prepared_path(self, files: ModelFiles) -> Path:
         made_from = digest_of_set({"weights": files.weights_digest, "config": files.config_digest})
         return self.models_dir / ".prepared" / made_from.removeprefix("sha256:")[:32]
 
-    def _build(self, name: str, origin: ModelOrigin, key: str, progress: Progress) -> None:
+    def _build(self, name: str, origin: ModelOrigin, key: str, progress: Progress, packer: Packer | None) -> None:
         work = self.models_dir / ".partial" / key
         work.mkdir(parents=True, exist_ok=True)
         known_as = canonical_name(name, origin)
         known_license = self.catalog[name].license if name in self.catalog else ""
         try:
             whole = build.build(
-                known_as, origin, work, now_ns=self.clock(), known_license=known_license, progress=progress
+                known_as,
+                origin,
+                work,
+                now_ns=self.clock(),
+                known_license=known_license,
+                progress=progress,
+                packer=packer,
             )
         except BaseException:
             if not isinstance(origin, HubOrigin):  # whose finished files the next pull goes on with
@@ -169,7 +193,7 @@ def _digest_now(directory: Path, manifest: Manifest, names: Iterable[str]) -> st
 
 def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
     directory = _place(manifest, folder)
-    weights = {name: record for name, record in manifest.files.items() if name.endswith(".safetensors")}
+    weights = {name: record for name, record in manifest.files.items() if layout.is_weights(name)}
     template = chat_template(directory)
     return ModelFiles(
         name=manifest.name,
@@ -184,5 +208,6 @@ def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
         num_parameters=manifest.num_parameters,
         size_bytes=sum(record.size for record in weights.values()),
         license=manifest.license,
+        is_packed=layout.PACKED in manifest.files,
         modified_ns=manifest.created_ns,
     )

@@ -6,19 +6,15 @@ module introduces them. Anything else is `package.module:function`, which return
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import logging
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from minivault.config import Settings
 from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
-from minivault.models.layout import count_parameters
 from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
@@ -31,8 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("minivault.service")
 
-PREPARED = "fused.safetensors"
-
+WARM_CONTEXT = 64
+"""Of a runner that is loaded only to have its code compiled."""
 
 Backend = Callable[[Settings], Loaded]
 
@@ -63,34 +59,33 @@ def store(settings: Settings) -> ModelStore:
 
 def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
-    files = store(settings).pull(name, progress)
-    if _chooses_fused(settings, files):
-        _prepare(settings, files, progress)
+    from minivault.service.weights import ExactPacker
+
+    files = store(settings).pull(name, progress, ExactPacker())
+    if runner := _exact(settings, files, progress, num_slots=1, context=WARM_CONTEXT, threads=1):
+        runner.close()
     return files
 
 
 def load_local(settings: Settings) -> Loaded:
     """Load the configured model. Raises ModelError with one line that says what to do."""
+    from minivault.engine.host import give_memory_back
+
     files = store(settings).resolve(settings.model)
     tokenizer = load_tokenizer(files)
     context = _context(settings, files)
-    runner = _fused(settings, files, context) or _transformers(settings, files, context)
-    digest = fingerprint(
-        weights=files.weights_digest,
-        config=files.config_digest,
-        tokenizer=files.tokenizer_digest,
-        template=files.template_digest,
-        grammar=f"llguidance {version('llguidance')}, rules {RULES}",
+    size = {"num_slots": settings.max_running, "context": context, "threads": _cpu_threads(settings)}
+    runner = _exact(settings, files, silent, **size) or _transformers(settings, files, context)
+    parts = {
+        "weights": files.weights_digest,
+        "config": files.config_digest,
+        "tokenizer": files.tokenizer_digest,
+        "template": files.template_digest,
+        "grammar": f"llguidance {version('llguidance')}, rules {RULES}",
         **runner.signature,
-    )
-    _give_memory_back()
-    return Loaded(_info(files, runner, context, digest), tokenizer, runner)
-
-
-def _give_memory_back() -> None:
-    """Return to the system what loading allocated and freed, some 30 MB; the C library keeps it otherwise."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
+    }
+    give_memory_back()
+    return Loaded(_info(files, runner, context, parts), tokenizer, runner)
 
 
 def _context(settings: Settings, files: ModelFiles) -> int:
@@ -105,51 +100,29 @@ def _cpu_threads(settings: Settings) -> int:
     return settings.cpu_threads or max(1, num_cores() // settings.workers)
 
 
-def _chooses_fused(settings: Settings, files: ModelFiles) -> bool:
+def _chooses_exact(settings: Settings, files: ModelFiles) -> bool:
     if settings.runner == "transformers" or settings.device.startswith("cuda"):
         return False
-    from minivault.engine import fused
+    from minivault.engine import exact
 
-    reason = fused.why_not(files.config)
+    reason = exact.why_not(files.config)
     if reason is None:
         return True
-    if settings.runner == "fused":
-        raise ModelError(f"MINIVAULT_RUNNER=fused cannot serve {files.name}: {reason}")
+    if settings.runner == "exact":
+        raise ModelError(f"MINIVAULT_RUNNER=exact cannot serve {files.name}: {reason}")
     log.info("the transformers runner serves %s: %s", files.name, reason)
     return False
 
 
-def _prepare(settings: Settings, files: ModelFiles, progress: Progress = silent) -> Path:
-    """The file that the fused runner loads, made now if it is not there."""
-    from minivault.engine import fused
-
-    path = store(settings).prepared_dir(files) / PREPARED
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fused.prepare(files.directory, path, partial(_in_bytes, progress, files.size_bytes))
-    return path
-
-
-def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> None:
-    progress("preparing", size_bytes * done // total, size_bytes)
-
-
-def _fused(settings: Settings, files: ModelFiles, context: int) -> Runner | None:
-    if not _chooses_fused(settings, files):
+def _exact(settings: Settings, files: ModelFiles, progress: Progress, **size: int) -> Runner | None:
+    if not _chooses_exact(settings, files):
         return None
-    from minivault.engine import fused
+    from minivault.service.weights import load_exact
 
-    load = partial(fused.load, num_slots=settings.max_running, context=context, threads=_cpu_threads(settings))
-    path = _prepare(settings, files)
     try:
-        return load(path)
-    except ModelError as error:  # made by an earlier version, or damaged
-        log.info("preparing %s again: %s", files.name, error.message)
-        path.unlink()
-    try:
-        return load(_prepare(settings, files))
+        return load_exact(settings, files, progress, **size)
     except ModelError as error:
-        if settings.runner == "fused":
+        if settings.runner == "exact" or files.is_packed:
             raise
         log.warning("the transformers runner serves %s: %s", files.name, error.message)
         return None
@@ -160,10 +133,12 @@ def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner
 
     from minivault.engine.transformers import TransformersRunner
     from minivault.models import load_transformers_model
+    from minivault.service.weights import float_weights
 
     device = _device(settings)
     torch.set_num_threads(_cpu_threads(settings))
-    model = load_transformers_model(files, device, torch.float32 if device == "cpu" else torch.bfloat16)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = load_transformers_model(files, device, dtype, float_weights(settings, files))
     return TransformersRunner(model, num_slots=settings.max_running, context=context)
 
 
@@ -175,12 +150,12 @@ def _device(settings: Settings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _info(files: ModelFiles, runner: Runner, context: int, digest: str) -> ModelInfo:
+def _info(files: ModelFiles, runner: Runner, context: int, parts: dict[str, str]) -> ModelInfo:
     config = files.config
     return ModelInfo(
         name=files.name,
         architecture=str(config.get("model_type", "")),
-        num_parameters=count_parameters(files),
+        num_parameters=files.num_parameters,
         context=context,
         embedding_length=int(config.get("hidden_size") or config.get("n_embd") or 0),
         num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
@@ -190,7 +165,8 @@ def _info(files: ModelFiles, runner: Runner, context: int, digest: str) -> Model
         size_bytes=files.size_bytes,
         license=files.license,
         runner=runner.name,
-        fingerprint=digest,
+        fingerprint=fingerprint(parts),
+        fingerprint_parts=parts,
         device=runner.signature.get("device", "cpu"),
         source=files.source,
         chat_template=chat_template(files.directory).text,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
-VERSION = "mv1"
+VERSION = "mv2"
+"""Raised when what the parts mean changes: under another version nothing is the same engine."""
 
 
-def fingerprint(**parts: str) -> str:
-    """`mv1:` and the SHA-256 over everything that can change a token: digests of weights, config, tokenizer and
-    template, and the runner's signature (name, versions, quantisation, device, CPU capability)."""
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def fingerprint(parts: Mapping[str, str]) -> str:
+    """`mv2:` and the SHA-256 over everything that can change a token: digests of weights, config, tokenizer and
+    template, the grammar library's version, and the runner's signature (name, arithmetic, quantisation; of runners
+    whose numbers depend on it also libraries, device and kind of CPU). Anyone can compute it from the published parts:
+    JSON with sorted keys, no spaces, ASCII only."""
+    canonical = json.dumps(dict(parts), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return f"{VERSION}:{hashlib.sha256(canonical.encode()).hexdigest()}"

@@ -84,8 +84,8 @@ class Hooks:
             self._load(worker)
 
     def post_worker_init(self, worker: Any) -> None:
-        """Start the threads, watch clients and open the vault; record what dead workers left open as soon as the model
-        can say what they had sent."""
+        """Start the threads, watch clients and open the vault; as soon as the model is loaded, record what it is and
+        what dead workers left open."""
         recorder = _recorder(worker)
         with self._thread_limit(worker):
             start_all(worker.tpool, worker.cfg.threads)
@@ -144,7 +144,7 @@ class Hooks:
 def _recover(recorder: Recorder) -> None:
     model = recorder.roster.default
     try:
-        model.wait_loaded()
+        recorder.explain(model.wait_loaded())
         recovered = recorder.vault.recover(partial(regenerate, model))
     except LoadFailed:  # the model has said so; without a model, what was sent cannot be re-derived
         return

@@ -207,7 +207,7 @@ def test_health_counts_what_was_answered(client: FlaskClient) -> None:
     health = client.get("/health").get_json()
     assert set(health) == {
         "status", "uptime_s", "requests", "average_response_ms", "tokens", "running", "waiting", "vault", "model",
-        "version",
+        "fingerprint_parts", "version",
     }  # fmt: skip
     assert (health["status"], health["requests"], health["tokens"]) == ("ok", 1, 6)
     assert health["vault"]["seq"] >= 1

@@ -41,7 +41,7 @@ def test_a_chat_reply_has_the_documented_shape(client: FlaskClient) -> None:
     reply = response.get_json()
     assert reply["id"] == "chatcmpl-" + response.headers["X-Request-Id"]
     assert reply["object"] == "chat.completion"
-    assert reply["system_fingerprint"].startswith("mv1:")
+    assert reply["system_fingerprint"].startswith("mv2:")
     message = {"role": "assistant", "content": "Hello", "refusal": None}
     assert reply["choices"] == [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
     usage = reply["usage"]

@@ -37,6 +37,7 @@ HEALTH = {
     "waiting": 0,
     "vault": {"seq": 3, "head": "sha256:00", "bytes_free": 1_000_000},
     "model": "scripted",
+    "fingerprint_parts": {"runner": "scripted", "version": "1"},
     "version": "0.1.0",
 }
 

@@ -45,7 +45,7 @@ def test_a_model_is_pulled_listed_shown_and_removed(offline_cli: Cli, gguf_file:
     assert described["architecture"] == "llama"
     assert described["license"] == "mit"
     assert described["directory"].startswith(str(tmp_path / "home"))
-    assert "converting 100%" in pulled.stderr
+    assert "packing 100%" in pulled.stderr
     listed = json.loads(offline_cli("models", "list", "--json").stdout)
     assert [model["name"] for model in listed["models"]] == [gguf_file]
     assert gguf_file in offline_cli("models", "list").stdout
@@ -60,7 +60,7 @@ def test_a_model_is_pulled_listed_shown_and_removed(offline_cli: Cli, gguf_file:
 
 def test_verifying_finds_what_a_quick_look_does_not(offline_cli: Cli, gguf_file: str) -> None:
     pulled = offline_cli("models", "pull", gguf_file, "--json", MINIVAULT_RUNNER="transformers")
-    weights = Path(json.loads(pulled.stdout)["directory"]) / "model.safetensors"
+    weights = Path(json.loads(pulled.stdout)["directory"]) / "weights.exact"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)

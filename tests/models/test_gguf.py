@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
+import time
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,14 +26,17 @@ from tests.models import tiny_gguf
 @pytest.fixture(scope="module")
 def fast(gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fast")
-    assert convert(gguf_file, out) == "mit"
+    found = convert(gguf_file, out)
+    assert (found.license, found.is_packed) == ("mit", False)
     return out
 
 
 @pytest.fixture(scope="module")
 def slow(gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("slow")
-    general.convert(GgufFile.open(gguf_file), out, silent)
+    file = GgufFile.open(gguf_file)
+    general.write_settings(file, out)
+    general.write_weights(file, out, silent)
     return out
 
 
@@ -74,6 +80,55 @@ def test_converting_twice_gives_the_same_bytes(gguf_file: Path, fast: Path, tmp_
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
+def test_our_reader_reads_what_ggmls_reads(gguf_file: Path) -> None:
+    ours, theirs = GgufFile.open(gguf_file), gguf.GGUFReader(gguf_file)
+    known = {name for name in theirs.fields if not name.startswith("GGUF.")}
+    assert ours.fields.keys() == known
+    for name in known:
+        value, field = ours.value(name), theirs.get_field(name)
+        assert field is not None
+        assert (value.tolist() if isinstance(value, memoryview) else value) == field.contents()
+    for tensor in theirs.tensors:
+        mine = ours.by_name[tensor.name]
+        assert (mine.type, mine.shape) == (tensor.tensor_type.name, tuple(reversed(tensor.shape.tolist())))
+        assert mine.data.tobytes() == tensor.data.tobytes()
+
+
+def test_a_long_vocabulary_is_read_at_once(tmp_path: Path) -> None:
+    """Each byte once: 400,000 strings take a fraction of a second, where views of each would take minutes."""
+    path = tiny_gguf.write(tmp_path / "long.gguf", [f"token{index}" for index in range(400_000)], [])
+    start = time.process_time()
+    file = GgufFile.open(path)
+    assert time.process_time() - start < 2
+    assert file.value("tokenizer.ggml.tokens")[-1] == "token399999"
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (struct.pack("<IQQ", 3, 0, 1 << 60), "entries are announced"),
+        (struct.pack("<IQQ", 3, 1 << 60, 0), "entries are announced"),
+        (struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1 << 62), "bytes are announced"),
+        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 8, 1 << 61), "strings are announced"),
+        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 4, 1 << 61), "bytes are announced"),
+        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 9, 1), "no type of a field"),
+        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<I", 77), "no type of a field"),
+        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<I", 9), "has 9 dimensions"),
+        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQQIQ", 2, 32, 1 << 59, 0, 0), "beyond the file"),
+        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 33, 2, 0), "does not fit"),
+        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 0, 0, 0), "does not fit"),
+        (struct.pack("<IQQ", 1, 0, 0), "version 2 or 3"),
+        (struct.pack(">IQQ", 3, 0, 0), "little-endian"),
+    ],
+)
+def test_no_number_in_a_header_is_believed(tmp_path: Path, header: bytes, told: str) -> None:
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(b"GGUF" + header + bytes(64))
+    with pytest.raises(ModelError, match=told) as caught:
+        convert(path, tmp_path)
+    assert "\n" not in caught.value.message
+
+
 def test_an_unknown_pre_tokenizer_takes_the_general_route(gguf_file: Path, tmp_path: Path) -> None:
     tokens, merges = tiny_gguf.vocabulary_of(gguf_file)
     other = tiny_gguf.write(tmp_path / "other.gguf", tokens, merges, pre="never-heard-of")
@@ -103,7 +158,8 @@ def test_no_flipped_byte_of_the_header_gets_past_as_anything_but_a_model_or_a_re
     with contextlib.suppress(ModelError), refuses_damage(folder / "x.gguf"):
         file = GgufFile.open(folder / "x.gguf")
         if llama.can_convert(file):
-            llama.convert(file, folder, silent)
+            llama.write_settings(file, folder)
+            llama.write_weights(file, folder, silent)
 
 
 def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:

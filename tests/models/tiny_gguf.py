@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
@@ -32,9 +33,17 @@ def gpt2_alphabet() -> set[str]:
 
 
 def write(
-    path: Path, tokens: list[str], merges: list[str], *, architecture: str = "llama", pre: str = "smollm", seed: int = 3
+    path: Path,
+    tokens: list[str],
+    merges: list[str],
+    *,
+    architecture: str = "llama",
+    pre: str = "smollm",
+    seed: int = 3,
+    kind: str = "Q4_1",
+    extra: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Path:
-    """Write the file: Q4_1 matrices, a Q8_0 embedding, F32 norms, as in the real one."""
+    """Write the file: Q4_1 matrices (or of another `kind`), a Q8_0 embedding, F32 norms, as in the real one."""
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_license("mit")
     writer.add_context_length(512)
@@ -48,7 +57,9 @@ def write(
     writer.add_rope_dimension_count(HIDDEN // HEADS)
     writer.add_vocab_size(len(tokens))
     _write_tokenizer(writer, tokens, merges, pre)
-    _write_tensors(writer, len(tokens), seed)
+    _write_tensors(writer, len(tokens), seed, gguf.GGMLQuantizationType[kind])
+    for name, shape in (extra or {}).items():
+        writer.add_tensor(name, np.ones(shape, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -70,7 +81,7 @@ def _write_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], merges: list[st
     writer.add_chat_template(TEMPLATE)
 
 
-def _write_tensors(writer: gguf.GGUFWriter, num_tokens: int, seed: int) -> None:
+def _write_tensors(writer: gguf.GGUFWriter, num_tokens: int, seed: int, of_matrices: gguf.GGMLQuantizationType) -> None:
     random = np.random.default_rng(seed)
     kinds = gguf.GGMLQuantizationType
     kv = HIDDEN // HEADS * KV_HEADS
@@ -88,7 +99,7 @@ def _write_tensors(writer: gguf.GGUFWriter, num_tokens: int, seed: int) -> None:
         for norm in ("attn_norm", "ffn_norm"):
             add(f"blk.{layer}.{norm}.weight", (HIDDEN,), kinds.F32)
         for name, shape in matrices.items():
-            add(f"blk.{layer}.{name}.weight", shape, kinds.Q4_1)
+            add(f"blk.{layer}.{name}.weight", shape, of_matrices)
 
 
 def vocabulary_of(path: Path) -> tuple[list[str], list[str]]:

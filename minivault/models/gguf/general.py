@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +12,50 @@ from minivault.models.gguf.metadata import GgufFile
 from minivault.models.progress import Progress, quiet_libraries
 
 
-def convert(file: GgufFile, out: Path, progress: Progress) -> None:
-    """Write config, tokenizer and float32 weights into `out`. Raises ModelError when it cannot read the file."""
+def write_settings(file: GgufFile, out: Path) -> None:
+    """Write config and tokenizer into `out`. Raises ModelError when transformers cannot read the file."""
+    with _reading(file):
+        from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+        where = _where(file.path)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(out)
+        config = AutoConfig.from_pretrained(**where)
+        GenerationConfig.from_model_config(config).save_pretrained(out)
+        config.save_pretrained(out)
+
+
+def write_weights(file: GgufFile, out: Path, progress: Progress) -> None:
+    """Write float32 weights into `out`, and config.json as they have it. Raises ModelError as above."""
     size = file.path.stat().st_size
     progress("converting", 0, size)
+    with _reading(file):
+        import torch
+        from safetensors.torch import save_file
+        from transformers import AutoModelForCausalLM
+
+        model: Any = AutoModelForCausalLM.from_pretrained(**_where(file.path), dtype=torch.float32)
+        # The weights are plain numbers now, which the library does not take note of.
+        del model.config.quantization_config
+        model.config.save_pretrained(out)
+        tied = set(model.all_tied_weights_keys)
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+        save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    progress("converting", size, size)
+
+
+@contextmanager
+def _reading(file: GgufFile) -> Iterator[None]:
     try:
         with quiet_libraries():
-            _convert(file.path, out)
+            yield
     except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(
             f"{file.path.name} (architecture {file.architecture!r}) cannot be converted: {reason}; "
             "use the model's safetensors files instead"
         ) from error
-    progress("converting", size, size)
 
 
-def _convert(path: Path, out: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def _where(path: Path) -> dict[str, Any]:
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    where |= {"local_files_only": True, "trust_remote_code": False}
-    AutoTokenizer.from_pretrained(**where).save_pretrained(out)
-    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    model.generation_config.save_pretrained(out)
-    # The weights are plain numbers now, which the library does not take note of.
-    del model.config.quantization_config
-    model.config.save_pretrained(out)
-    tied = set(model.all_tied_weights_keys)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return where | {"local_files_only": True, "trust_remote_code": False}

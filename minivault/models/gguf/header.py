@@ -1,104 +1,117 @@
-"""Walks through a GGUF file's header before the library reads it, which believes every count that it finds.
+"""A GGUF file's header, read by hand: each byte once, every length held against what is there.
 
-After `check` every count, length and depth is one that the file has bytes for and a model has use for, so that reading
-it takes bounded time and memory.
+Format: ggml's docs/gguf.md, versions 2 and 3, little-endian. Lists of numbers stay where they are and are seen through
+a view, so a header costs no more memory than its bytes and its strings.
 """
 
 from __future__ import annotations
 
-import math
-import mmap
 import struct
-from pathlib import Path
+from typing import Any, NamedTuple
 
-from minivault.errors import ModelError
-
-STRING, ARRAY = 8, 9
-SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of a value by its type."""
-MAX_FIELDS = MAX_TENSORS = 1 << 16
-MAX_VALUES = 2_000_000
-"""Values in all arrays together; a string counts twice. The library keeps about half a kilobyte for each."""
-MAX_NESTING = 3
-MAX_DIMENSIONS = 8
-MAX_VALUES_PER_BYTE = 8
-"""The densest quantisation packs five weights into a byte."""
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+_CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
+_MOST_FIELDS, _MOST_TENSORS, _MOST_DIMENSIONS = 1 << 16, 1 << 20, 4
 
 
-def check(path: Path) -> None:
-    """Raises ModelError, in one line, for a header that the file cannot hold or that no model needs."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            _Walk(data).whole()
-        except ValueError as error:
-            raise ModelError(f"{path} is cut short or damaged ({error}); download it again") from None
+class TensorEntry(NamedTuple):
+    """`shape` has the outermost dimension first; `kind` is ggml's number of a type; `start` counts from the data's."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
 
 
-class _Walk:
-    """A place in the header, and what has been counted on the way."""
+class Header(NamedTuple):
+    """`end` is where the header ends; the tensors' data begins at the next multiple of the file's alignment."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data = data
-        self._at = 4
-        self._order = "<"
-        self._num_values = 0
-
-    def whole(self) -> None:
-        if self._number("I") & 0xFFFF == 0:  # written by a machine of the other byte order
-            self._order = ">"
-        num_tensors, num_fields = self._number("Q"), self._number("Q")
-        _ensure(num_tensors <= MAX_TENSORS, f"it claims {num_tensors} tensors")
-        _ensure(num_fields <= MAX_FIELDS, f"it claims {num_fields} fields")
-        for _ in range(num_fields):
-            self._string()
-            self._value(self._number("I"), 0)
-        for _ in range(num_tensors):
-            self._tensor()
-
-    def _value(self, kind: int, depth: int) -> None:
-        if kind == STRING:
-            self._string()
-        elif kind == ARRAY:
-            _ensure(depth < MAX_NESTING, "its arrays nest too deep")
-            self._array(depth + 1)
-        else:
-            _ensure(kind in SIZES, f"it has a value of the unknown type {kind}")
-            self._skip(SIZES[kind])
-
-    def _array(self, depth: int) -> None:
-        kind, length = self._number("I"), self._number("Q")
-        self._num_values += length * (2 if kind in (STRING, ARRAY) else 1)
-        _ensure(self._num_values <= MAX_VALUES, f"its arrays claim {self._num_values} values")
-        if kind in SIZES:
-            self._skip(SIZES[kind] * length)
-            return
-        for _ in range(length):
-            self._value(kind, depth)
-
-    def _tensor(self) -> None:
-        self._string()
-        num_dimensions = self._number("I")
-        _ensure(num_dimensions <= MAX_DIMENSIONS, f"a tensor claims {num_dimensions} dimensions")
-        size = math.prod([self._number("Q") for _ in range(num_dimensions)])
-        _ensure(size <= MAX_VALUES_PER_BYTE * len(self._data), f"a tensor claims {size} weights")
-        self._skip(SIZES[4])
-        _ensure(self._number("Q") <= len(self._data), "a tensor begins after its end")
-
-    def _string(self) -> None:
-        self._skip(self._number("Q"))
-
-    def _number(self, form: str) -> int:
-        size = struct.calcsize(form)
-        start = self._at
-        self._skip(size)
-        number: int = struct.unpack_from(self._order + form, self._data, start)[0]
-        return number
-
-    def _skip(self, size: int) -> None:
-        _ensure(size <= len(self._data) - self._at, f"{size} bytes are missing at byte {self._at}")
-        self._at += size
+    fields: dict[str, Any]
+    tensors: list[TensorEntry]
+    end: int
 
 
-def _ensure(holds: bool, reason: str) -> None:
-    if not holds:
-        raise ValueError(reason)
+def read_header(data: memoryview) -> Header:
+    """Read the header at the start of a whole file. Raises ValueError (a struct.error made one) for nonsense."""
+    cursor = _Cursor(data)
+    magic, version = bytes(cursor.take(4)), cursor.number("I")
+    if magic != MAGIC or version not in VERSIONS:
+        raise ValueError(f"not a little-endian GGUF file of version {' or '.join(map(str, VERSIONS))}")
+    num_tensors, num_fields = cursor.count(_MOST_TENSORS), cursor.count(_MOST_FIELDS)
+    fields = _distinct([(cursor.text(), cursor.value(cursor.number("I"))) for _ in range(num_fields)])
+    tensors = [cursor.tensor() for _ in range(num_tensors)]
+    _distinct([(tensor.name, None) for tensor in tensors])
+    return Header(fields, tensors, cursor.at)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+class _Cursor:
+    def __init__(self, data: memoryview) -> None:
+        self._data, self.at = data, 0
+
+    def take(self, num_bytes: int) -> memoryview:
+        if num_bytes > len(self._data) - self.at:
+            raise ValueError(f"{num_bytes} bytes are announced and {len(self._data) - self.at} are left")
+        self.at += num_bytes
+        return self._data[self.at - num_bytes : self.at]
+
+    def number(self, code: str) -> Any:
+        return struct.unpack(f"<{code}", self.take(struct.calcsize(code)))[0]
+
+    def count(self, most: int) -> int:
+        count = int(self.number("Q"))
+        if count > most:
+            raise ValueError(f"{count} entries are announced; the most is {most}")
+        return count
+
+    def text(self) -> str:
+        return str(self.take(self.number("Q")), "utf-8")
+
+    def value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self.text()
+        if kind == _ARRAY:
+            return self._list(self.number("I"), self.number("Q"))
+        return self.number(_code(kind))
+
+    def _list(self, kind: int, count: int) -> Any:
+        """Strings as a list; numbers as a view of them. Lists of lists are in no model's file."""
+        if kind == _STRING:
+            return self._texts(count)
+        code: Any = _code(kind)
+        return self.take(count * struct.calcsize(code)).cast(code)
+
+    def _texts(self, count: int) -> list[str]:
+        if count > (len(self._data) - self.at) // _LENGTH.size:
+            raise ValueError(f"{count} strings are announced, more than can follow")
+        data, at, found = self._data, self.at, []
+        for _ in range(count):
+            start = at + _LENGTH.size
+            at = start + _LENGTH.unpack_from(data, at)[0]
+            found.append(str(data[start:at], "utf-8"))
+            if at > len(data):
+                raise ValueError("a string is cut short")
+        self.at = at
+        return found
+
+    def tensor(self) -> TensorEntry:
+        name, num_dimensions = self.text(), self.number("I")
+        if num_dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"{name} has {num_dimensions} dimensions")
+        sizes = [self.number("Q") for _ in range(num_dimensions)]
+        return TensorEntry(name, tuple(reversed(sizes)), self.number("I"), self.number("Q"))
+
+
+def _code(kind: int) -> str:
+    if kind not in _CODES:
+        raise ValueError(f"{kind} is no type of a field")
+    return _CODES[kind]

@@ -43,12 +43,17 @@ def can_convert(file: GgufFile) -> bool:
     )
 
 
-def convert(file: GgufFile, out: Path, progress: Progress) -> None:
-    """Write config.json, generation_config.json, the tokenizer files and model.safetensors into `out`."""
-    config = _config(file)
+def write_settings(file: GgufFile, out: Path) -> None:
+    """Write config.json, generation_config.json and the tokenizer files into `out`."""
+    config = config_of(file)
     for name, value in (("config.json", config), ("generation_config.json", _generation_config(config))):
         (out / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     byte_level_tokenizer.build(file, out)
+
+
+def write_weights(file: GgufFile, out: Path, progress: Progress) -> None:
+    """Write model.safetensors into `out`, float32."""
+    config = config_of(file)
     shapes = {_hub_name(name): shape for name, shape in file.tensor_shapes.items()}
     _check_layers(file, shapes, config["num_hidden_layers"])
     tensors = _hub_tensors(file, config["num_attention_heads"], config["num_key_value_heads"])
@@ -93,7 +98,8 @@ def _split_halves(weight: NDArray[np.float32], num_heads: int) -> NDArray[np.flo
     return halves
 
 
-def _config(file: GgufFile) -> dict[str, Any]:
+def config_of(file: GgufFile) -> dict[str, Any]:
+    """What config.json says of the file."""
     keys, shapes = GGUF_KEYS, file.tensor_shapes
     num_heads = int(file.number(keys["num_attention_heads"]))
     hidden = int(file.number(keys["hidden_size"]))

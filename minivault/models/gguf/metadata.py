@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import mmap
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
-from minivault.models.gguf import header
+from minivault.models.gguf.header import MAGIC, TensorEntry, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,33 +24,45 @@ def refuses_damage(path: Path) -> Iterator[None]:
     """Whatever reading a file with nonsense in it runs into becomes one ModelError."""
     try:
         yield
-    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError, struct.error) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelError(f"{path} is cut short or damaged ({reason}); download it again") from error
 
 
 @dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """A tensor as the file has it. `data` is [rows, bytes of a row], mapped."""
+
+    name: str
+    type: str
+    """As ggml calls it: F32, Q4_1 …"""
+    shape: tuple[int, ...]
+    """Outermost dimension first."""
+    data: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class GgufFile:
     path: Path
-    reader: Any
+    fields: dict[str, Any]
+    by_name: dict[str, GgufTensor]
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
-        """Map the file, inside `refuses_damage`. Raises ModelError when it is missing, not GGUF, or claims what it has
-        not."""
-        import gguf
-
+        """Map the file, inside `refuses_damage`. Raises ModelError when it is missing or not GGUF."""
         if not path.is_file():
             raise ModelError(f"{path} is not a file; give the path of a .gguf file")
         with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
+            if file.read(len(MAGIC)) != MAGIC:
                 raise ModelError(f"{path} is not a GGUF file; download it again")
-        header.check(path)
-        return cls(path, gguf.GGUFReader(path))
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        header = read_header(data)
+        alignment = header.fields.get("general.alignment", 32)
+        first = -(-header.end // alignment) * alignment
+        return cls(path, header.fields, {entry.name: _tensor(entry, data[first:]) for entry in header.tensors})
 
     def value(self, key: str, default: Any = None) -> Any:
-        field = self.reader.get_field(key)
-        return default if field is None else field.contents()
+        return self.fields.get(key, default)
 
     def text(self, key: str) -> str:
         value = self.value(key)
@@ -67,16 +82,36 @@ class GgufFile:
     @property
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape, outermost dimension first."""
-        return {tensor.name: tuple(int(n) for n in reversed(tensor.shape)) for tensor in self.reader.tensors}
+        return {name: tensor.shape for name, tensor in self.by_name.items()}
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(math.prod(tensor.shape) for tensor in self.by_name.values())
 
     def tensors(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Every tensor by name, dequantised to float32, one in memory at a time."""
         import gguf
         import numpy as np
 
-        for tensor in self.reader.tensors:
-            shape = tuple(int(n) for n in reversed(tensor.shape))
-            yield (
-                tensor.name,
-                np.ascontiguousarray(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32).reshape(shape),
-            )
+        for tensor in self.by_name.values():
+            values = gguf.dequantize(tensor.data, gguf.GGMLQuantizationType[tensor.type])
+            yield tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(tensor.shape)
+
+
+def _tensor(entry: TensorEntry, data: memoryview) -> GgufTensor:
+    """Raises ValueError for a type that ggml does not have, or data that is not there."""
+    import gguf
+    import numpy as np
+
+    kind = gguf.GGMLQuantizationType(entry.kind)
+    per_block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    inputs = entry.shape[-1] if entry.shape else 1
+    row_bytes, rest = divmod(inputs * block_bytes, per_block)
+    rows = math.prod(entry.shape[:-1])
+    if rest or not inputs or not rows:
+        raise ValueError(f"{entry.name} has shape {entry.shape}, which {kind.name} does not fit")
+    stop = entry.start + rows * row_bytes
+    if stop > len(data):
+        raise ValueError(f"{entry.name} ends {stop - len(data)} bytes beyond the file")
+    found = np.frombuffer(data[entry.start : stop], np.uint8).reshape(rows, row_bytes)
+    return GgufTensor(entry.name, kind.name, entry.shape, found)

@@ -1,0 +1,113 @@
+"""Tensors of a GGUF file that somebody else has opened, as the file has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivault.engine.exact.checkpoint import FloatRows, _widened
+from minivault.engine.exact.grids import PACKINGS
+from minivault.engine.exact.weights import Grid
+from minivault.errors import ModelError
+from minivault.families import Names, gpt2, llama
+
+Floats = NDArray[np.float32]
+NAMES = {"llama": llama.GGUF_NAMES, "qwen2": llama.GGUF_NAMES, "gpt2": gpt2.GGUF_NAMES}
+FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+class Tensor(Protocol):
+    """`type` as ggml calls it; `shape` outermost dimension first; `data` [rows, bytes of a row]."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def data(self) -> NDArray[np.uint8]: ...
+
+
+class Gguf(Protocol):
+    """A file, open."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def by_name(self) -> Mapping[str, Any]: ...
+
+
+def why_not_file(file: Gguf) -> str | None:
+    """One line naming the architecture, or the tensor and its type, that the exact engine does not read."""
+    if file.architecture not in NAMES:
+        return f"architecture {file.architecture!r} is not one the exact engine reads ({', '.join(NAMES)})"
+    known = _known(NAMES[file.architecture])
+    tensors: list[Tensor] = list(file.by_name.values())
+    for tensor in tensors:
+        if re.sub(r"^blk\.\d+\.", "", tensor.name).rpartition(".")[0] not in known:
+            return f"tensor {tensor.name} ({tensor.type}) is none that the exact engine knows of"
+        if tensor.type not in (FLOATS if len(tensor.shape) == 1 else FLOATS | PACKINGS.keys()):
+            return f"tensor {tensor.name} has type {tensor.type}, which the exact engine does not read"
+    return None
+
+
+def _known(names: Names) -> set[str | None]:
+    return {names.embedding, names.positions, names.norm, names.head, *names.of_layer}
+
+
+class PackedRows:
+    """A matrix on its own grid."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.name, self.shape, self._kind, self._data = tensor.name, tensor.shape, tensor.type, tensor.data
+        self._packing = PACKINGS[tensor.type]
+        self.format, self.zero = self._packing.format, self._packing.zero
+
+    def grid(self, rows: NDArray[np.int64]) -> Grid:
+        grid = self._packing.grid(self._data[rows])
+        if not all(np.isfinite(part).all() for part in (grid.scales, grid.minima) if part is not None):
+            raise ModelError(f"tensor {self.name} ({self._kind}) has NaN or infinite scales")
+        return grid
+
+
+class GgufTensors:
+    """The same interface as `Checkpoint`. Raises ModelError for a file that it cannot read."""
+
+    def __init__(self, file: Gguf) -> None:
+        if reason := why_not_file(file):
+            raise ModelError(reason)
+        self.names = NAMES[file.architecture]
+        self.is_split = file.architecture != "llama"
+        """Each head's rows are its first halves, then its second ones; llama.cpp's llama has them in pairs."""
+        self._tensors: Mapping[str, Tensor] = file.by_name
+
+    @property
+    def quantization(self) -> str:
+        return "+".join(sorted({tensor.type for tensor in self._tensors.values()} - {"F32"})) or "F32"
+
+    def matrix(self, name: str, *, is_map: bool = True) -> FloatRows | PackedRows | None:  # noqa: ARG002
+        tensor = self._tensors.get(f"{name}.weight")
+        if tensor is None:
+            return None
+        if tensor.type in PACKINGS:
+            return PackedRows(tensor)
+        to_float = _widened if tensor.type == "BF16" else lambda values: values.astype(np.float32)
+        return FloatRows(tensor.name, _floats(tensor), 8, to_float)
+
+    def vector(self, name: str) -> Floats | None:
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            return None
+        values = _floats(tensor)
+        return _widened(values) if tensor.type == "BF16" else values.astype(np.float32)
+
+
+def _floats(tensor: Tensor) -> NDArray[Any]:
+    if tensor.type not in FLOATS:
+        raise ModelError(f"tensor {tensor.name} has type {tensor.type}, which the exact engine does not read")
+    return tensor.data.view(FLOATS[tensor.type]).reshape(tensor.shape)

@@ -1,0 +1,252 @@
+"""The one place that knows SIMD: integer products of weights and activations, and sums of float16 rows.
+
+Every lane is an output of its own, so no sum crosses lanes and any width gives the bits of `reference`'s loops.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import overload
+
+from minivault.engine.exact import reference
+from minivault.engine.exact.compiling import OPTIONS
+from minivault.engine.exact.emitting import QUADS, Emitter, in_sizes
+from minivault.engine.exact.formats import Format
+from minivault.engine.exact.kinds import LANES, Lanes, Plain
+from minivault.engine.exact.ops import I32, I64, address, instruction, named, rounded_to_half
+from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, ZERO
+from minivault.engine.exact.weights import BLOCK
+
+AHEAD = 2048
+"""Bytes of weights to ask memory for in advance: worth 1.4 times where no cache holds them."""
+
+
+class _Products:
+    """Integer sums of products over one group of inputs, for m activation rows and `num` weight rows.
+
+    A nibble's products with int8 fit 16 bits eight times (15 * 127 * 2 * 8 = 30,480), so a CPU without four-byte
+    products adds all 32 inputs there; bytes are then two nibbles. Few rows add in several chains, not to wait."""
+
+    def __init__(self, emitter: Emitter, lanes: Lanes, form: Format, m: int) -> None:
+        self.e, self.has_vnni, self.form, self.m = emitter, lanes.has_vnni, form, m
+        self.chains = max(1, 4 // m)
+        self.num_parts = 2 if form.bits == 8 and not lanes.has_vnni else 1
+        kind = emitter.ints if lanes.has_vnni else emitter.shorts
+        self.zero = ir.Constant(kind, None)
+        self.sums = [[[None] * self.chains for _ in range(self.num_parts)] for _ in range(m)]
+        self.turn = 0
+
+    def add(self, row: int, part: int, codes: Any, x: Any) -> None:
+        """Add the products of 4 codes in each lane with 4 activations."""
+        e, chain = self.e, self.turn % self.chains
+        before = self.sums[row][part][chain]
+        self.sums[row][part][chain] = self._product(self.zero if before is None else before, codes, e.splat(x))
+
+    def _product(self, before: Any, codes: Any, x: Any) -> Any:
+        e, b = self.e, self.e.b
+        if self.has_vnni:
+            operand = e.bytes if QUADS else e.ints
+            name = f"llvm.x86.avx512.vpdpbusd.{32 * e.num}"
+            dot = named(b, name, ir.FunctionType(e.ints, [e.ints, operand, operand]))
+            return b.call(dot, [before, b.bitcast(codes, operand), b.bitcast(x, operand)])
+        pairs = named(b, "llvm.x86.avx2.pmadd.ub.sw", ir.FunctionType(e.shorts, [e.bytes, e.bytes]))
+        return b.add(before, b.call(pairs, [codes, b.bitcast(x, e.bytes)]))
+
+    def totals(self, row: int, start: Any) -> Any:
+        """`start` plus all sums of a row, as 32-bit lanes."""
+        b, e, total = self.e.b, self.e, start
+        for part, chains in enumerate(self.sums[row]):
+            used = [chain for chain in chains if chain is not None]
+            added = used[0]
+            for chain in used[1:]:
+                added = b.add(added, chain)
+            if not self.has_vnni:
+                pairs = named(b, "llvm.x86.avx2.pmadd.wd", ir.FunctionType(e.ints, [e.shorts, e.shorts]))
+                added = b.call(pairs, [added, e.constant(e.shorts, 16 if part else 1)])
+            total = added if total is None else b.add(total, added)
+        return total
+
+
+def _nibbles(e: Emitter, packed: Any) -> tuple[Any, Any]:
+    low = e.constant(e.bytes, 15)
+    high = e.b.bitcast(e.b.lshr(e.b.bitcast(packed, e.shorts), e.constant(e.shorts, 4)), e.bytes)
+    return e.b.and_(packed, low), e.b.and_(high, low)
+
+
+def _tiles(lanes: Lanes, form: Format) -> Any:
+    """`lanes.num` weight rows against any activation rows, up to eight at once.
+
+    Takes pointers to a block's codes, scales and minima at the first lane, the zero and the number of 32 inputs; to
+    the activations' codes, scales, scaled sums and sums at the first row, and to the outputs, with the distances
+    between rows; and how many rows."""
+
+    def emit(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        *weights, x, x_row, t, u, t_row, s, s_row, y, y_row, num_rows = values
+        e, steps = Emitter(builder, lanes.num), ((x, x_row), (t, t_row), (u, t_row), (s, s_row), (y, y_row))
+
+        def one(first: Any, m: int) -> None:
+            places = [builder.add(first, I64(i)) for i in range(m)]
+            rows = [tuple(e.at(base, builder.mul(step, place)) for base, step in steps) for place in places]
+            _tile(e, lanes, form, weights, rows)
+
+        in_sizes(builder, num_rows, (8, 4, 1), one)
+        return context.get_dummy_value()
+
+    number, pointer = types.int64, types.CPointer
+    floats, halves = pointer(types.float32), pointer(types.uint16)
+    weights = (pointer(types.uint8), halves, halves, number, number)
+    inputs = (pointer(types.int8), number, floats, floats, number, pointer(types.int32), number)
+    signature = types.void(*weights, *inputs, floats, number, number)
+
+    return instruction(len(signature.args), lambda *_: (signature, emit))
+
+
+def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list[tuple[Any, ...]]) -> None:
+    """`reference.accumulate` over a tile."""
+    codes, scales, minima, zero, count = weights
+    size, b = form.group, e.b
+    loop = e.loop(count, [e.load(row[4], e.floats) for row in rows])
+    totals, negative = list(loop.values), b.trunc(b.neg(zero), I32)
+    for part in range(32 // size):
+        group = b.add(e.times(loop.index, 32 // size), I64(part))
+        products = _Products(e, lanes, form, len(rows))
+        _pieces(e, products, codes, [row[0] for row in rows], loop.index, range(part * size, (part + 1) * size))
+        scale = e.halves(e.at(scales, e.times(group, BLOCK)))
+        low = e.halves(e.at(minima, e.times(group, BLOCK))) if form.has_minima else None
+        for i, (_, t, u, s, _) in enumerate(rows):
+            start = None if low is not None else e.splat(b.mul(negative, b.load(e.at(s, group))))
+            whole = b.sitofp(products.totals(i, start), e.floats)
+            totals[i] = e.fma(whole, b.fmul(scale, e.splat_at(e.at(t, loop.index))), totals[i])
+            if low is not None:
+                totals[i] = e.fma(low, e.splat_at(e.at(u, loop.index)), totals[i])
+    loop.end(totals)
+    for row, total in zip(rows, totals, strict=True):
+        e.store(total, row[4])
+
+
+def _pieces(e: Emitter, products: _Products, codes: Any, x: list[Any], index: Any, inputs: range) -> None:
+    """All products of these inputs of group `index`, 64 bytes of a block's codes at a time."""
+    per_piece = 64 * 8 // (BLOCK * products.form.bits)
+    first = e.times(index, 32 * 64 // per_piece)
+    for place in range(inputs.start, inputs.stop, per_piece):
+        here = e.at(codes, first, place // per_piece * 64)
+        e.prefetch(e.at(here, AHEAD))
+        packed = e.load(here, e.bytes)
+        split = products.form.bits == 4 or products.num_parts == 2
+        pieces = _nibbles(e, packed) if split else (packed,)
+        for row, start in enumerate(x):
+            for part, piece in enumerate(pieces):
+                shift = 4 * part if products.form.bits == 4 else 0
+                value = e.load(e.at(start, e.times(index, 32), place + shift), I32)
+                products.add(row, part if products.num_parts == 2 else 0, piece, value)
+        products.turn += 1
+
+
+def accumulator(form: Format) -> Any:
+    """`accumulate(kind, …)` for weights of a format, with the arguments of `reference.accumulator`'s."""
+
+    def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:
+        raise NotImplementedError
+
+    @overload(accumulate, jit_options=OPTIONS, strict=False)
+    def choose(kind: Any, *_arguments: Any) -> Any:
+        if kind.instance_class is Plain:
+            return reference.accumulator(form)
+        return _simd(LANES[kind.instance_class], form)
+
+    return accumulate
+
+
+def _simd(lanes: Lanes, form: Format) -> Any:
+    num, code_bytes, groups = lanes.num, form.bits * 64, 32 // form.group
+    tiles, by_16 = _tiles(lanes, form), form.group == 16
+
+    def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:  # noqa: ARG001
+        x, t, u, s = z.codes, z.scales, z.scaled_sums, z.half_sums if by_16 else z.sums
+        x_row, t_row, s_row, y_row, count = x.shape[1], t.shape[1], s.shape[1], y.shape[1], f[COUNT]
+        for n in range(n0, n1, num):
+            block, lane = n // BLOCK * count, n % BLOCK
+            codes = address(w.bytes, f[CODES] + block * code_bytes + 4 * lane)
+            scales = address(w.halves, f[SCALES] + block * groups * BLOCK + lane)
+            minima = address(w.halves, f[MINIMA] + block * groups * BLOCK + lane)
+            px, pt, pu, ps = (
+                address(x, r0 * x_row),
+                address(t, r0 * t_row),
+                address(u, r0 * t_row),
+                address(s, r0 * s_row),
+            )
+            py = address(y, r0 * y_row + c + n)
+            tiles(codes, scales, minima, f[ZERO], count, px, x_row, pt, pu, t_row, ps, s_row, py, y_row, r1 - r0)
+
+    return accumulate
+
+
+def combine(kind: Any, a: Any, a0: int, a_row: int, num: int, rows: Any, first: int, stride: int, count: int,
+            width: int, out: Any, o0: int, o_row: int) -> None:  # fmt: skip
+    """See `reference.combine`."""
+    raise NotImplementedError
+
+
+@overload(combine, jit_options=OPTIONS, strict=False)
+def _combine(kind: Any, *_arguments: Any) -> Any:
+    if kind.instance_class is Plain:
+        return reference.combine
+    step = LANES[kind.instance_class].width
+    wide, narrow = _weighted_sums(step), _weighted_sums(BLOCK)
+
+    def simd(kind: Any, a: Any, a0: int, a_row: int, num: int, rows: Any, first: int, stride: int, count: int,  # noqa: ARG001
+             width: int, out: Any, o0: int, o_row: int) -> None:  # fmt: skip
+        whole = width // step * step
+        for at in range(0, whole, step):
+            wide(address(a, a0), a_row, address(rows, first + at), stride, count, address(out, o0 + at), o_row, num)
+        for at in range(whole, width, BLOCK):
+            narrow(address(a, a0), a_row, address(rows, first + at), stride, count, address(out, o0 + at), o_row, num)
+
+    return simd
+
+
+def _weighted_sums(width: int) -> Any:
+    """out[j, :width] += a[j, k] * rows[k, :width] for each k in turn, for `num` rows of `out`, up to six at once."""
+
+    def emit(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        a, a_row, rows, stride, count, out, out_row, num = values
+        e = Emitter(builder, width)
+
+        def some(first: Any, m: int) -> None:
+            places = [builder.add(first, I64(j)) for j in range(m)]
+            factors, outs = (
+                [e.at(base, builder.mul(step, place)) for place in places]
+                for base, step in ((a, a_row), (out, out_row))
+            )
+            loop = e.loop(count, [e.load(place, e.floats) for place in outs])
+            row = e.halves(e.at(rows, builder.mul(loop.index, stride)))
+            factor = [e.splat_at(e.at(place, loop.index)) for place in factors]
+            totals = [e.fma(one, row, total) for one, total in zip(factor, loop.values, strict=True)]
+            loop.end(totals)
+            for total, place in zip(totals, outs, strict=True):
+                e.store(total, place)
+
+        in_sizes(builder, num, (6, 4, 3, 2, 1), some)
+        return context.get_dummy_value()
+
+    number, floats = types.int64, types.CPointer(types.float32)
+    signature = types.void(floats, number, types.CPointer(types.uint16), number, number, floats, number, number)
+
+    return instruction(len(signature.args), lambda *_: (signature, emit))
+
+
+def half(kind: Any, x: Any) -> Any:
+    """See `reference.half`."""
+    raise NotImplementedError
+
+
+def _half_by_the_cpu(kind: Any, x: Any) -> Any:  # noqa: ARG001
+    return rounded_to_half(x)
+
+
+@overload(half, jit_options=OPTIONS, strict=False)
+def _half(kind: Any, *_arguments: Any) -> Any:
+    return reference.half if kind.instance_class is Plain else _half_by_the_cpu

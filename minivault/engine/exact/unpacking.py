@@ -1,0 +1,113 @@
+"""A weights file as float32 tensors under the hub's names: `prepare`, undone, for runners that want floats.
+
+Each number is the one that the kernels compute with: scale * (code - zero), or scale * code + minimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivault.engine.exact.formats import FORMATS
+from minivault.engine.exact.tensors import padded
+from minivault.engine.exact.weights import BLOCK, WeightsFile
+from minivault.families import family_of
+
+Floats = NDArray[np.float32]
+
+
+def unpack(path: Path) -> dict[str, Floats]:
+    """Every tensor of a checkpoint that would be loaded by the file's config. Raises ModelError where it is none."""
+    return dict(_Unpacking(path).tensors())
+
+
+class _Unpacking:
+    def __init__(self, path: Path) -> None:
+        self._file = WeightsFile(path)
+        family = family_of(self._file.header["config"])
+        assert family is not None  # `prepare` saw to it
+        self._block, self._names = family.block(self._file.header["config"]), family.names
+
+    def tensors(self) -> Iterator[tuple[str, Floats]]:
+        block, names, prefix = self._block, self._names, self._names.prefix
+        yield f"{prefix}{names.embedding}.weight", self._matrix("embedding")[: block.vocabulary, : block.hidden]
+        if "head" in self._file.matrices:
+            yield f"{names.head}.weight", self._matrix("head")[: block.vocabulary, : block.hidden]
+        if names.positions:
+            yield f"{prefix}{names.positions}.weight", self._vector("positions").reshape(-1, block.hidden)
+        yield from self._norm("norm", prefix + names.norm)
+        for layer in range(block.num_layers):
+            yield from self._layer(f"{layer}.", prefix + names.layer.format(layer))
+
+    def _layer(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
+        block, names = self._block, self._names
+        yield from self._norm(f"{source}attention_norm", to + names.attention_norm)
+        yield from self._norm(f"{source}mlp_norm", to + names.mlp_norm)
+        yield from self._heads(source, to)
+        yield from self._map(f"{source}output", to + names.output, block.hidden, block.attention)
+        for part, name in zip(("gate", "up")[-len(names.ups) :], names.ups, strict=True):
+            yield from self._map(source + part, to + name, block.mlp, block.hidden)
+        yield from self._map(f"{source}down", to + names.down, block.hidden, block.mlp)
+
+    def _heads(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
+        """Query, key and value without the rows that fill lanes; joined where the family joins them."""
+        parts = [source + part for part in ("query", "key", "value")]
+        weights = [self._without_filling(self._matrix(part)[:, : self._block.hidden]) for part in parts]
+        biases = [self._without_filling(self._vector(f"{part}.bias")) for part in parts if self._has(f"{part}.bias")]
+        if len(self._names.qkv) == 1:
+            weights, biases = [np.concatenate(weights)], [np.concatenate(biases)] if biases else []
+        for name, weight in zip(self._names.qkv, weights, strict=True):
+            yield f"{to}{name}.weight", self._as_stored(weight)
+        for name, bias in zip(self._names.qkv, biases, strict=False):
+            yield f"{to}{name}.bias", bias
+
+    def _without_filling(self, rows: Floats) -> Floats:
+        size = self._block.head_size
+        kept = rows.reshape(-1, padded(size, BLOCK), *rows.shape[1:])[:, :size]
+        return kept.reshape(-1, *rows.shape[1:])
+
+    def _map(self, source: str, to: str, outputs: int, inputs: int) -> Iterator[tuple[str, Floats]]:
+        yield f"{to}.weight", self._as_stored(self._matrix(source)[:outputs, :inputs])
+        if self._has(f"{source}.bias"):
+            yield f"{to}.bias", self._vector(f"{source}.bias")[:outputs]
+
+    def _norm(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
+        for part in ("weight", "bias"):
+            if self._has(f"{source}.{part}"):
+                yield f"{to}.{part}", self._vector(f"{source}.{part}")
+
+    def _as_stored(self, weight: Floats) -> Floats:
+        return np.ascontiguousarray(weight.T if self._names.is_transposed else weight)
+
+    def _has(self, vector: str) -> bool:
+        return vector in self._file.header["vectors"]
+
+    def _vector(self, name: str) -> Floats:
+        at, size = self._file.header["vectors"][name]
+        return self._file.bytes[at : at + 4 * size].view(np.float32).copy()
+
+    def _matrix(self, name: str) -> Floats:
+        """[rows, inputs], with all that fills up blocks."""
+        matrix = self._file.matrices[name]
+        form, blocks, bytes_ = FORMATS[matrix.format], matrix.rows // BLOCK, self._file.bytes
+        packed = bytes_[matrix.codes :][: matrix.rows * matrix.inputs * form.bits // 8]
+        if form.bits == 8:
+            codes = packed.reshape(blocks, -1, BLOCK, 4).transpose(0, 2, 1, 3)
+        else:
+            pieces = packed.reshape(blocks, -1, BLOCK, 4).transpose(0, 2, 1, 3)
+            codes = np.stack([pieces & 15, pieces >> 4], axis=3)
+        groups = codes.reshape(matrix.rows, -1, form.group).astype(np.float32)
+        if form.has_minima:
+            values = groups * self._of_groups(matrix.scales, groups) + self._of_groups(matrix.minima, groups)
+        else:
+            values = (groups - np.float32(matrix.zero)) * self._of_groups(matrix.scales, groups)
+        return values.reshape(matrix.rows, matrix.inputs)
+
+    def _of_groups(self, at: int, groups: Floats) -> Floats:
+        """Scales or minima, [rows, groups, 1]."""
+        rows, num, _ = groups.shape
+        halves = self._file.bytes[at : at + 2 * rows * num].view(np.float16)
+        return halves.reshape(rows // BLOCK, num, BLOCK).transpose(0, 2, 1).reshape(rows, num, 1).astype(np.float32)
