@@ -55,6 +55,8 @@ def why_not_comparable(record: Mapping[str, Any], fingerprint: str) -> str | Non
         return "its content was redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
+    if record.get("source", "model") != "model":
+        return f"no answer, but work of another kind ({record['source']})"
     if record.get("fingerprint") != fingerprint:
         return f"made under fingerprint {record.get('fingerprint')}, this is {fingerprint}"
     if not record.get("completion_tokens"):
@@ -95,7 +97,9 @@ def _start(model: Model, record: Mapping[str, Any]) -> _Run | Verdict:
 
 def _submit(model: Model, record: Mapping[str, Any], purpose: str) -> Generation:
     params, tokens = params_from_record(record["parameters"]), tuple(record["prompt_tokens"])
-    return model.generate(GenerateTask(GenerationRequest(), "", "", tokens, params), f"{purpose}-{record['id']}")
+    request = GenerationRequest(prompt_tokens=tokens, params=params)
+    task = GenerateTask(request, record["prompt"], record["rendered_prompt"], tokens, params)
+    return model.generate(task, f"{purpose}-{record['id']}")
 
 
 def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:

@@ -53,15 +53,15 @@ def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter,
 
 def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
     from minivault.replay import replay as run
-    from minivault.service import LocalModel
+    from minivault.service import roster_of
 
     note(f"loading {settings.model} into this process.")
-    model = LocalModel(settings)
+    roster = roster_of(settings)
     try:
-        model.wait_loaded()
-        yield from _with_progress(run(model, records, settings.max_running), len(records))
+        roster.default.wait_loaded()
+        yield from _with_progress(run(roster.default, records, settings.max_running), len(records))
     finally:
-        model.close()
+        roster.close()
 
 
 def _with_progress(verdicts: Iterable[Verdict], total: int) -> Iterator[Verdict]:

@@ -69,7 +69,7 @@ def encode_show(info: ModelInfo, basename: str | None = None) -> dict[str, Any]:
 
 def capabilities(info: ModelInfo) -> list[str]:
     """What a model can do, in Ollama's words."""
-    return ["completion", "embedding"] + (["tools"] if info.has_tools else [])
+    return ["completion"] + (["embedding"] if info.embedding_length else []) + (["tools"] if info.has_tools else [])
 
 
 def details(info: ModelInfo) -> dict[str, Any]:
