@@ -51,6 +51,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ABSENT_FILTERS:
             del self.filters[name]
         self.filters = {name: _bounded_filter(name, function) for name, function in self.filters.items()}
+        self.tests = {name: _a_test(function) for name, function in dict[str, Any](self.tests).items()}
         own: dict[str, Callable[..., Any]] = {STEP: _step, WEIGHED: _weighed, JOINED: _joined}
         self.filters |= own
         del self.globals["lipsum"]
@@ -153,11 +154,20 @@ def _bounded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
     return bounded
 
 
+def _a_test(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        budget().step()
+        return function(*args, **kwargs)
+
+    return counted
+
+
 def _bounded_method(name: str, owner: str | bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """The arguments of a text's method that can make it larger, once they are known not to. Raises Endless."""
-    if name == "translate":
-        raise Endless("it translates characters, which no template needs")
-    if name == "join" and args and isinstance(owner, str):
+    if name == "translate" or (isinstance(owner, bytes) and name != "decode"):
+        raise Endless(f"it calls {name}, which no template needs")
+    if name == "join" and args:
         return (_within(list(args[0]), len(owner)), *args[1:])
     if growth := METHODS.get(name):
         budget().fit(growth(owner, *args, **kwargs))

@@ -27,6 +27,8 @@ STEPS = {
     "{% endmacro %}{{ f(60) }}",
     "a loop that recurs": "{% for a in range(40) recursive %}{% if loop.depth < 40 %}{{ loop(range(40)) }}{% endif %}"
     "{% endfor %}",
+    "a test of every item": "{% set l = range(9999) | list %}{{ range(99999) | select('in', [-1]) | list }}"
+    "{{ range(99999) | map('int') | reject('in', [-1]) | list | length }}",
     "a caller": "{% macro f(n) %}{{ caller() }}{% if n %}{% call f(n - 1) %}{% endcall %}"
     "{% call f(n - 1) %}{% endcall %}{% endif %}"
     "{% endmacro %}{% call f(60) %}{% endcall %}",
@@ -77,6 +79,7 @@ SIZES = {
     "slices": "{{ [1] | slice(1000000000) | list }}",
     "a range": "{{ range(1000000000) | list }}",
     "a translation": "{{ ('a' * 99999).translate({97: 'b' * 99999}) }}",
+    "bytes that replace": "{{ ('ab' * 99999).encode().replace('a'.encode(), ('b' * 99999).encode()) }}",
     "bytes": "{{ (1).to_bytes(1000000000, 'big') }}",
     "many long texts": LONG + "{{ many | join }}",
     "many long texts in a list": LONG + "{{ many | list }}",
