@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import ErrorDetails
 
 from minivault.errors import BadRequest, QuotaExceeded
+from minivault.faults import reason
 from minivault.types import (
     Delta,
     Event,
@@ -83,8 +84,7 @@ class GenerateBody(BaseModel):
 
 
 def _say_wrong(field: str, fault: ErrorDetails) -> str:
-    reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"`{field}` {reason}" if field else reason
+    return f"`{field}` {reason(fault)}" if field else reason(fault)
 
 
 WORDING = Wording(
