@@ -1,8 +1,9 @@
 """Every setting, once: its name, type, default, range and meaning.
 
 Settings come from `MINIVAULT_*` environment variables, then from a `.env` file in the working directory, then from the
-defaults below. Reading is strict: an unknown name or a value out of range is a `ConfigError` that names the key, the
-value and what would be right. This is the only module that reads the environment.
+defaults below. An empty variable counts as not set, but for limits, which it switches off. Reading is strict: an
+unknown name or a value out of range is a `ConfigError` that names the key, the value and what would be right. This is
+the only module that reads the environment.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from minivault.errors import ConfigError
+from minivault.faults import reason
 
 PREFIX = "MINIVAULT_"
+EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"})
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 Count = Annotated[int, Field(ge=1)]
@@ -172,10 +175,15 @@ def explain_settings(environ: Mapping[str, str] | None = None, dotenv: Path | No
 def _read(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, Given]:
     env = os.environ if environ is None else environ
     file = dotenv_values(Path.cwd() / ".env" if dotenv is None else dotenv)
-    given = {_field(key): Given(value or "", ".env") for key, value in file.items() if key.startswith(PREFIX)}
     # The `flask` command copies `.env` into the environment; what is the same in both came from the file.
-    own = {key: value for key, value in env.items() if key.startswith(PREFIX) and file.get(key) != value}
-    return given | {_field(key): Given(value, "environment") for key, value in own.items()}
+    own = {key: value for key, value in env.items() if file.get(key) != value}
+    return _given(file, ".env") | _given(own, "environment")
+
+
+def _given(variables: Mapping[str, str | None], source: Literal["environment", ".env"]) -> dict[str, Given]:
+    """Our variables by field name; an empty one counts as not set, except where empty has a meaning of its own."""
+    ours = {_field(key): value or "" for key, value in variables.items() if key.startswith(PREFIX)}
+    return {name: Given(value, source) for name, value in ours.items() if value.strip() or name in EMPTY_IS_NO_LIMIT}
 
 
 def _field(key: str) -> str:
@@ -194,10 +202,9 @@ def _build(given: Mapping[str, Given]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         meaning = Settings.model_fields[name].description
         key = variable(name)
-        raise ConfigError(f"{key}={first['input']!r}: {reason} ({meaning})", field=key) from None
+        raise ConfigError(f"{key}={first['input']!r}: {reason(first)} ({meaning})", field=key) from None
 
 
 def metrics_dir() -> str | None:

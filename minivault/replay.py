@@ -73,6 +73,8 @@ def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mappin
         return "its content was redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
+    if record.get("source", "model") != "model":
+        return f"no answer, but work of another kind ({record['source']})"
     if record.get("fingerprint") != info.fingerprint:
         return _what_differs(str(record.get("fingerprint")), info, parts)
     if not record.get("completion_tokens"):
@@ -126,7 +128,9 @@ def _start(model: Model, record: Mapping[str, Any], parts: Mapping[str, Parts]) 
 
 def _submit(model: Model, record: Mapping[str, Any], purpose: str) -> Generation:
     params, tokens = params_from_record(record["parameters"]), tuple(record["prompt_tokens"])
-    return model.generate(GenerateTask(GenerationRequest(), "", "", tokens, params), f"{purpose}-{record['id']}")
+    request = GenerationRequest(prompt_tokens=tokens, params=params)
+    task = GenerateTask(request, record["prompt"], record["rendered_prompt"], tokens, params)
+    return model.generate(task, f"{purpose}-{record['id']}")
 
 
 def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minivault.config import Settings, explain_settings, load_settings, variable
+from minivault.config import EMPTY_IS_NO_LIMIT, Settings, explain_settings, load_settings, variable
 from minivault.errors import ConfigError
 
 NOWHERE = Path("/nonexistent/.env")
@@ -41,7 +41,6 @@ def test_an_unknown_name_is_refused_and_the_right_one_suggested() -> None:
         ("backend", "not a function"),
         ("device", "tpu"),
         ("offline", "perhaps"),
-        ("model", ""),
     ],
 )
 def test_a_bad_value_stops_with_key_and_value(name: str, value: str) -> None:
@@ -58,6 +57,25 @@ def test_environment_beats_dotenv_beats_default(tmp_path: Path) -> None:
     assert (settings["threads"].value, settings["threads"].source) == (16, "environment")
     assert (settings["workers"].value, settings["workers"].source) == (2, ".env")
     assert settings["context"].source == "default"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_variable_is_as_not_set_unless_empty_means_no_limit(tmp_path: Path, name: str, empty: str) -> None:
+    file = tmp_path / ".env"
+    for environ, text in (({variable(name): empty}, ""), ({}, f"{variable(name)}='{empty}'\n"), ({}, variable(name))):
+        file.write_text(text)
+        given = explain_settings(environ, file)[name]
+        if name in EMPTY_IS_NO_LIMIT:
+            assert (given.value.strip(), given.source == "default") == ("", False)
+        else:
+            assert (given.value, given.source) == (getattr(load(), name), "default")
+
+
+def test_an_empty_variable_leaves_what_dotenv_says(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MINIVAULT_THREADS=8\n")
+    assert load_settings({"MINIVAULT_THREADS": ""}, file).threads == 8
 
 
 def test_an_unknown_name_in_dotenv_is_refused(tmp_path: Path) -> None:

@@ -21,12 +21,19 @@ LAYERS: list[set[str]] = [
     {"engine", "structured", "models", "vault", "wire", "access", "metrics"},
     {"families"},
     {"types"},
-    {"config", "errors"},
+    {"config", "errors", "faults"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-SAME_LAYER_ALLOWED = {("app", "api"), ("app", "cli"), ("app", "web"), ("app", "worker"), ("config", "errors")}
-"""`app` is the table of contents of its layer; settings raise errors."""
+SAME_LAYER_ALLOWED = {
+    ("app", "api"),
+    ("app", "cli"),
+    ("app", "web"),
+    ("app", "worker"),
+    ("config", "errors"),
+    ("config", "faults"),
+}
+"""`app` is the table of contents of its layer; settings raise errors, and say what is wrong with a value."""
 
 
 def sources() -> Iterator[tuple[str, Path]]:

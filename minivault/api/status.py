@@ -10,7 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from minivault import __version__
 from minivault.api.streaming import json_reply, recorder
-from minivault.errors import Draining, MiniVaultError, VaultUnavailable
+from minivault.errors import Draining, MiniVaultError, Unavailable, VaultUnavailable
+from minivault.interaction import Recorder
+from minivault.models.catalog import name_of
 
 bp = Blueprint("status", __name__)
 _started = time.monotonic()
@@ -34,7 +36,7 @@ def health() -> Response:
             "running": status.running,
             "waiting": status.waiting,
             "vault": vault,
-            "model": info.name if info else here.settings.model,
+            "model": _model_name(here),
             "fingerprint_parts": dict(info.fingerprint_parts) if info else {},
             "version": __version__,
         }
@@ -62,6 +64,14 @@ def metrics() -> Response:
     status = here.roster.default.status()
     text = here.metrics.render(status.running, status.waiting)
     return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def _model_name(here: Recorder) -> str:
+    """The model's name, also while it is not loaded."""
+    try:
+        return here.roster.default.info.name
+    except Unavailable:
+        return name_of(here.settings.model)
 
 
 def _state(service: str, vault: dict[str, Any]) -> str:

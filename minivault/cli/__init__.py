@@ -59,9 +59,28 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments; help is printed here, and may find nobody who reads it."""
+        for number, argument in enumerate(args, 1):
+            if not _is_text(argument):
+                shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                raise click.UsageError(f"argument {number} is not UTF-8: {shown[:60]}")
+        with exits_with_code():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        with exits_with_code(ctx):
+        with exits_with_code():
             return super().invoke(ctx)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _module(entry: Entry) -> str:

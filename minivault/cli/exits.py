@@ -58,20 +58,25 @@ def exit_code(error: MiniVaultError) -> int:
 
 
 @contextmanager
-def exits_with_code(ctx: click.Context) -> Iterator[None]:
+def exits_with_code() -> Iterator[None]:
     """End the command with the documented code when its body raises; usage errors stay click's own."""
     try:
         yield
         sys.stdout.flush()
     except MiniVaultError as error:
         click.echo(f"Error: {one_line(error.message)}", err=True)
-        ctx.exit(exit_code(error))
+        raise click.exceptions.Exit(exit_code(error)) from None
     except KeyboardInterrupt:
         click.echo("", err=True)
-        ctx.exit(INTERRUPTED)
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         _discard_stdout()
-        ctx.exit(READER_CLOSED)
+        raise click.exceptions.Exit(READER_CLOSED) from None
+    except OSError as error:
+        _discard_stdout()
+        place = f" ({error.filename})" if error.filename else ""
+        click.echo(f"Error: {one_line((error.strerror or str(error)) + place)}", err=True)
+        raise click.exceptions.Exit(FAILED) from None
 
 
 def _discard_stdout() -> None:

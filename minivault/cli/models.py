@@ -31,7 +31,7 @@ def list_models(as_json: bool) -> None:
     """List the models that are here, and those that can be fetched by a short name."""
     from minivault.models.catalog import CATALOG
 
-    here = {files.name: files for files in _store().list()}
+    here = {files.reference: files for files in _store().list()}
     absent = [entry for entry in CATALOG.values() if entry.name not in here]
     if as_json:
         available = [{"name": entry.name, "summary": entry.summary, "license": entry.license} for entry in absent]

@@ -54,18 +54,18 @@ def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter,
 def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
     from minivault.replay import parts_by_fingerprint
     from minivault.replay import replay as run
-    from minivault.service import LocalModel
+    from minivault.service import roster_of
     from minivault.vault.reader import read_records
 
     note(f"loading {settings.model} into this process.")
-    model = LocalModel(settings)
+    roster = roster_of(settings)
     try:
-        here = model.wait_loaded().fingerprint
+        here = roster.default.wait_loaded().fingerprint
         is_here = all(record.get("fingerprint") == here for record in records)
         parts = {} if is_here else parts_by_fingerprint(read_records(settings.log_dir))
-        yield from _with_progress(run(model, records, settings.max_running, parts), len(records))
+        yield from _with_progress(run(roster.default, records, settings.max_running, parts), len(records))
     finally:
-        model.close()
+        roster.close()
 
 
 def _with_progress(verdicts: Iterable[Verdict], total: int) -> Iterator[Verdict]:

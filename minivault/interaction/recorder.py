@@ -18,7 +18,7 @@ from minivault.config import Settings
 from minivault.errors import MiniVaultError, VaultError, VaultUnavailable
 from minivault.interaction.recording import Recording
 from minivault.metrics import Metrics
-from minivault.service import LocalModel, Roster
+from minivault.service import Roster, roster_of
 from minivault.types import ModelInfo, Task
 from minivault.vault import Opening, Vault, VaultStatus, new_id
 
@@ -124,13 +124,13 @@ def _open_vault(settings: Settings) -> Vault:
 @contextmanager
 def open_local(settings: Settings) -> Iterator[Recorder]:
     """Load the model in this process and open the vault: what the CLI does when no server runs."""
-    model = LocalModel(settings)
-    recorder = Recorder(settings, Roster(model))
+    roster = roster_of(settings)
+    recorder = Recorder(settings, roster)
     try:
-        model.wait_loaded()
+        roster.default.wait_loaded()
         yield recorder
     finally:
-        model.close()
+        roster.close()
         recorder.close()
 
 

@@ -7,6 +7,7 @@ Nothing here touches the network.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,6 +138,24 @@ def _path(name: str) -> Path:
 def canonical_name(name: str, origin: ModelOrigin) -> str:
     """What the model is called from now on: a path in full, anything else as it was given."""
     return str(origin.path) if isinstance(origin, DirectoryOrigin | GgufOrigin) else name
+
+
+def served_name(name: str) -> str:
+    """What clients call the model that is `canonical_name` here: of a path the last part alone, which tells them
+    nothing of this machine and is found again when they ask for it."""
+    if not name.startswith("/"):
+        return name
+    last = os.fsencode(Path(name).name).decode("utf-8", "replace")
+    printable = "".join(character if character.isprintable() else "-" for character in last)
+    return printable.removesuffix(".gguf") or "model"
+
+
+def name_of(name: str) -> str:
+    """What clients call the model that a setting calls `name`, whether it is here or not."""
+    try:
+        return served_name(canonical_name(name, identify(name)))
+    except ModelError:
+        return name
 
 
 def store_key(name: str, origin: ModelOrigin, catalog: Mapping[str, KnownModel] = CATALOG) -> str:

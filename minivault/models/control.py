@@ -143,8 +143,16 @@ def _split(token: str, mark: str) -> str:
 
 def _any_of(texts: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     """A pattern of the texts, the longest first, as the tokenizer prefers; of none, one that never matches."""
-    ordered = sorted(texts, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)", flags)
+    return re.compile(_tree(frozenset(texts)) or r"(?!)", flags)
+
+
+def _tree(texts: frozenset[str]) -> str:
+    """An expression that reads what texts have in common once: a text of nothing but beginnings costs no more."""
+    heads = sorted({text[0] for text in texts if text})
+    branches = [re.escape(head) + _tree(frozenset(text[1:] for text in texts if text[:1] == head)) for head in heads]
+    if not branches:
+        return ""
+    return f"(?:{'|'.join(branches)})" + ("?" if "" in texts else "")
 
 
 def _edged(text: str, mark: str) -> str:

@@ -17,6 +17,9 @@ class ModelFiles:
     """
 
     name: str
+    """What clients call it."""
+    reference: str
+    """What commands and settings call it: the same, or the whole path of a directory or file of the user's own."""
     directory: Path
     source: str
     weights_digest: str

@@ -26,6 +26,7 @@ from minivault.models.catalog import (
     ModelOrigin,
     canonical_name,
     identify,
+    served_name,
     store_key,
 )
 from minivault.models.digest import digest_of_set, sha256_files
@@ -196,7 +197,8 @@ def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
     weights = {name: record for name, record in manifest.files.items() if layout.is_weights(name)}
     template = chat_template(directory)
     return ModelFiles(
-        name=manifest.name,
+        name=served_name(manifest.name),
+        reference=manifest.name,
         directory=directory,
         config=layout.read_json(directory / layout.CONFIG),
         source=manifest.source,

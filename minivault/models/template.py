@@ -1,7 +1,7 @@
 """Chat templates: Jinja programs that come with a model and turn a conversation into one prompt string.
 
-They are rendered as transformers renders them (same whitespace rules, filters, globals and errors), in Jinja's
-immutable sandbox: a template can neither reach Python objects nor change its inputs. The time that a template may ask
+They are rendered as transformers renders them (same whitespace rules, filters, globals and errors), in a `sandbox`: a
+template can neither reach Python objects nor change its inputs nor go on without end. The time that a template may ask
 for is an argument, so that a prompt can be rendered again later and be the same.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,12 @@ from minivault.models import layout
 
 if TYPE_CHECKING:
     import jinja2
+
+
+MAX_TEMPLATE_CHARACTERS = 256 << 10
+MAX_DATE_CHARACTERS = 200
+MAX_REASON_CHARACTERS = 400
+_FAILURES = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +58,10 @@ class ChatTemplate:
         now: datetime,
     ) -> str:
         """The prompt for the assistant's next turn. Raises BadRequest when the template refuses the conversation."""
-        import jinja2
+        from minivault.models.bounds import bounded
 
         compiled = _compile(self.tool_text if tools and self.tool_text else self.text)
-        try:
+        with _refusals(), bounded(messages, tools):
             return compiled.render(
                 messages=[dict(message) for message in messages],
                 tools=[dict(tool) for tool in tools] or None,
@@ -64,12 +70,27 @@ class ChatTemplate:
                 strftime_now=functools.partial(_strftime, now),
                 **special_tokens,
             )
-        except jinja2.TemplateError as error:
-            reason = f"the model's chat template refuses this conversation: {error}"
-            raise BadRequest(reason, field="messages") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            reason = f"the model's chat template cannot render this conversation: {type(error).__name__}: {error}"
-            raise BadRequest(reason, field="messages") from None
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Whatever a template runs into is a refusal of the conversation, in one line."""
+    import jinja2
+
+    from minivault.models.bounds import Endless
+
+    try:
+        yield
+    except jinja2.TemplateError as error:
+        reason = f"the model's chat template refuses this conversation: {_one_line(error)}"
+        raise BadRequest(reason, field="messages") from None
+    except Endless as error:
+        reason = f"the model's chat template does not come to an end with this conversation: {error}"
+        raise BadRequest(reason, field="messages") from None
+    except _FAILURES as error:
+        kind = type(error).__name__
+        reason = f"the model's chat template cannot render this conversation: {kind}: {_one_line(error)}"
+        raise BadRequest(reason, field="messages") from None
 
 
 def chat_template(directory: Path) -> ChatTemplate:
@@ -88,70 +109,49 @@ def chat_template(directory: Path) -> ChatTemplate:
     return ChatTemplate(found if isinstance(found, str) else "")
 
 
-def _environment() -> jinja2.Environment:
-    import jinja2.ext
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(), jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    return environment
-
-
-def _generation_tag() -> type[jinja2.ext.Extension]:
-    """`{% generation %}` marks what an assistant said, for training; here it renders as its contents."""
-    import jinja2.ext
-    from jinja2 import nodes
-    from jinja2.parser import Parser
-
-    class Generation(jinja2.ext.Extension):
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.Scope(body).set_lineno(line)
-
-    return Generation
-
-
 def _strftime(now: datetime, form: str) -> str:
+    if len(form) > MAX_DATE_CHARACTERS:
+        raise ValueError(f"a date's format has more than {MAX_DATE_CHARACTERS} characters")
     return now.strftime(form)
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    import jinja2
-
-    raise jinja2.TemplateError(message)
 
 
 @functools.lru_cache(maxsize=8)
 def _compile(text: str) -> jinja2.Template:
     import jinja2
 
+    from minivault.models.bounds import Endless, bounded
+    from minivault.models.sandbox import Sandbox
+
     try:
-        return _environment().from_string(text)
-    except jinja2.TemplateError as error:
-        raise ModelError(f"the model's chat template is not valid Jinja: {error}; get the model again") from None
+        _ensure_short(text)
+        with bounded():
+            return Sandbox().from_string(text)
+    except (jinja2.TemplateError, SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+        reason = f"the model's chat template is not valid Jinja: {_one_line(error)}; get the model again"
+        raise ModelError(reason) from None
+    except Endless as error:
+        raise ModelError(f"the model's chat template has no end: {error}; get the model again") from None
 
 
 @functools.lru_cache(maxsize=8)
 def _reads(text: str, variable: str) -> bool:
     from jinja2 import TemplateError, meta
 
+    from minivault.models.bounds import Endless, bounded
+    from minivault.models.sandbox import Sandbox
+
     try:
-        return variable in meta.find_undeclared_variables(_environment().parse(text))
-    except TemplateError:
+        _ensure_short(text)
+        with bounded():
+            return variable in meta.find_undeclared_variables(Sandbox().parse(text))
+    except (TemplateError, SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError, Endless):
         return False
+
+
+def _ensure_short(text: str) -> None:
+    if len(text) > MAX_TEMPLATE_CHARACTERS:
+        raise ValueError(f"it has more than {MAX_TEMPLATE_CHARACTERS} characters")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:MAX_REASON_CHARACTERS] or type(error).__name__

@@ -7,6 +7,6 @@ A `Model` takes a request and answers with events; the `Roster` finds it by name
 from minivault.service.engine_loop import Generation
 from minivault.service.local import LocalModel
 from minivault.service.model import Loaded, Model, ModelStatus
-from minivault.service.roster import Roster
+from minivault.service.roster import Roster, roster_of
 
-__all__ = ["Generation", "Loaded", "LocalModel", "Model", "ModelStatus", "Roster"]
+__all__ = ["Generation", "Loaded", "LocalModel", "Model", "ModelStatus", "Roster", "roster_of"]

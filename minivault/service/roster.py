@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from minivault.config import Settings
 from minivault.errors import ModelNotFound
+from minivault.service.local import LocalModel
 from minivault.service.model import Model
 from minivault.wire.names import is_same_model
 
@@ -18,6 +20,11 @@ class Roster:
     @property
     def default(self) -> Model:
         return self._models[0]
+
+    def close(self) -> None:
+        """End every generation with `shutdown` and free the models."""
+        for model in self._models:
+            model.close()
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -34,3 +41,8 @@ class Roster:
             known = ", ".join(repr(one.info.name) for one in self._models)
             raise ModelNotFound(f"model {name!r} is not served here; this server runs {known}", field="model")
         return model
+
+
+def roster_of(settings: Settings) -> Roster:
+    """The models that the settings ask for, not yet loading."""
+    return Roster(LocalModel(settings))

@@ -17,8 +17,6 @@ from jsonschema import exceptions, validators
 
 from minivault.structured.refusal import SchemaRefused
 
-ESCAPE = regex.compile(r"\\.", regex.DOTALL)
-BLANKS = {r"\s": r"\p{White_Space}", r"\S": r"\P{White_Space}"}
 MAX_INT_DIGITS = 4000
 """The interpreter reads no longer integers; decimals have no limit."""
 
@@ -83,10 +81,9 @@ def _pattern_properties(validator: Any, patterns: dict[str, Any], value: Any, _s
 
 
 def _compiled(pattern: str) -> Any:
-    """A pattern in ECMAScript's sense, as JSON Schema has it: digits and letters are ASCII's, blanks are Unicode's."""
-    spelled = ESCAPE.sub(lambda found: BLANKS.get(found[0], found[0]), pattern)
+    """A pattern in ECMAScript's sense, as JSON Schema has it: digits and letters are ASCII's."""
     try:
-        return regex.compile(spelled, regex.ASCII)
+        return regex.compile(pattern, regex.ASCII)
     except regex.error as error:
         raise SchemaRefused(f"the pattern {pattern[:80]!r} cannot be read: {error}") from None
 

@@ -1,6 +1,7 @@
 """Endless schemas: those that refer to themselves without a value in between, or that no finite value satisfies.
 
-The first have no meaning; the second would keep a model writing until its limit.
+The first have no meaning, and those that only nearly are take a checker as long; the second would keep a model writing
+until its limit.
 """
 
 from __future__ import annotations
@@ -12,18 +13,29 @@ from typing import Any
 from minivault.structured.references import Schema
 from minivault.structured.refusal import SchemaRefused
 
+MAX_VISITS = 2000
 Definitions = Mapping[str, Schema]
 
 
 def ensure_ends(schema: Schema, definitions: Definitions) -> None:
     """Raises SchemaRefused for a rewritten schema that is endless, or one of whose definitions means nothing."""
-    try:
-        TopologicalSorter({name: set(_in_place(part)) for name, part in definitions.items()}).prepare()
-    except CycleError:
-        raise SchemaRefused("it refers to itself without a value in between") from None
+    _ensure_few_in_place(schema, definitions)
     finite = _finite(definitions)
     if not _ends(schema, finite):
         raise SchemaRefused("no finite value satisfies it: it requires itself within itself without end")
+
+
+def _ensure_few_in_place(schema: Schema, definitions: Definitions) -> None:
+    """Refuse what a checker would go round in, or visit again and again for one and the same value."""
+    targets = {name: list(_in_place(part)) for name, part in definitions.items()}
+    visits = dict[str, int]()
+    try:
+        for name in TopologicalSorter(targets).static_order():
+            visits[name] = 1 + sum(visits[target] for target in targets[name])
+    except CycleError:
+        raise SchemaRefused("it refers to itself without a value in between") from None
+    if max([sum(visits[name] for name in _in_place(schema)), *visits.values()]) > MAX_VISITS:
+        raise SchemaRefused(f"its references lead to more than {MAX_VISITS} schemas for one value; use fewer")
 
 
 def _in_place(schema: Schema) -> Iterator[str]:

@@ -6,6 +6,7 @@ time it ends with `stop` parses and validates; an answer cut by `length` is the 
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from llguidance import LLMatcher, LLTokenizer
 from minivault.errors import BadRequest
 from minivault.structured.compiling import compiled, limits
 from minivault.structured.constraint import SchemaConstraint
-from minivault.structured.judge import Judge
+from minivault.structured.judge import Judge, Judged
 from minivault.structured.keys import ClosingTokens, Keys
 from minivault.structured.refusal import SchemaRefused
 from minivault.structured.vocabulary import library_tokenizer
 from minivault.types import Tokenizer
 
-ANY_OBJECT = '{"type": "object"}'
+ANY = "json"
+ANY_OBJECT = Judged('{"type": "object"}', 256 << 10, has_free_keys=True)
+"""`json` is no foreign schema: no judge is needed to begin an answer, nor to end it."""
 MAX_SCHEMA_CHARACTERS = 64 * 1024
 MAX_CACHED_BYTES = 64 << 20
 
@@ -59,14 +62,14 @@ class GrammarCompiler:
 
         Raises BadRequest naming `field` for a schema that is broken, too costly, or cannot be held.
         """
-        schema = ANY_OBJECT if grammar == "json" else grammar
         with self._lock:
-            found = self._schemas.get(schema)
+            found = self._schemas.get(grammar)
         if found is None:
-            found = self._compile(schema, field)
-        matcher = self._kept(schema, found)
+            found = self._compile(grammar, field)
+        matcher = self._kept(grammar, found)
         keys = Keys(self._closing) if found.has_free_keys else None
-        return SchemaConstraint(matcher, self._tokenizer.vocabulary_size, keys, partial(self._judge.fault, schema))
+        fault = _fault_of_object if grammar == ANY else partial(self._judge.fault, grammar)
+        return SchemaConstraint(matcher, self._tokenizer.vocabulary_size, keys, fault)
 
     def close(self) -> None:
         """End the process that judges schemas."""
@@ -76,7 +79,7 @@ class GrammarCompiler:
         if len(schema) > MAX_SCHEMA_CHARACTERS:
             raise BadRequest(f"{field}: the schema is longer than {MAX_SCHEMA_CHARACTERS} characters", field=field)
         try:
-            judged = self._judge.judge(schema)
+            judged = ANY_OBJECT if schema == ANY else self._judge.judge(schema)
             matcher = compiled(self._library, judged.schema, limits())
         except SchemaRefused as refused:
             message = f"{field}: this JSON schema cannot be used: {refused.reason}"
@@ -100,3 +103,10 @@ class GrammarCompiler:
     @cached_property
     def _closing(self) -> ClosingTokens:
         return ClosingTokens(self._tokens)
+
+
+def _fault_of_object(text: str) -> str | None:
+    try:
+        return None if isinstance(json.loads(text), dict) else "it is no object"
+    except ValueError as error:
+        return str(error)

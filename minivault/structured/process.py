@@ -7,6 +7,7 @@ socket closes then. Numpy and torch are not loaded here, and no thread runs when
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -30,6 +31,7 @@ STACK_BYTES = 2 << 20
 """Less than any thread of the server has: what recurses too deeply there dies here first."""
 BEGUN = b"."
 LENGTH_BYTES = 8
+PLAIN = '{"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"enum": ["a", 1]}}}'
 
 
 def main() -> None:
@@ -37,6 +39,8 @@ def main() -> None:
     control = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the forks
     tokenizer = _read_vocabulary(control)
+    judge(tokenizer, PLAIN)  # what the libraries prepare on first use, every fork then has
+    gc.freeze()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not message:

@@ -16,6 +16,7 @@ from minivault.structured.disjoint import Disjoint
 from minivault.structured.key_names import with_named_keys
 from minivault.structured.keywords import FORMATS, KEYWORDS
 from minivault.structured.numbers import ensure_exact, tightened
+from minivault.structured.patterns import narrowed
 from minivault.structured.references import References, Schema
 from minivault.structured.refusal import SchemaRefused
 
@@ -42,6 +43,7 @@ class Rewriting:
             "format": self._keep_format,
             "minProperties": self._keep_min_properties,
             "oneOf": self._keep_one_of,
+            "pattern": lambda pattern, _schema: {"pattern": narrowed(pattern)},
             "patternProperties": self._keep_pattern_properties,
             "unevaluatedItems": self._keep_unevaluated,
             "unevaluatedProperties": self._keep_unevaluated,

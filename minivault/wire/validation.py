@@ -13,11 +13,10 @@ from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from minivault.errors import BadRequest, Unsupported
+from minivault.faults import reason, shown
 
 VERBATIM = "verbatim"
 """The type of a `PydanticCustomError` whose message is the whole answer to the client."""
-
-SHOWN_VALUE_CHARACTERS = 60
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,11 +50,8 @@ class Wording:
 
 
 def _say_wrong(field: str, fault: ErrorDetails) -> str:
-    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
-    reason = reason.replace("should ", "must ", 1) if reason.startswith("should ") else reason
-    shown = repr(fault["input"])
-    value = f", not {shown}" if len(shown) <= SHOWN_VALUE_CHARACTERS else ""
-    return f"{field or 'the request'}: {reason}{value}"
+    value = shown(fault["input"])
+    return f"{field or 'the request'}: {reason(fault)}{value and f', not {value}'}"
 
 
 CLIENTS = Wording(
@@ -72,7 +68,7 @@ def validated(model: type[M], data: dict[str, Any], wording: Wording = CLIENTS) 
     try:
         return model.model_validate(data)
     except ValidationError as invalid:
-        raise _refusal(invalid.errors(include_url=False, include_context=False), data, wording) from None
+        raise _refusal(invalid.errors(include_url=False), data, wording) from None
 
 
 def _refusal(faults: Sequence[ErrorDetails], given: dict[str, Any], wording: Wording) -> BadRequest:

@@ -17,7 +17,7 @@ from minivault.access import check_access, install_offline_guard
 from minivault.config import Settings, share_metrics
 from minivault.errors import LoadFailed, MiniVaultError
 from minivault.replay import regenerate
-from minivault.service import LocalModel, Roster
+from minivault.service import Roster, roster_of
 from minivault.service.backends import check_backend
 from minivault.worker.backoff import LoadBackoff
 from minivault.worker.readiness import Readiness, Standing
@@ -40,7 +40,7 @@ def worker_roster(settings: Settings) -> Roster:
     global _roster  # noqa: PLW0603 - one per process is the point
     with _lock:
         if _roster is None:
-            _roster = Roster(LocalModel(settings))
+            _roster = roster_of(settings)
         return _roster
 
 

@@ -129,9 +129,9 @@ def test_a_wrong_type_is_named_in_ollamas_words(client: FlaskClient, options: di
         ({"think": True}, '"scripted" does not support thinking'),
         ({"suffix": "x"}, '"scripted" does not support insert'),
         ({"images": ["aGk="]}, '"scripted" does not support vision'),
-        ({"format": "xml"}, "format must be \"json\" or a JSON schema, not 'xml'"),
+        ({"format": "xml"}, 'format must be "json" or a JSON schema, not "xml"'),
         ({"keep_alive": "soon"}, "keep_alive must be a duration like \"5m\" or a number of seconds, not 'soon'"),
-        ({"options": {"temperature": 3}}, "options.temperature: must be less than or equal to 2, not 3"),
+        ({"options": {"temperature": 3}}, "options.temperature: must be at most 2, not 3"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_plain_words(

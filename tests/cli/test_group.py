@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -114,3 +115,31 @@ def test_every_option_and_argument_is_explained() -> None:
     for title, text in sections(reference()).items():
         options = re.findall(r"(--[a-z-]+)(?: [A-Z]+| \[[^\]]*\])?(?= -|$)", text)
         assert not options, f"{title}: {options} has no help"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["config"], ["config", "--help"], ["models", "list"]])
+def test_a_full_disk_behind_stdout_is_one_line(args: list[str]) -> None:
+    command = [sys.executable, "-m", "flask", "minivault", *args]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            env=subprocess_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (exits.FAILED, "Error: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "args", [[b"\xff"], [b"ask", b"caf\xe9"], [b"config", b"--json", b"\x80"], [b"keys", b"create", b"\xf0"]]
+)
+def test_an_argument_that_is_not_utf_8_is_one_line(args: list[bytes]) -> None:
+    command = [os.fsencode(sys.executable), b"-m", b"flask", b"minivault", *args]
+    done = subprocess.run(
+        command, env=subprocess_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (exits.USAGE, "")
+    assert re.fullmatch(r"Error: argument \d is not UTF-8: .*\n", done.stderr)

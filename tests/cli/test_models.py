@@ -47,7 +47,7 @@ def test_a_model_is_pulled_listed_shown_and_removed(offline_cli: Cli, gguf_file:
     assert described["directory"].startswith(str(tmp_path / "home"))
     assert "packing 100%" in pulled.stderr
     listed = json.loads(offline_cli("models", "list", "--json").stdout)
-    assert [model["name"] for model in listed["models"]] == [gguf_file]
+    assert [model["reference"] for model in listed["models"]] == [gguf_file]
     assert gguf_file in offline_cli("models", "list").stdout
     shown = offline_cli("models", "show", gguf_file, "--verify")
     assert described["weights_digest"] in shown.stdout

@@ -153,7 +153,7 @@ def test_a_path_is_one_model_however_it_is_written(
     (distilgpt2.parent / "link").symlink_to(distilgpt2)
     first = store.resolve("./distilgpt2")
     assert store.resolve("../" + distilgpt2.parent.name + "/link") == first
-    assert first.name == str(distilgpt2)
+    assert (first.name, first.reference) == (distilgpt2.name, str(distilgpt2))
     assert store.resolve(str(distilgpt2)) == first
     assert len(store.list()) == 1
 

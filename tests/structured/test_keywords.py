@@ -64,7 +64,11 @@ USES: dict[str, list[Any]] = {
     ],
     "const": [{"const": {"a": [1, 2.5, 'x\n"', None]}}],
     "enum": [{"enum": [1, "1", None, True, [], {}, 0.1, 1e-7]}],
-    "pattern": [{"type": "string", "pattern": r"^\s\S\w\W\d\D$"}, {"type": "string", "pattern": "a|b"}],
+    "pattern": [
+        {"type": "string", "pattern": r"^\s[\s,]\d[^\s]$"},
+        {"type": "string", "pattern": r"^\S\w$"},
+        {"type": "string", "pattern": "a|b"},
+    ],
     "format": [{"type": "string", "format": name} for name in FORMATS],
     "minimum": [{"type": "integer", "minimum": -(2**63)}, {"type": "number", "minimum": 0.1, "maximum": 0.3}],
     "maximum": [{"type": "integer", "maximum": 2**63 - 1}, {"type": "integer", "maximum": 2**64}],

@@ -141,7 +141,7 @@ def test_response_items_become_turns() -> None:
         ({"model": "m", "messages": [{"role": "user", "content": 5}]}, "messages.0.content", "string"),
         ({"model": "m", "messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text",
          "required"),
-        ({"model": "m", "messages": HELLO, "temperature": -1}, "temperature", "greater than or equal to 0, not -1"),
+        ({"model": "m", "messages": HELLO, "temperature": -1}, "temperature", "at least 0, not -1"),
     ],
 )  # fmt: skip
 def test_faults_name_the_field_and_the_value(body: dict[str, Any], field: str, words: str) -> None:

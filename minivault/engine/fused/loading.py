@@ -30,7 +30,7 @@ class Prepared:
         try:
             self.file = _opened(path)
         except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} is not a prepared model: {error}; run `minivault models prepare`") from error
+            raise ModelError(f"{path} is not a prepared model: {error}; prepare the model again") from error
         metadata = self.file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise ModelError(f"{path} has format {metadata.get('format')!r}, not {FORMAT}: prepare the model again")

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from minivault.errors import BadRequest, QuotaExceeded
+from minivault.faults import reason
 from minivault.types import (
     Delta,
     Event,
@@ -86,8 +87,7 @@ class GenerateBody(Body):
 
 
 def _say_wrong(field: str, fault: ErrorDetails) -> str:
-    reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"`{field}` {reason}" if field else reason
+    return f"`{field}` {reason(fault)}" if field else reason(fault)
 
 
 WORDING = Wording(

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from minivault.errors import BadRequest, Unsupported
+from minivault.faults import shown
 from minivault.types import SamplingParams
 from minivault.wire.ollama.options import Options
 from minivault.wire.validation import VERBATIM, Body
@@ -22,7 +23,8 @@ PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 def _known_format(value: Any) -> Any:
     if value in ("json", "") or isinstance(value, dict):
         return value
-    message = f'format must be "json" or a JSON schema, not {str(value)[:40]!r}'
+    told = shown(value)
+    message = f'format must be "json" or a JSON schema{told and f", not {told}"}'
     raise PydanticCustomError(VERBATIM, "{message}", {"message": message})
 
 

@@ -20,7 +20,7 @@ FOR_EVER = "2262-01-01T00:00:00Z"
 RUNNING = "Ollama is running"
 """What `GET /` must answer to a client that checks who is there."""
 
-NOT_MANAGED_HERE = "models are managed on the server's command line (`minivault pull`), not over the network"
+NOT_MANAGED_HERE = "models are managed where the server runs (`flask minivault models pull`), not over the network"
 
 PARAMETER_UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "BF16": 32}
@@ -69,7 +69,7 @@ def encode_show(info: ModelInfo, basename: str | None = None) -> dict[str, Any]:
 
 def capabilities(info: ModelInfo) -> list[str]:
     """What a model can do, in Ollama's words."""
-    return ["completion", "embedding"] + (["tools"] if info.has_tools else [])
+    return ["completion"] + (["embedding"] if info.embedding_length else []) + (["tools"] if info.has_tools else [])
 
 
 def details(info: ModelInfo) -> dict[str, Any]:
