@@ -7,9 +7,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from minivault.engine.grammar import GrammarCompiler
 
 from minivault.errors import GenerationFailed
+from minivault.structured.grammar import GrammarCompiler
 from minivault.wire.openai.tool_choice import offer
 from tests.scripted import ByteTokenizer
 
