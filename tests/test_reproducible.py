@@ -83,9 +83,9 @@ def noise(server: LiveServer, rng: random.Random) -> Iterator[None]:
 def run(directory: Path, home: Path, bodies: list[dict[str, Any]], num_clients: int, **settings: object) -> Path:
     directory.mkdir()
     with live_server(
-        directory, backend="local", runner="fused", home=home, rate_limit="", max_waiting=64, **settings
+        directory, backend="local", runner="exact", home=home, rate_limit="", max_waiting=64, **settings
     ) as server:
-        server.wait_ready(120)
+        server.wait_ready(300)
         rng = random.Random(5)
         with ThreadPoolExecutor(num_clients) as pool:
             if num_clients == 1:
