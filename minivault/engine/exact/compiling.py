@@ -45,7 +45,11 @@ class _Locator:
         return str(self._folder)
 
     def ensure_cache_path(self) -> None:
+        """Called before something is kept: what other versions left goes."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        for file in self._folder.glob("work-*.nb?"):
+            if self.get_disambiguator() not in file.name:
+                file.unlink(missing_ok=True)
 
     def get_source_stamp(self) -> str:
         return _sources()
@@ -79,8 +83,11 @@ def whole(function: Any) -> Iterator[None]:
 
     Numba would do it for every function below it too, again and again though all end up in this one: most of the time.
     These can then not be called from Python."""
-    name, library, codegen = function.py_func.__qualname__, CPUCodeLibrary, JITCPUCodegen
-    optimize, finalize, set_env = library._optimize_final_module, library._finalize_final_module, codegen.set_env
+    name = function.py_func.__qualname__
+    modules = [(CPUCodeLibrary, attribute) for attribute in ("_optimize_final_module", "_finalize_final_module")]
+    places: list[tuple[Any, str]] = [*modules, (JITCPUCodegen, "set_env")]
+    before: list[Any] = [getattr(owner, attribute) for owner, attribute in places]
+    optimize, finalize, set_env = before
 
     def optimize_whole(self: Any) -> None:
         if self.name == name:
@@ -97,15 +104,12 @@ def whole(function: Any) -> Iterator[None]:
         if self._engine.is_symbol_defined(env_name):
             set_env(self, env_name, env)
 
-    patched: Any = (library, library, codegen)
-    names = ("_optimize_final_module", "_finalize_final_module", "set_env")
-    before, during = (optimize, finalize, set_env), (optimize_whole, finalize_whole, set_env_whole)
-    for owner, attribute, value in zip(patched, names, during, strict=True):
+    for (owner, attribute), value in zip(places, (optimize_whole, finalize_whole, set_env_whole), strict=True):
         setattr(owner, attribute, value)
     try:
         yield
     finally:
-        for owner, attribute, value in zip(patched, names, before, strict=True):
+        for (owner, attribute), value in zip(places, before, strict=True):
             setattr(owner, attribute, value)
 
 
