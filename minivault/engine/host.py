@@ -1,5 +1,5 @@
-"""The host: what a runner needs to know of the machine, and what of it and of its math libraries can change a logit; and
-what the machine gets back once a model is loaded.
+"""The host: what a runner needs to know of the machine, what of it and of its math libraries can change a logit, and
+what it gets back once a model is loaded.
 
 Threads are not among it: measured, they change nothing. MKL's mode is, and so is the code branch that it picks for
 this CPU; torch's library tells both, so nothing depends on how the mode was set. torch is imported only when asked.
