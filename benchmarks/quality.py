@@ -1,9 +1,10 @@
-"""What int8 costs: mean KL divergence from float32 logits, and how often both name the same next token.
+"""What the exact engine's arithmetic costs: mean KL divergence from float32 logits, and how often both name the same
+next token.
 
-    python -m benchmarks.quality [--checkpoint DIR] [--text FILE] [--tokens 1024] [--without-vnni] [--json]
+    python -m benchmarks.quality [--model NAME] [--bits 8] [--text FILE] [--tokens 1024] [--json]
 
-Float32 is our own forward pass unquantised, which the tests hold to transformers' within 1e-4. The text was written for
-this purpose (quality.txt).
+NAME is a model as `models pull` takes it; a `.gguf` file is compared with its own numbers in float32, a checkpoint with
+its floats. Float32 is transformers' forward pass. The text was written for this purpose (quality.txt).
 """
 
 from __future__ import annotations
@@ -11,39 +12,54 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
-from benchmarks.engine import checkpoint_directory
-from minivault.engine import fused
-from minivault.engine.fused.runner import FusedRunner
-from minivault.engine.host import Machine
+from minivault.config import Settings, load_settings
+from minivault.engine import exact
+from minivault.models import ModelFiles, ModelStore, load_transformers_model
+from minivault.service.weights import ExactPacker, float_weights, weights_file
 
 TEXT = Path(__file__).with_name("quality.txt")
 
 
+def text_tokens(files: ModelFiles, text: Path = TEXT) -> list[int]:
+    return Tokenizer.from_file(str(files.directory / "tokenizer.json")).encode(text.read_text()).ids
+
+
 @torch.inference_mode()
-def log_probabilities(directory: Path, quantization: str, tokens: list[int], machine: Machine) -> torch.Tensor:
+def in_floats(settings: Settings, files: ModelFiles, tokens: list[int]) -> torch.Tensor:
     """The model's predictions after every token [tokens, vocabulary]."""
+    model = load_transformers_model(files, weights=float_weights(settings, files))
+    logits: torch.Tensor = model(torch.tensor([tokens])).logits[0]
+    return logits.log_softmax(-1)
+
+
+def as_served(settings: Settings, files: ModelFiles, tokens: list[int]) -> torch.Tensor:
+    """The same by the exact engine."""
+    size = {"num_slots": 1, "context": len(tokens)}
+    runner = exact.load(weights_file(settings, files), cache_dir=settings.kernels_dir, **size)
+    logits = torch.from_numpy(runner.every_logit(tokens))
+    runner.close()
+    return logits.log_softmax(-1)
+
+
+def figures(settings: Settings, num_tokens: int = 1024, text: Path = TEXT) -> dict[str, float]:
+    """Of the model in the settings, which is pulled where it is a file. Raises ModelError where it is not here."""
     with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "model.safetensors"
-        fused.prepare(directory, prepared, quantization=quantization)
-        runner = FusedRunner.load(prepared, num_slots=1, context=len(tokens), machine=machine)
-    return runner.every_logit(tokens).log_softmax(-1)
-
-
-def text_tokens(directory: Path, text: Path = TEXT) -> list[int]:
-    return Tokenizer.from_file(str(directory / "tokenizer.json")).encode(text.read_text()).ids
-
-
-def figures(exact: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
-    divergence = (exact.exp() * (exact - found)).sum(-1)
-    agreement = (exact.argmax(-1) == found.argmax(-1)).float().mean()
+        if settings.model.endswith(".gguf"):
+            floats = ModelStore(Path(folder) / "floats").pull(settings.model)
+            files = ModelStore(Path(folder) / "packed").pull(settings.model, packer=ExactPacker())
+        else:
+            floats = files = ModelStore(settings.models_dir).resolve(settings.model)
+        tokens = text_tokens(files, text)[:num_tokens]
+        exactly, found = in_floats(settings, floats, tokens), as_served(settings, files, tokens)
+    divergence = (exactly.exp() * (exactly - found)).sum(-1)
+    agreement = (exactly.argmax(-1) == found.argmax(-1)).float().mean()
     return {
-        "tokens": len(exact),
+        "tokens": len(tokens),
         "mean_kl": round(divergence.mean().item(), 5),
         "largest_kl": round(divergence.max().item(), 4),
         "top1_agreement": round(agreement.item(), 4),
@@ -52,18 +68,15 @@ def figures(exact: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, help="a checkpoint directory (default: the served model's)")
+    parser.add_argument("--model", help="a model's name, directory or .gguf file (default: the served one)")
+    parser.add_argument("--bits", choices=("8", "4"), help="of a weight where a checkpoint has floats")
     parser.add_argument("--text", type=Path, default=TEXT)
     parser.add_argument("--tokens", type=int, default=1024)
-    parser.add_argument("--without-vnni", action="store_true", help="with as few levels as a CPU without it gets")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    directory = checkpoint_directory(given.checkpoint)
-    machine = Machine.here()
-    if given.without_vnni:
-        machine = replace(machine, flags=machine.flags - {"avx512_vnni"})
-    tokens = text_tokens(directory, given.text)[: given.tokens]
-    measured = figures(*(log_probabilities(directory, kind, tokens, machine) for kind in ("fp32", "int8")))
+    changed = {"model": given.model, "weight_bits": given.bits}
+    settings = load_settings().model_copy(update={name: value for name, value in changed.items() if value})
+    measured = figures(settings, given.tokens, given.text)
     print(json.dumps(measured) if given.json else "\n".join(f"{name:16}{value}" for name, value in measured.items()))
 
 

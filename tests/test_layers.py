@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from minivault.config import Settings
+from minivault.service.backends import pull_model
+from tests.models import gpt2, tiny_gguf
 
 PACKAGE = Path(__file__).resolve().parent.parent / "minivault"
 
@@ -194,9 +199,48 @@ def test_prometheus_client_is_not_imported_before_the_workers_have_their_directo
 
 
 def test_the_engine_and_the_families_do_without_torch() -> None:
-    code = "import sys, minivault.engine, minivault.engine.fused, minivault.families; print('torch' in sys.modules)"
+    code = "import sys, minivault.engine, minivault.engine.exact, minivault.families; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+SERVE = """
+import sys
+import wsgi, minivault.worker.hooks, minivault.worker.patient_threads
+from minivault.config import load_settings
+from minivault.service import LocalModel
+from minivault.types import GenerationRequest, SamplingParams
+
+model = LocalModel(load_settings())
+runner = model.wait_loaded().runner
+task = model.prepare(GenerationRequest(prompt="Hello", params=SamplingParams(max_tokens=3, seed=1)))
+list(model.generate(task, "1").events())
+model.close()
+print(runner, [name for name in ("torch", "transformers", "safetensors", "gguf", "scipy") if name in sys.modules])
+"""
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_that_serves_the_exact_engine_does_without_torch_and_transformers(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """The compiled kernels are those of the engine's own tests."""
+    gpt2.write_vocabulary(tmp_path)
+    file = tiny_gguf.write(tmp_path / "tiny.gguf", *tiny_gguf.vocabulary(tmp_path / "merges.txt"))
+    settings = Settings(home=tmp_path / "home", model=str(file), runner="transformers")
+    pull_model(settings, settings.model)
+    assert pytestconfig.cache is not None
+    settings.kernels_dir.symlink_to(pytestconfig.cache.mkdir("exact"))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "MINIVAULT_HOME": str(settings.home),
+        "MINIVAULT_MODEL": str(file),
+        "MINIVAULT_LOG_DIR": str(tmp_path / "logs"),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", SERVE], cwd=PACKAGE.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "exact []", result.stderr
 
 
 def test_the_verifier_needs_only_the_standard_library() -> None:

@@ -83,7 +83,7 @@ def noise(server: LiveServer, rng: random.Random) -> Iterator[None]:
 def run(directory: Path, home: Path, bodies: list[dict[str, Any]], num_clients: int, **settings: object) -> Path:
     directory.mkdir()
     with live_server(
-        directory, backend="local", runner="fused", home=home, rate_limit="", max_waiting=64, cpu_threads=1, **settings
+        directory, backend="local", runner="exact", home=home, rate_limit="", max_waiting=64, cpu_threads=1, **settings
     ) as server:
         server.wait_ready()
         rng = random.Random(5)

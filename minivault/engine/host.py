@@ -32,7 +32,7 @@ class Machine:
     def here(cls) -> Machine:
         """This machine. Where the system lists no flags, torch's own capability stands in for them."""
         listed = _listed(Path("/proc/cpuinfo"))
-        flags = frozenset(listed.get("flags", "").split()) or _flags_torch_uses()
+        flags = frozenset(listed.get("flags", listed.get("Features", "")).split()) or _flags_torch_uses()
         return cls(platform.machine().lower(), listed.get("vendor_id", platform.processor()), flags)
 
     @property

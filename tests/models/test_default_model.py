@@ -10,6 +10,7 @@ import torch
 from minivault.config import load_settings
 from minivault.errors import ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer, load_transformers_model
+from minivault.service.weights import float_weights
 from minivault.types import Message
 
 pytestmark = pytest.mark.model
@@ -24,7 +25,10 @@ def default() -> ModelFiles:
 
 
 def test_its_digests_are_the_same_on_every_machine(default: ModelFiles) -> None:
-    assert default.weights_digest == "sha256:a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
+    if default.is_packed:
+        assert default.weights_digest == "sha256:91f4430a9117f396bc10a5e6b455284661afc9df5866bf39efc3f71d2d45275d"
+    else:  # pulled by an earlier version
+        assert default.weights_digest == "sha256:a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
     assert default.template_digest == "sha256:872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788"
     assert default.num_parameters == 134_515_008
 
@@ -32,7 +36,7 @@ def test_its_digests_are_the_same_on_every_machine(default: ModelFiles) -> None:
 def test_it_knows_the_capital_of_france(default: ModelFiles) -> None:
     tokenizer = load_tokenizer(default)
     ids = torch.tensor([tokenizer.read_chat([Message("user", "What is the capital of France?")]).tokens])
-    model = load_transformers_model(default)
+    model = load_transformers_model(default, weights=float_weights(load_settings(), default))
     out = model.generate(ids, do_sample=False, max_new_tokens=16, attention_mask=torch.ones_like(ids))  # type: ignore[operator]
     answer = out[0, ids.shape[1] :].tolist()
     decode = tokenizer.decoder()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
 import time
 from pathlib import Path
 
@@ -101,32 +100,6 @@ def test_a_long_vocabulary_is_read_at_once(tmp_path: Path) -> None:
     file = GgufFile.open(path)
     assert time.process_time() - start < 2
     assert file.value("tokenizer.ggml.tokens")[-1] == "token399999"
-
-
-@pytest.mark.parametrize(
-    ("header", "told"),
-    [
-        (struct.pack("<IQQ", 3, 0, 1 << 60), "entries are announced"),
-        (struct.pack("<IQQ", 3, 1 << 60, 0), "entries are announced"),
-        (struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1 << 62), "bytes are announced"),
-        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 8, 1 << 61), "strings are announced"),
-        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 4, 1 << 61), "bytes are announced"),
-        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 9, 1), "no type of a field"),
-        (struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<I", 77), "no type of a field"),
-        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<I", 9), "has 9 dimensions"),
-        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQQIQ", 2, 32, 1 << 59, 0, 0), "beyond the file"),
-        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 33, 2, 0), "does not fit"),
-        (struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 0, 0, 0), "does not fit"),
-        (struct.pack("<IQQ", 1, 0, 0), "version 2 or 3"),
-        (struct.pack(">IQQ", 3, 0, 0), "little-endian"),
-    ],
-)
-def test_no_number_in_a_header_is_believed(tmp_path: Path, header: bytes, told: str) -> None:
-    path = tmp_path / "hostile.gguf"
-    path.write_bytes(b"GGUF" + header + bytes(64))
-    with pytest.raises(ModelError, match=told) as caught:
-        convert(path, tmp_path)
-    assert "\n" not in caught.value.message
 
 
 def test_an_unknown_pre_tokenizer_takes_the_general_route(gguf_file: Path, tmp_path: Path) -> None:

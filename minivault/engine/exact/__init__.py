@@ -79,5 +79,11 @@ def load(
     None, or cannot be written, it is compiled at each start, with a line on stderr. None of these changes a logit."""
     from minivault.engine.exact.runner import ExactRunner
 
-    given = {"num_slots": num_slots, "context": context, "cache_bytes": cache_bytes}
-    return ExactRunner(path, **given, num_threads=threads, cache_dir=cache_dir)  # type: ignore[arg-type]
+    return ExactRunner(
+        path,
+        num_slots=num_slots,
+        context=context,
+        cache_bytes=cache_bytes,
+        num_threads=threads,
+        cache_dir=cache_dir,
+    )

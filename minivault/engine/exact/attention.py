@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.cache import BLOCK_TOKENS
-from minivault.engine.exact.compiling import compiled
 from minivault.engine.exact.kernels import combine
 from minivault.engine.exact.maths import exp, inlined
 from minivault.engine.exact.ops import at_least, prefetch
@@ -16,7 +15,7 @@ from minivault.engine.exact.rotary import halves_at
 HALVES_PER_LINE = 32
 
 
-@compiled
+@inlined
 def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: int) -> None:
     """`attended` of rows r0 to r1 (of successive positions) in the heads of `group`."""
     shape, cache, s = m.shape, m.cache, m.scratch

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.codegen import CPUCodeLibrary, JITCPUCodegen
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-OPTIONS: dict[str, Any] = {"error_model": "numpy"}
+OPTIONS: Any = {"error_model": "numpy"}
 """Never fastmath: a sum has the order in which it is written. A division by zero is IEEE's, not an exception."""
 
 
@@ -44,7 +45,11 @@ class _Locator:
         return str(self._folder)
 
     def ensure_cache_path(self) -> None:
+        """Called before something is kept: what other versions left goes."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        for file in self._folder.glob("work-*.nb?"):
+            if self.get_disambiguator() not in file.name:
+                file.unlink(missing_ok=True)
 
     def get_source_stamp(self) -> str:
         return _sources()
@@ -53,17 +58,17 @@ class _Locator:
         return _sources()[:12]
 
 
-class _Kept(CompileResultCacheImpl):  # type: ignore[misc]
+class _Kept(CompileResultCacheImpl):
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._lineno = function.__code__.co_firstlineno
         self._locator = _Locator(folder)
-        self._filename_base = self.get_filename_base(function.__qualname__, "")
+        self._filename_base = self.get_filename_base(function.__qualname__, "")  # type: ignore[no-untyped-call]
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
-        self._impl_class = lambda given: _Kept(given, folder)
-        super().__init__(function)
+        self._impl_class: Any = lambda given: _Kept(given, folder)
+        super().__init__(function)  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def _guard_against_spurious_io_errors(self) -> Any:
@@ -72,11 +77,42 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             yield
 
 
+@contextlib.contextmanager
+def whole(function: Any) -> Iterator[None]:
+    """While `function` is compiled, optimise its module and make machine code of that alone.
+
+    Numba would do it for every function below it too, again and again though all end up in this one: most of the time.
+    These can then not be called from Python."""
+    name = function.py_func.__qualname__
+    modules = [(CPUCodeLibrary, attribute) for attribute in ("_optimize_final_module", "_finalize_final_module")]
+    places: list[tuple[Any, str]] = [*modules, (JITCPUCodegen, "set_env")]
+    before: list[Any] = [getattr(owner, attribute) for owner, attribute in places]
+    optimize, finalize, set_env = before
+
+    def optimize_whole(self: Any) -> None:
+        if self.name == name:
+            optimize(self)
+
+    def finalize_whole(self: Any) -> None:
+        if self.name == name:
+            finalize(self)
+        else:
+            self._finalize_dynamic_globals()
+            self._finalized = True
+
+    def set_env_whole(self: Any, env_name: str, env: Any) -> None:
+        if self._engine.is_symbol_defined(env_name):
+            set_env(self, env_name, env)
+
+    for (owner, attribute), value in zip(places, (optimize_whole, finalize_whole, set_env_whole), strict=True):
+        setattr(owner, attribute, value)
+    try:
+        yield
+    finally:
+        for (owner, attribute), value in zip(places, before, strict=True):
+            setattr(owner, attribute, value)
+
+
 def keep_in(folder: Path, function: Any) -> None:
     """Keep the machine code of a compiled function in `folder`, and take it from there."""
     function._cache = _Cache(function.py_func, folder)
-
-
-def was_compiled(function: Any) -> bool:
-    """Whether its last signature had to be compiled (rather than loaded)."""
-    return bool(function.stats.cache_misses) or not function.stats.cache_hits

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from minivault.engine.exact.formats import BYTES, BYTES_BY_16, BYTES_MINIMA, NIBBLES, NIBBLES_MINIMA, Format
 from minivault.engine.exact.weights import Grid
 
-Bytes, Floats, Halves = NDArray[np.uint8], NDArray[np.float32], NDArray[np.float16]
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
 
 _LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
 """IQ4_NL's (ggml's `kvalues_iq4nl`)."""
@@ -50,7 +52,7 @@ def _nibbles(packed: Bytes) -> Bytes:
 
 
 def _fifth_bits(blocks: Bytes, at: int) -> Bytes:
-    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << 4
+    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << np.uint8(4)
 
 
 def _q4_0(blocks: Bytes) -> Grid:
@@ -70,7 +72,7 @@ def _q5_1(blocks: Bytes) -> Grid:
 
 
 def _q8_0(blocks: Bytes) -> Grid:
-    return Grid(blocks[:, 2:] ^ 128, _half(blocks, 0))
+    return Grid(blocks[:, 2:] ^ np.uint8(128), _half(blocks, 0))
 
 
 def _iq4_nl(blocks: Bytes) -> Grid:
@@ -99,16 +101,16 @@ def _q4_k(blocks: Bytes) -> Grid:
 
 
 def _q5_k(blocks: Bytes) -> Grid:
-    high = (blocks[:, 16:48].reshape(-1, 1, 32) >> np.arange(8, dtype=np.uint8)[:, None]) & 1
-    return _k_grid(blocks, _nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32) | high << 4)
+    high = (blocks[:, 16:48].reshape(-1, 1, 32) >> np.arange(8, dtype=np.uint8)[:, None]) & np.uint8(1)
+    return _k_grid(blocks, _nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32) | high << np.uint8(4))
 
 
 def _q6_k(blocks: Bytes) -> Grid:
     low = _nibbles(blocks[:, :128].reshape(-1, 2, 64)).reshape(-1, 2, 4, 32)
-    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]) & 3
+    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]) & np.uint8(3)
     scales = blocks[:, 192:208].view(np.int8).astype(np.float32)
     scaled = (_half(blocks, 208).astype(np.float32) * scales).astype(np.float16)
-    return Grid((low | high << 4).reshape(len(blocks), -1), scaled)
+    return Grid((low | high << np.uint8(4)).reshape(len(blocks), -1), scaled)
 
 
 PACKINGS = {
@@ -143,4 +145,5 @@ def fitted(rows: Floats, bits: int) -> Grid:
 
 def _codes(groups: Floats, scales: Halves, zero: np.float32, most: int) -> Bytes:
     steps = np.where(scales == 0, np.inf, scales.astype(np.float32))[..., None].astype(np.float32)
-    return np.clip(np.rint(groups / steps) + zero, 0, most).astype(np.uint8).reshape(len(groups), -1)
+    codes: Bytes = np.clip(np.rint(groups / steps) + zero, 0, most).astype(np.uint8).reshape(len(groups), -1)
+    return codes

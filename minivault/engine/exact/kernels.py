@@ -95,7 +95,8 @@ def _tiles(lanes: Lanes, form: Format) -> Any:
         in_sizes(builder, num_rows, (8, 4, 1), one)
         return context.get_dummy_value()
 
-    number, pointer = types.int64, types.CPointer
+    pointer: Any = types.CPointer
+    number = types.int64
     floats, halves = pointer(types.float32), pointer(types.uint16)
     weights = (pointer(types.uint8), halves, halves, number, number)
     inputs = (pointer(types.int8), number, floats, floats, number, pointer(types.int32), number)

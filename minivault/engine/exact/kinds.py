@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ _NEEDS = {
 }
 
 
-def kinds(flags: Iterable[str]) -> list[type[Kind]]:
+def kinds(flags: Iterable[str]) -> list[type[Any]]:
     """The kinds that a CPU with these flags (Linux's names) can run, the quickest first."""
     has = set(flags)
     if "avx512_vnni" in has and "avx512vl" in has:

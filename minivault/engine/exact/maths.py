@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from minivault.engine.exact.compiling import OPTIONS
+from minivault.engine.exact.compiling import OPTIONS, Function
 from minivault.engine.exact.ops import add, at_least, at_most, bits, of_bits, shifted
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,11 @@ ONE = np.float32(1)
 LOG2_E = np.float32(math.log2(math.e))
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
-inlined = njit(nogil=True, inline="always", **OPTIONS)
+
+def inlined(function: Function) -> Function:
+    """Compiled into whatever calls it, so that loops around it become vectors."""
+    made: Function = njit(nogil=True, inline="always", **OPTIONS)(function)
+    return made
 
 
 @inlined

@@ -79,11 +79,13 @@ def element(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> An
     return builder.gep(make_array(kind)(context, builder, array).data, [index])
 
 
-@intrinsic
-def address(_typing: Any, array: Any, _index: Any) -> Any:
-    """A pointer to the element `index` of a contiguous array, counted flat."""
+def _address(array: Any, _index: Any) -> Any:
     signature = types.CPointer(array.dtype)(array, types.int64)
     return signature, lambda context, builder, signature, values: element(context, builder, signature.args[0], *values)
+
+
+address = instruction(2, _address)
+"""A pointer to an element of a contiguous array, by its index counted flat."""
 
 
 def _atomic(num_values: int, result: Any, build: Build) -> Any:
@@ -123,10 +125,7 @@ wake = _atomic(1, types.int64, lambda builder, place, value: _system_call(builde
 """Wake up to so many who sleep on the element."""
 
 
-@intrinsic
-def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
-    """Ask memory for the line that holds an element."""
-
+def _prefetch(array: Any, _index: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         place = element(context, builder, signature.args[0], *values)
         kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
@@ -136,10 +135,11 @@ def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
     return types.void(array, types.int64), emit
 
 
-@intrinsic
-def pause(_typing: Any) -> Any:
-    """Tell the core that we spin."""
+prefetch = instruction(2, _prefetch)
+"""Ask memory for the line that holds an element."""
 
+
+def _pause() -> Any:
     def emit(context: Any, builder: Any, _signature: Any, _values: Any) -> Any:
         if platform.machine() == "x86_64":
             builder.call(named(builder, "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])), [])
@@ -148,15 +148,20 @@ def pause(_typing: Any) -> Any:
     return types.void(), emit
 
 
-@intrinsic
-def borrowed(_typing: Any, value: Any) -> Any:
-    """A tuple, with the tuples in it, whose arrays nobody counts references of: threads would fight for the counts.
-    For as long as the caller holds the original."""
+pause = instruction(0, _pause)
+"""Tell the core that we spin."""
 
+
+def _borrowed(value: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return _uncounted(context, builder, signature.args[0], values[0])
 
     return value(value), emit
+
+
+borrowed = instruction(1, _borrowed)
+"""A tuple, with the tuples in it, whose arrays nobody counts references of: threads would fight for the counts. For as
+long as the caller holds the original."""
 
 
 def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -166,7 +171,7 @@ def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
         array = make_array(kind)(context, builder, value)
         array.meminfo = ir.Constant(array.meminfo.type, None)
         return array._getvalue()
-    for index, part in enumerate(kind.types if isinstance(kind, types.BaseTuple) else ()):
+    for index, part in enumerate(getattr(kind, "types", ())):
         taken = _uncounted(context, builder, part, builder.extract_value(value, index))
         value = builder.insert_value(value, taken, index)
     return value

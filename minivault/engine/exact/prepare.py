@@ -20,7 +20,8 @@ from minivault.engine.exact.weights import Grid, WeightsWriter
 from minivault.errors import ModelError
 from minivault.families import Block, Config, Names, family_of
 
-Floats, Order = NDArray[np.float32], NDArray[np.int64]
+Floats = NDArray[np.float32]
+Order = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 SLAB = 4096
@@ -42,8 +43,10 @@ class Tensors(Protocol):
     """A file's tensors by the names it uses."""
 
     names: Names
-    quantization: str
     is_split: bool
+
+    @property
+    def quantization(self) -> str: ...
 
     def matrix(self, name: str, *, is_map: bool = True) -> Any: ...
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.cache import BLOCK_TOKENS
-from minivault.engine.exact.compiling import compiled
 from minivault.engine.exact.kernels import half
 from minivault.engine.exact.maths import inlined
 from minivault.engine.exact.ops import at_least, at_most
@@ -31,7 +30,7 @@ def _kept(kind: Any, x: np.float32) -> int:
     return half(kind, at_most(at_least(x, -MOST), MOST))
 
 
-@compiled
+@inlined
 def place_head(kind: Any, m: Any, layer: int, part: int, group: int, r: int, column: int) -> None:
     """The head that row r of `heads` holds from `column` on: `part` tells of what, `group` which."""
     shape, cache, position = m.shape, m.cache, m.rows.positions[r]

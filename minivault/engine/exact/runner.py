@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from minivault.engine.exact import kinds, threads
 from minivault.engine.exact.cache import BLOCK_TOKENS, PagedCache, Shared
-from minivault.engine.exact.compiling import keep_in
+from minivault.engine.exact.compiling import keep_in, whole
 from minivault.engine.exact.network import Model, num_phases, work
 from minivault.engine.exact.tensors import (
     MAX_ROWS,
@@ -94,7 +94,7 @@ class ExactRunner:
         """Have the code ready, by a step without rows, before anybody waits for it."""
         if cache_dir is not None:
             keep_in(cache_dir, work)
-        with event.install_listener("numba:compile", _Announcer()):
+        with event.install_listener("numba:compile", _Announcer()), whole(work):
             self._work(0, 0, 0, 0, False)
 
     def _work(self, thread: int, num: int, tiles: int, wanted: int, wants_logits: bool) -> None:
@@ -200,7 +200,7 @@ def _tiles(rows: Sequence[Row], most: int) -> Iterator[tuple[int, int]]:
             first = at
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]
+class _Announcer(event.Listener):
     """Says once that code is being compiled, which takes long enough to wonder."""
 
     def __init__(self) -> None:

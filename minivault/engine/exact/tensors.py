@@ -13,7 +13,8 @@ from minivault.engine.exact.support import ACTIVATIONS
 from minivault.engine.exact.weights import BLOCK, WeightsFile
 from minivault.families import Block
 
-Floats, Ints = NDArray[np.float32], NDArray[np.int64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 CODES, SCALES, MINIMA, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(9)
 """What a row of `Weights.maps` holds of a linear map: where its parts begin (codes in bytes, scales and minima in

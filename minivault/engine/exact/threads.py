@@ -24,7 +24,11 @@ STEP, SLEEPERS, NEWS, NUM_ROWS, NUM_TILES, NUM_WANTED, WANTS_LOGITS = (LINE * i 
 """The step's number (0: none yet; negative: all go home), how many sleep, a count to sleep on, and what is to do."""
 PHASES = LINE * 8
 TAKEN, DONE = 0, LINE
+SHIFT = 24
+UNITS = (1 << SHIFT) - 1
+"""A phase's word: the step's number, and below it how many units."""
 SPIN = 600
+"""Some ten microseconds."""
 EVERYONE = 1 << 30
 
 
@@ -38,8 +42,8 @@ def take(board: Board, phase: int, step: int, units: int) -> int:
     place = PHASES + phase * 2 * LINE + TAKEN
     while True:
         word = load(board, place)
-        unit = word & 0xFFFFFFFF
-        if word >> 32 != step or unit >= units:
+        unit = word & UNITS
+        if word >> SHIFT != step or unit >= units:
             return -1
         if exchanged(board, place, word, word + 1):
             return unit
@@ -49,7 +53,7 @@ def take(board: Board, phase: int, step: int, units: int) -> int:
 def finished(board: Board, phase: int, units: int) -> None:
     """One more unit of a phase is done; tell who sleeps if it was the last."""
     done = fetch_add(board, PHASES + phase * 2 * LINE + DONE, 1) + 1
-    if done & 0xFFFFFFFF >= units:
+    if done & UNITS >= units:
         _tell(board)
 
 
@@ -64,8 +68,8 @@ def _tell(board: Board) -> None:
 def done(board: Board, phase: int, step: int, units: int) -> bool:
     """Wait until all units of a phase are done; False if the step is over without us."""
     place = PHASES + phase * 2 * LINE + DONE
-    _wait(board, place, (step << 32) | units)
-    return load(board, place) == (step << 32) | units
+    _wait(board, place, (step << SHIFT) | units)
+    return load(board, place) == (step << SHIFT) | units
 
 
 @compiled
@@ -90,7 +94,7 @@ def begin(board: Board, num_rows: int, num_tiles: int, num_wanted: int, wants_lo
     last step must not count its units by the size of this one."""
     step = load(board, STEP) + 1
     for place in range(PHASES, len(board), LINE):
-        store(board, place, step << 32)
+        store(board, place, step << SHIFT)
     store(board, NUM_ROWS, num_rows)
     store(board, NUM_TILES, num_tiles)
     store(board, NUM_WANTED, num_wanted)

@@ -14,7 +14,10 @@ VERSIONS = (2, 3)
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _LENGTH = struct.Struct("<Q")
-_MOST_FIELDS, _MOST_TENSORS, _MOST_DIMENSIONS = 1 << 16, 1 << 20, 4
+_MOST_FIELDS, _MOST_TENSORS, _MOST_DIMENSIONS = 1 << 16, 1 << 16, 4
+_MOST_STRINGS = 1_000_000
+"""In all lists together; they take some hundred bytes each. The largest vocabularies have 262,144 and twice as many
+merges."""
 
 
 class TensorEntry(NamedTuple):
@@ -56,7 +59,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 class _Cursor:
     def __init__(self, data: memoryview) -> None:
-        self._data, self.at = data, 0
+        self._data, self.at, self._num_strings = data, 0, 0
 
     def take(self, num_bytes: int) -> memoryview:
         if num_bytes > len(self._data) - self.at:
@@ -91,8 +94,9 @@ class _Cursor:
         return self.take(count * struct.calcsize(code)).cast(code)
 
     def _texts(self, count: int) -> list[str]:
-        if count > (len(self._data) - self.at) // _LENGTH.size:
-            raise ValueError(f"{count} strings are announced, more than can follow")
+        self._num_strings += count
+        if self._num_strings > _MOST_STRINGS or count > (len(self._data) - self.at) // _LENGTH.size:
+            raise ValueError(f"{count} strings are announced, more than can follow or than a model needs")
         data, at, found = self._data, self.at, []
         for _ in range(count):
             start = at + _LENGTH.size

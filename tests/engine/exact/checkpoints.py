@@ -43,7 +43,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     | {"rope_scaling": _LLAMA3 | {"original_max_position_embeddings": 64}, "tie_word_embeddings": False}
     | {"num_key_value_heads": 4},
     "odd": _LLAMA
-    | {"hidden_size": 52, "intermediate_size": 70, "num_attention_heads": 5, "num_key_value_heads": 1}
+    | {"hidden_size": 52, "intermediate_size": 70, "num_attention_heads": 4, "num_key_value_heads": 1}
     | {"head_dim": 22},
     "qwen2": _LLAMA | {"model_type": "qwen2", "head_dim": 16},
     "gpt2": _GPT2,
