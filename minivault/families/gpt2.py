@@ -21,6 +21,31 @@ NAMES = Names(
     has_biases=True,
 )
 
+GGUF_NAMES = Names(
+    prefix="",
+    embedding="token_embd",
+    positions="position_embd",
+    norm="output_norm",
+    head="output",
+    layer="blk.{}.",
+    attention_norm="attn_norm",
+    qkv=("attn_qkv",),
+    output="attn_output",
+    mlp_norm="ffn_norm",
+    ups=("ffn_up",),
+    down="ffn_down",
+    has_biases=True,
+)
+GGUF_KEYS = {
+    "n_embd": "gpt2.embedding_length",
+    "n_layer": "gpt2.block_count",
+    "n_head": "gpt2.attention.head_count",
+    "n_inner": "gpt2.feed_forward_length",
+    "n_positions": "gpt2.context_length",
+    "layer_norm_epsilon": "gpt2.attention.layer_norm_epsilon",
+}
+"""Where a GGUF file's metadata holds what a config calls so."""
+
 
 def block(config: Config) -> Block:
     hidden, heads = config["n_embd"], config["n_head"]

@@ -1,0 +1,57 @@
+"""The exact engine: decoders of known families on CPUs, with the same bits on every one of them.
+
+`prepare_checkpoint` and `prepare_gguf` write one file per model; `load` maps it and is ready. `docs/engine.md` explains
+the arithmetic. This package must not know requests, text, sampling or time, and imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minivault.engine.exact.support import why_not
+
+if TYPE_CHECKING:
+    from minivault.engine.exact.runner import ExactRunner
+
+__all__ = ["load", "prepare_checkpoint", "prepare_gguf", "why_not"]
+
+Progress = Callable[[int, int], None]
+
+
+def prepare_checkpoint(directory: Path, out: Path, progress: Progress | None = None, bits: int = 8) -> None:
+    """Write a weights file from config.json and safetensors files, at 8 or 4 bits a weight and a scale for 32.
+
+    `progress(done, total)` counts layers. The file appears whole or not at all. Raises ModelError in a line that names
+    the tensor and its type."""
+    from minivault.engine.exact import prepare
+
+    prepare.prepare_checkpoint(directory, out, progress, bits)
+
+
+def prepare_gguf(file: Path, out: Path, progress: Progress | None = None) -> None:
+    """The same from a GGUF file, whose own grid is kept."""
+    from minivault.engine.exact import prepare
+
+    prepare.prepare_gguf(file, out, progress)
+
+
+def load(
+    path: Path,
+    *,
+    num_slots: int,
+    context: int,
+    cache_bytes: int | None = None,
+    threads: int | None = None,
+    cache_dir: Path | None = None,
+) -> ExactRunner:
+    """A runner over a weights file: `num_slots` sequences of at most `context` positions each.
+
+    `cache_bytes` bounds keys and values of all sequences together; without it every slot can be full at once.
+    `threads` is by default the number of CPUs that we may use. Machine code is kept in `cache_dir`; where that is
+    None, or cannot be written, it is compiled at each start, with a line on stderr. None of these changes a logit."""
+    from minivault.engine.exact.runner import ExactRunner
+
+    given = {"num_slots": num_slots, "context": context, "cache_bytes": cache_bytes}
+    return ExactRunner(path, **given, num_threads=threads, cache_dir=cache_dir)  # type: ignore[arg-type]

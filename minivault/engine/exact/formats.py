@@ -1,0 +1,24 @@
+"""How weights are quantised: codes on a grid per group of inputs, and which grids there are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """A weight is scale * (code - zero), or scale * code + minimum where a group has one; codes are unsigned."""
+
+    bits: int
+    group: int
+    """Inputs that share a scale: 32 or 16. Activations are quantised per 32."""
+    has_minima: bool
+
+
+NIBBLES = Format(4, 32, has_minima=False)
+NIBBLES_MINIMA = Format(4, 32, has_minima=True)
+BYTES = Format(8, 32, has_minima=False)
+BYTES_MINIMA = Format(8, 32, has_minima=True)
+BYTES_BY_16 = Format(8, 16, has_minima=False)
+
+FORMATS = (NIBBLES, NIBBLES_MINIMA, BYTES, BYTES_MINIMA, BYTES_BY_16)
+"""A weights file names them by number: only ever append."""

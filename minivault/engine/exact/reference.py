@@ -1,0 +1,87 @@
+"""The specification: plain loops that run on any CPU, and that every kernel equals bit for bit.
+
+Weights lie in blocks of 16 rows. For every 32 inputs a block has its codes, 4 bytes of each row in turn: of bytes the
+next 4 inputs, of nibbles the next 4 in the low halves and 4 more in the high ones. Scales and minima are float16,
+[block, group, 16].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minivault.engine.exact.formats import Format
+from minivault.engine.exact.maths import inlined
+from minivault.engine.exact.ops import bits, fma
+
+
+def accumulator(form: Format) -> Any:
+    """`accumulate(kind, weights, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c)`.
+
+    Adds to y[r0:r1, c + n0 : c + n1] the products of weight rows n0:n1 with activations [row, inputs]: int8 `x`, their scale `t`
+    and scaled sum `u` for every 32 inputs, and their sum `s` for every group; `count` is inputs / 32. Group after
+    group, with p the sum of (code - zero) * x, an integer: y = fma(p, scale * t, y), then y = fma(minimum, u, y) where
+    there are minima."""
+    nibbles, size, has_minima = form.bits == 4, form.group, form.has_minima
+    code_bytes, groups = form.bits * 64, 32 // form.group
+
+    def accumulate(kind, weights, codes, scales, minima, zero, count, x, t, u, s, r0, r1, n0, n1, y, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        for n in range(n0, n1):
+            block, lane = n // 16, n % 16
+            for r in range(r0, r1):
+                total = y[r, c + n]
+                for g in range(count * groups):
+                    of_32 = g // groups
+                    p = np.int32(0)
+                    for k in range(g % groups * size, g % groups * size + size):
+                        piece = k // 8 if nibbles else k // 4
+                        q = weights.bytes[codes + (block * count + of_32) * code_bytes + piece * 64 + lane * 4 + k % 4]
+                        if nibbles:
+                            q = (q >> 4) if k % 8 >= 4 else (q & 15)
+                        p += np.int32(q) * np.int32(x[r, of_32 * 32 + k])
+                    p -= np.int32(zero) * s[r, g] if not has_minima else np.int32(0)
+                    place = (block * count * groups + g) * 16 + lane
+                    scale = kind.halves[weights.halves[scales + place]]
+                    total = fma(np.float32(p), scale * t[r, of_32], total)
+                    if has_minima:
+                        total = fma(kind.halves[weights.halves[minima + place]], u[r, of_32], total)
+                y[r, c + n] = total
+
+    return accumulate
+
+
+def combine(kind, a, a0, a_row, num, rows, first, stride, count, width, out, o0, o_row):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """out[j, :width] += a[j, k] * rows[k, :width] for k < count in order, each step one fused multiply-add, j < num.
+
+    Matrices are places in flat arrays: `a` from `a0` in steps of `a_row`, float16 `rows` from `first` in `stride`s."""
+    for j in range(num):
+        for c in range(width):
+            total = out[o0 + j * o_row + c]
+            for k in range(count):
+                total = fma(a[a0 + j * a_row + k], kind.halves[rows[first + k * stride + c]], total)
+            out[o0 + j * o_row + c] = total
+
+
+def half(kind, x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+    """The bits of the float16 nearest to x, ties to even, for |x| <= 65504."""
+    b = bits(x)
+    sign, size = (b >> 16) & 0x8000, b & 0x7FFFFFFF
+    if size < 0x38800000:  # below the smallest normal: count in units of the smallest subnormal
+        return np.uint16(sign | _units(size))
+    return np.uint16(sign | ((size - 0x38000000 + 0xFFF + ((size >> 13) & 1)) >> 13))
+
+
+@inlined
+def _units(size: np.int32) -> np.int32:
+    """Round a float of these bits, below 2**-14, to a multiple of 2**-24."""
+    shift = 126 - (size >> 23)
+    if shift > 24:
+        return np.int32(0)
+    mantissa = (size & 0x7FFFFF) | 0x800000
+    kept = mantissa >> shift
+    rest = mantissa - (kept << shift)
+    middle = 1 << (shift - 1)
+    return np.int32(kept + (1 if rest > middle or (rest == middle and kept & 1) else 0))
+
+

@@ -1,0 +1,218 @@
+"""What the forward pass reads and writes, as tuples of arrays that compiled code takes: sizes, weights, work, scratch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivault.engine.exact.cache import PagedCache
+from minivault.engine.exact.maths import rotations
+from minivault.engine.exact.support import ACTIVATIONS
+from minivault.engine.exact.weights import WeightsFile
+from minivault.families import Block
+
+Floats, Ints = NDArray[np.float32], NDArray[np.int64]
+
+CODES, SCALES, MINIMA, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(9)
+"""What a row of `Weights.maps` holds of a linear map: where its parts begin (codes in bytes, scales and minima in
+float16, the bias in float32 or -1), its format's number, its zero, its inputs / 32 and its rows."""
+QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, NUM_MAPS = range(8)
+"""The maps of a layer, in the order of its rows."""
+MAP_NAMES = ("query", "key", "value", "output", "gate", "up", "down")
+ATTENTION_NORM, MLP_NORM, NUM_NORMS = range(3)
+NORM_NAMES = ("attention_norm", "mlp_norm")
+
+MAX_ROWS = 256
+"""Most tokens of a pass."""
+MAX_WANTED = 64
+"""Most rows of logits of a pass."""
+TILE_QUERIES = 12
+"""Queries that read keys and values together: heads of a group times rows of a sequence."""
+
+
+def padded(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+class Shape(NamedTuple):
+    """`Block`'s numbers; `lanes` is the head size rounded up to 16."""
+
+    layers: int
+    hidden: int
+    heads: int
+    groups: int
+    head_size: int
+    lanes: int
+    vocabulary: int
+    activation: int
+    eps: float
+    is_gated: bool
+    is_centred: bool
+    is_rotary: bool
+    is_scaled_by_depth: bool
+
+
+def shape_of(block: Block) -> Shape:
+    return Shape(
+        layers=block.num_layers,
+        hidden=block.hidden,
+        heads=block.num_heads,
+        groups=block.num_groups,
+        head_size=block.head_size,
+        lanes=padded(block.head_size, 16),
+        vocabulary=block.vocabulary,
+        activation=ACTIVATIONS[block.activation],
+        eps=float(block.norm_eps),
+        is_gated=block.is_gated,
+        is_centred=block.is_centred,
+        is_rotary=bool(block.rope),
+        is_scaled_by_depth=block.is_scaled_by_depth,
+    )
+
+
+class Weights(NamedTuple):
+    """The mapped file, seen as three kinds of numbers, and where in it what is."""
+
+    bytes: NDArray[np.uint8]
+    halves: NDArray[np.uint16]
+    floats: Floats
+    maps: Ints
+    """[layers * NUM_MAPS + 2, NUM_FIELDS]; the last two are the embedding and the head."""
+    norms: Ints
+    """[layers * NUM_NORMS + 1, 2]: where weight and bias begin (-1: no bias); the last is the final norm."""
+    positions: int
+    """Where learned positions begin; -1: none."""
+    cos: Floats
+    sin: Floats
+
+
+def weights_of(file: WeightsFile, shape: Shape, context: int) -> Weights:
+    layers = [f"{layer}." for layer in range(shape.layers)]
+    head = "head" if "head" in file.matrices else "embedding"
+    maps = [layer + name for layer in layers for name in MAP_NAMES] + ["embedding", head]
+    norms = [layer + name for layer in layers for name in NORM_NAMES] + ["norm"]
+    whole = file.bytes[: len(file.bytes) // 4 * 4]
+    cos, sin = rotations(file.frequencies, context if shape.is_rotary else 0)
+    return Weights(
+        bytes=file.bytes,
+        halves=whole.view(np.uint16),
+        floats=whole.view(np.float32),
+        maps=np.array([_fields(file, name) for name in maps]),
+        norms=np.array([[file.place(f"{name}.weight"), file.place(f"{name}.bias")] for name in norms]),
+        positions=file.place("positions"),
+        cos=cos,
+        sin=sin,
+    )
+
+
+def _fields(file: WeightsFile, name: str) -> list[int]:
+    found = file.matrices.get(name)
+    if found is None:  # a layer without a gate
+        return [0] * NUM_FIELDS
+    places = [found.codes, found.scales // 2, found.minima // 2, found.format, found.zero]
+    return [*places, found.inputs // 32, found.rows, file.place(f"{name}.bias")]
+
+
+class Quantized(NamedTuple):
+    """Activations [rows, inputs]: int8 codes; per 32 inputs scale, sum and scale * sum; and sums per 16."""
+
+    codes: NDArray[np.int8]
+    scales: Floats
+    scaled_sums: Floats
+    sums: NDArray[np.int32]
+    half_sums: NDArray[np.int32]
+
+
+def _quantized(inputs: int) -> Quantized:
+    groups = inputs // 32
+    return Quantized(
+        np.zeros((MAX_ROWS, inputs), np.int8),
+        np.zeros((MAX_ROWS, groups), np.float32),
+        np.zeros((MAX_ROWS, groups), np.float32),
+        np.zeros((MAX_ROWS, groups), np.int32),
+        np.zeros((MAX_ROWS, 2 * groups), np.int32),
+    )
+
+
+class Scratch(NamedTuple):
+    """What a pass writes. Widths are padded; the padding stays zero."""
+
+    x: Floats
+    """The residual stream."""
+    normed: Floats
+    for_map: Quantized
+    heads: Floats
+    """Queries, keys and values [rows, heads * lanes]."""
+    attended: Floats
+    for_output: Quantized
+    gate: Floats
+    up: Floats
+    for_down: Quantized
+    logits: Floats
+    queries: Floats
+    """[threads, queries * lanes], as are `values`; `scores` [threads, queries * positions]; `partial` [threads, 16]."""
+    scores: Floats
+    values: Floats
+    partial: Floats
+
+
+def scratch_of(block: Block, shape: Shape, context: int, threads: int) -> Scratch:
+    def floats(rows: int, width: int) -> Floats:
+        return np.zeros((rows, width), np.float32)
+
+    hidden, attention, mlp = (padded(size, 32) for size in (block.hidden, block.attention, block.mlp))
+    queries = max(TILE_QUERIES, block.num_queries)
+    return Scratch(
+        x=floats(MAX_ROWS, hidden),
+        normed=floats(MAX_ROWS, hidden),
+        for_map=_quantized(hidden),
+        heads=floats(MAX_ROWS, (shape.heads + 2 * shape.groups) * shape.lanes),
+        attended=floats(MAX_ROWS, attention),
+        for_output=_quantized(attention),
+        gate=floats(MAX_ROWS, mlp),
+        up=floats(MAX_ROWS, mlp),
+        for_down=_quantized(mlp),
+        logits=floats(MAX_WANTED, padded(block.vocabulary, BLOCK)),
+        queries=floats(threads, queries * shape.lanes),
+        scores=floats(threads, queries * row_of_scores(context)),
+        values=floats(threads, queries * shape.lanes),
+        partial=floats(threads, 16),
+    )
+
+
+BLOCK = 16
+
+
+def row_of_scores(context: int) -> int:
+    """Not a multiple of a page, or the rows would fight for the same lines of the nearest cache."""
+    return padded(context, 32) + 16
+
+
+class Cache(NamedTuple):
+    """`PagedCache`'s memory for compiled code; sizes are counted in float16."""
+
+    halves: NDArray[np.uint16]
+    table: NDArray[np.int32]
+    block: int
+    score_row: int
+
+
+def cache_view(cache: PagedCache, context: int) -> Cache:
+    return Cache(cache.halves, cache.table, cache.block_bytes // 2, row_of_scores(context))
+
+
+class Rows(NamedTuple):
+    """The tokens of a pass: where each belongs, tiles of rows that attend together, and rows whose logits are wanted."""
+
+    tokens: Ints
+    positions: Ints
+    slots: Ints
+    tile_first: Ints
+    tile_size: Ints
+    wanted: Ints
+
+
+def empty_rows() -> Rows:
+    return Rows(*(np.zeros(MAX_ROWS, np.int64) for _ in Rows._fields))

@@ -1,0 +1,176 @@
+"""The weights file: what `prepare` makes of a model once, mapped into memory and shared by every process that runs it.
+
+The bytes `MAGIC`, where the header begins and how long it is; then everything at multiples of 64 bytes, as the kernels
+want it; last the header, JSON: version, config, quantisation, rotary frequencies, and where each matrix and vector is.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivault.engine.exact.formats import FORMATS, Format
+from minivault.errors import ModelError
+
+MAGIC = b"minivault-exact\n"
+VERSION = 1
+ALIGNMENT = 64
+BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Some rows of a matrix: codes [rows, inputs] and per group scales, and minima where the format has them."""
+
+    codes: NDArray[np.uint8]
+    scales: NDArray[np.float16]
+    minima: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Where a matrix lies in the file, in bytes, and what it is."""
+
+    rows: int
+    """Padded ones included: a multiple of 16."""
+    inputs: int
+    """The same, of 32."""
+    format: int
+    zero: int
+    codes: int
+    scales: int
+    minima: int = 0
+
+
+class WeightsWriter:
+    """Writes `path` whole or not at all: use as a context, and `finish` at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._matrices: dict[str, Matrix] = {}
+        self._vectors: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> WeightsWriter:
+        self._file: BinaryIO = self._part.open("wb")
+        self._file.write(b"\0" * ALIGNMENT)
+        return self
+
+    def __exit__(self, kind: object, *_rest: object) -> None:
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def matrix(self, name: str, form: Format, zero: int, slabs: Iterable[Grid]) -> None:
+        """Add a matrix, whole blocks of 16 rows at a time."""
+        codes, rows, inputs = self._align(), 0, 0
+        scales, minima = list[bytes](), list[bytes]()
+        for slab in slabs:
+            rows, inputs = rows + len(slab.codes), -(-slab.codes.shape[1] // 32) * 32
+            self._file.write(_packed(slab.codes, form))
+            scales.append(_in_lanes(slab.scales, inputs // form.group))
+            if slab.minima is not None:
+                minima.append(_in_lanes(slab.minima, inputs // form.group))
+        at = [self._bytes(scales), self._bytes(minima) if minima else 0]
+        self._matrices[name] = Matrix(rows, inputs, FORMATS.index(form), zero, codes, *at)
+
+    def vector(self, name: str, values: NDArray[np.float32]) -> None:
+        """Add float32 numbers, flat."""
+        self._vectors[name] = self._bytes([np.ascontiguousarray(values, np.float32).tobytes()]), values.size
+
+    def finish(self, config: Mapping[str, Any], quantization: str, frequencies: Iterable[float]) -> None:
+        """Write the header. `frequencies`: radians per position of each pair of a head, none where not rotary."""
+        header = {
+            "version": VERSION,
+            "config": dict(config),
+            "quantization": quantization,
+            "frequencies": [float(value).hex() for value in frequencies],
+            "matrices": {name: asdict(matrix) for name, matrix in self._matrices.items()},
+            "vectors": self._vectors,
+        }
+        start, text = self._align(), json.dumps(header).encode()
+        self._file.write(text)
+        self._file.seek(0)
+        self._file.write(MAGIC + start.to_bytes(8, "little") + len(text).to_bytes(8, "little"))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _align(self) -> int:
+        self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
+        return self._file.tell()
+
+    def _bytes(self, parts: Iterable[bytes]) -> int:
+        start = self._align()
+        for part in parts:
+            self._file.write(part)
+        return start
+
+
+def _packed(codes: NDArray[np.uint8], form: Format) -> bytes:
+    """Codes [rows, inputs] as the kernels read them: `reference` tells how."""
+    rows, inputs = codes.shape
+    padded = np.zeros((rows, -(-inputs // 32) * 32), np.uint8)
+    padded[:, :inputs] = codes
+    if form.bits == 8:
+        return padded.reshape(rows // BLOCK, BLOCK, -1, 4).transpose(0, 2, 1, 3).tobytes()
+    eights = padded.reshape(rows // BLOCK, BLOCK, -1, 2, 4)
+    return (eights[:, :, :, 0] | (eights[:, :, :, 1] << 4)).transpose(0, 2, 1, 3).tobytes()
+
+
+def _in_lanes(values: NDArray[np.float16], groups: int) -> bytes:
+    """[rows, groups] as [block, group, 16], padded with zeros."""
+    rows, num = values.shape
+    padded = np.zeros((rows, groups), np.float16)
+    padded[:, :num] = values
+    return padded.reshape(rows // BLOCK, BLOCK, groups).transpose(0, 2, 1).tobytes()
+
+
+@dataclass(slots=True)
+class WeightsFile:
+    """A weights file, mapped. Raises ModelError where it is none, or of another version."""
+
+    path: Path
+    bytes: NDArray[np.uint8] = field(init=False)
+    header: dict[str, Any] = field(init=False)
+    matrices: dict[str, Matrix] = field(init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            with self.path.open("rb") as file:
+                self.bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.path} is not a prepared model: {error}; run `minivault models prepare`") from error
+        self.header = self._header()
+        self.matrices = {name: Matrix(**found) for name, found in self.header["matrices"].items()}
+
+    def _header(self) -> dict[str, Any]:
+        start, length = (int.from_bytes(self.bytes[at : at + 8].tobytes(), "little") for at in (16, 24))
+        text = self.bytes[start : start + length].tobytes()
+        if self.bytes[:16].tobytes() != MAGIC or len(text) != length or not length:
+            raise ModelError(f"{self.path} is not a prepared model, or cut short: prepare the model again")
+        header: dict[str, Any] = json.loads(text)
+        if header["version"] != VERSION:
+            raise ModelError(f"{self.path} has version {header['version']}, not {VERSION}: prepare the model again")
+        return header
+
+    @property
+    def quantization(self) -> str:
+        return str(self.header["quantization"])
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        return np.array([float.fromhex(value) for value in self.header["frequencies"]])
+
+    def place(self, vector: str) -> int:
+        """Where a vector begins, counted in float32; -1 where there is none."""
+        found = self.header["vectors"].get(vector)
+        return -1 if found is None else int(found[0]) // 4
