@@ -63,14 +63,19 @@ def store(settings: Settings) -> ModelStore:
 
 def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
+    from minivault.engine import sampler
+
     files = store(settings).pull(name, progress)
     if _chooses_fused(settings, files):
         _prepare(settings, files, progress)
+    sampler.load(settings.home / "kernels")
     return files
 
 
 def load_local(settings: Settings) -> Loaded:
     """Load the configured model. Raises ModelError with one line that says what to do."""
+    from minivault.engine import sampler
+
     files = store(settings).resolve(settings.model)
     tokenizer = load_tokenizer(files)
     context = _context(settings, files)
@@ -81,6 +86,7 @@ def load_local(settings: Settings) -> Loaded:
         tokenizer=files.tokenizer_digest,
         template=files.template_digest,
         grammar=f"llguidance {version('llguidance')}",
+        sampler=sampler.VERSION,
         **runner.signature,
     )
     _give_memory_back()
