@@ -167,6 +167,8 @@ def importers_of(module: str) -> set[str]:
             {"engine/transformers", "models/loader", "models/gguf/general", "models/layout", "models/progress"},
         ),
         ("flask", {"app", "api", "web", "cli", "access/guard"}),
+        ("numba", {"engine/exact", "engine/sampler"}),
+        ("llvmlite", {"engine/exact", "engine/sampler"}),
     ],
 )
 def test_heavy_libraries_stay_in_their_files_and_folders(module: str, homes: set[str]) -> None:

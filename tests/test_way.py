@@ -17,6 +17,7 @@ import pytest
 
 from minivault.app import create_app
 from minivault.config import load_settings
+from minivault.engine import sampler
 from minivault.interaction import Recorder
 from minivault.service import LocalModel, Roster
 from tests.scripted import backend
@@ -37,8 +38,9 @@ class Way:
 
 
 @pytest.fixture
-def path() -> Iterator[Way]:
+def path(tmp_path: Path) -> Iterator[Way]:
     hook = Way()
+    sampler.load(tmp_path)  # compiling under a hook takes half a minute
     threading.setprofile(hook)
     sys.setprofile(hook)
     yield hook

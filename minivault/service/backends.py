@@ -59,16 +59,19 @@ def store(settings: Settings) -> ModelStore:
 
 def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:
     """Fetch a model and prepare it for the runner that will serve it; idempotent."""
+    from minivault.engine import sampler
     from minivault.service.weights import ExactPacker
 
     files = store(settings).pull(name, progress, ExactPacker())
     if runner := _exact(settings, files, progress, num_slots=1, context=WARM_CONTEXT, threads=1):
         runner.close()
+    sampler.load(settings.kernels_dir)
     return files
 
 
 def load_local(settings: Settings) -> Loaded:
     """Load the configured model. Raises ModelError with one line that says what to do."""
+    from minivault.engine import sampler
     from minivault.engine.host import give_memory_back
 
     files = store(settings).resolve(settings.model)
@@ -82,6 +85,7 @@ def load_local(settings: Settings) -> Loaded:
         "tokenizer": files.tokenizer_digest,
         "template": files.template_digest,
         "grammar": f"llguidance {version('llguidance')}, rules {RULES}",
+        "sampler": sampler.VERSION,
         **runner.signature,
     }
     give_memory_back()

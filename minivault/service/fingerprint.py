@@ -12,7 +12,7 @@ VERSION = "mv2"
 
 def fingerprint(parts: Mapping[str, str]) -> str:
     """`mv2:` and the SHA-256 over everything that can change a token: digests of weights, config, tokenizer and
-    template, the grammar library's version, and the runner's signature (name, arithmetic, quantisation; of runners
+    template, versions of grammar and sampler, and the runner's signature (name, arithmetic, quantisation; of runners
     whose numbers depend on it also libraries, device and kind of CPU). Anyone can compute it from the published parts:
     JSON with sorted keys, no spaces, ASCII only."""
     canonical = json.dumps(dict(parts), sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -189,9 +189,10 @@ class LocalModel:
             self._loop.fail_all()
 
     def _load(self) -> tuple[Loaded, Engine]:
-        from minivault.engine import Engine
+        from minivault.engine import Engine, sampler
 
         started = time.monotonic()
+        sampler.load(self._settings.kernels_dir)
         loaded = (self._backend or resolve_backend(self._settings))(self._settings)
         tokenizer, runner = loaded.tokenizer, loaded.runner
         engine = Engine(

@@ -1,7 +1,7 @@
 """How functions are compiled, and where what was compiled is kept.
 
-Numba's own cache looks at the file of a function alone; ours is valid for one state of every file of this package. A
-folder that is missing, read-only or spoilt costs the time to compile, and nothing else.
+Numba's own cache looks at the file of a function alone; ours is valid for one state of every file of this package,
+and of the function's own. A folder that is missing, read-only or spoilt costs the time to compile, and nothing else.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ def compiled(function: Function) -> Function:
 
 
 @cache
-def _sources() -> str:
-    files = sorted(Path(__file__).parent.glob("*.py"))
+def _sources(package: Path) -> str:
+    files = sorted({*Path(__file__).parent.glob("*.py"), *package.glob("*.py")})
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class _Locator:
     """What numba asks of a cache's place."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, package: Path) -> None:
         self._folder = folder
+        self._stamp = _sources(package)
 
     def get_cache_path(self) -> str:
         return str(self._folder)
@@ -52,16 +53,16 @@ class _Locator:
                 file.unlink(missing_ok=True)
 
     def get_source_stamp(self) -> str:
-        return _sources()
+        return self._stamp
 
     def get_disambiguator(self) -> str:
-        return _sources()[:12]
+        return self._stamp[:12]
 
 
 class _Kept(CompileResultCacheImpl):
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._lineno = function.__code__.co_firstlineno
-        self._locator = _Locator(folder)
+        self._locator = _Locator(folder, Path(function.__code__.co_filename).parent)
         self._filename_base = self.get_filename_base(function.__qualname__, "")  # type: ignore[no-untyped-call]
 
 
