@@ -152,12 +152,12 @@ def test_what_cannot_be_done_is_refused_in_plain_words(
         ("POST", "/api/show", b'{"model": "other"}', 404, "model 'other' not found"),
         ("GET", "/api/chat", None, 405, "does not take GET"),
         ("GET", "/api/nothing", None, 404, "there is no"),
-        ("POST", "/api/pull", b'{"model": "m"}', 403, "command line"),
-        ("POST", "/api/push", b"{}", 403, "command line"),
-        ("POST", "/api/create", b"{}", 403, "command line"),
-        ("POST", "/api/copy", b"{}", 403, "command line"),
-        ("DELETE", "/api/delete", b"{}", 403, "command line"),
-        ("POST", "/api/blobs/sha256:00", b"x", 403, "command line"),
+        ("POST", "/api/pull", b'{"model": "m"}', 403, "where the server runs"),
+        ("POST", "/api/push", b"{}", 403, "where the server runs"),
+        ("POST", "/api/create", b"{}", 403, "where the server runs"),
+        ("POST", "/api/copy", b"{}", 403, "where the server runs"),
+        ("DELETE", "/api/delete", b"{}", 403, "where the server runs"),
+        ("POST", "/api/blobs/sha256:00", b"x", 403, "where the server runs"),
     ],
 )
 def test_every_error_is_one_string(
