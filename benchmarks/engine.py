@@ -1,15 +1,20 @@
-"""The runner alone: decode tokens/s by rows and prefill tokens/s, beside llama.cpp and `transformers.generate`.
+"""The exact engine alone: decode tokens/s by rows and prefill tokens/s, beside llama.cpp and `transformers.generate`.
 
-    python -m benchmarks.engine [--checkpoint DIR] [--gguf FILE --llama-dir DIR] [--threads 2] [--json]
+    python -m benchmarks.engine [--gguf FILE | --checkpoint DIR] [--bits 8] [--kind Avx2 …] [--llama-dir DIR]
+                                [--threads 2] [--without-transformers] [--json]
 
-All on this machine in one run, one after the other, over prompts of 128 tokens: look at the ratios. llama.cpp takes
-part where `llama-batched-bench` is found (PATH or --llama-dir) and a GGUF is given; it decodes as many tokens.
+All on this machine in one run, one after the other, over prompts of 128 tokens: look at the ratios. A kind of kernels
+that is slower than the CPU's best can be forced, so that one machine tells of others; digests of the logits are the
+same for every kind, number of threads and machine. llama.cpp takes part where `llama-batched-bench` is found (PATH or
+--llama-dir) and a GGUF is given; it decodes as many tokens.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import platform
 import shutil
 import statistics
 import subprocess
@@ -22,25 +27,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 from minivault.config import load_settings
-from minivault.engine import fused
-from minivault.engine.fused.runner import FusedRunner
+from minivault.engine.exact import kinds, prepare_checkpoint
+from minivault.engine.exact.runner import ExactRunner
+from minivault.engine.exact.weights import WeightsFile
+from minivault.engine.host import Machine
 from minivault.engine.runner import Chunk, Runner
-from minivault.models import ModelStore
+from minivault.models import ModelFiles, ModelStore
+from minivault.models.gguf import convert
+from minivault.models.layout import PACKED
+from minivault.models.loader import load_transformers_model
+from minivault.service.weights import ExactPacker, float_weights, weights_file
 
 ROWS = (1, 4, 8, 16, 32)
 PROMPT, STEPS = 128, 24
 ROUNDS = 3
-
-
-def checkpoint_directory(given: Path | None) -> Path:
-    """The directory asked for, else the served model's as the product resolves it."""
-    if given is not None:
-        return given
-    settings = load_settings()
-    return ModelStore(settings.models_dir).resolve(settings.model).directory
 
 
 def told(name: str, figure: float) -> float:
@@ -88,34 +90,67 @@ def prefill(runner: Runner) -> float:
     return len(tokens) / statistics.median(seconds(once) for _ in range(ROUNDS))
 
 
-def fused_figures(directory: Path, threads: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "fused.safetensors"
-        prepare_s = told("prepare_s", seconds(lambda: fused.prepare(directory, prepared)))
-        made: list[FusedRunner] = []
-        load = partial(fused.load, prepared, num_slots=max(ROWS), context=512, threads=threads)
-        load_s = told("load_s", seconds(lambda: made.append(load())))
-    runner = made[0]
-    figures = {"prepare_s": prepare_s, "load_s": load_s, "resident_mb_loaded": resident_mb()}
-    for rows in ROWS:
-        figures[f"decode_{rows}"] = told(f"fused decode_{rows}", decode(runner, rows))
-    figures |= {"prefill": told("fused prefill", prefill(runner)), "resident_mb_after": resident_mb()}
-    runner.close()
-    return figures
-
-
 def resident_mb() -> float:
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
-def transformers_figures(directory: Path, num_threads: int) -> dict[str, float]:
-    """`generate` in float32, greedy: one stream, and sixteen prompts one after another by as many callers at once."""
+def cpu() -> str:
+    listed = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in listed if "model name" in line), platform.processor())
+
+
+def multiplications(path: Path) -> int:
+    """Of linear maps for one token; the embedding's only where it is the head too."""
+    found = dict(WeightsFile(path).matrices)
+    if "head" in found:
+        del found["embedding"]
+    return sum(matrix.rows * matrix.inputs for matrix in found.values())
+
+
+def digest(runner: ExactRunner) -> str:
+    tokens = [(place * 7919) % runner.vocabulary_size for place in range(40)]
+    return hashlib.sha256(runner.every_logit(tokens).astype("<f4").tobytes()).hexdigest()[:16]
+
+
+def figures(path: Path, kind: type[kinds.Kind], threads: int, cache_dir: Path) -> dict[str, Any]:
+    started = time.perf_counter()
+    sizes = {"num_slots": max(ROWS), "context": 512}
+    runner = ExactRunner(path, num_threads=threads, cache_dir=cache_dir, kind=kind, **sizes)  # type: ignore[arg-type]
+    name = kind.__name__
+    found: dict[str, Any] = {"load_s": told(f"{name} load_s", time.perf_counter() - started), "digest": digest(runner)}
+    for rows in ROWS:
+        found[f"decode_{rows}"] = told(f"{name} decode_{rows}", decode(runner, rows))
+    found["prefill"] = told(f"{name} prefill", prefill(runner))
+    found["gmac_s_at_16"] = found["decode_16"] * multiplications(path) / 1e9
+    found["resident_mb"] = resident_mb()
+    runner.close()
+    return found
+
+
+def weights(gguf: Path | None, checkpoint: Path | None, bits: int, folder: Path) -> Path:
+    """A weights file of what is given, made in `folder`; or the served model's, as the product makes it."""
+    if gguf is not None:
+        told("prepare_s", seconds(lambda: convert(gguf, folder, packer=ExactPacker())))
+        return folder / PACKED
+    if checkpoint is None:
+        settings = load_settings().model_copy(update={"weight_bits": str(bits)})
+        return weights_file(settings, ModelStore(settings.models_dir).resolve(settings.model))
+    path = folder / "model.exact"
+    told("prepare_s", seconds(lambda: prepare_checkpoint(checkpoint, path, bits=bits)))
+    return path
+
+
+def transformers_figures(num_threads: int) -> dict[str, float]:
+    """The served model by `generate` in float32, greedy: one stream, and sixteen prompts one after another by as many
+    callers at once."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from transformers import AutoModelForCausalLM
+    import torch
 
     torch.set_num_threads(num_threads)
-    model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    settings = load_settings()
+    files: ModelFiles = ModelStore(settings.models_dir).resolve(settings.model)
+    model: Any = load_transformers_model(files, weights=float_weights(settings, files))
 
     def generate(row: int, count: int) -> None:
         ids = torch.tensor([prompt(row, model.config.vocab_size)[:32]])
@@ -142,35 +177,51 @@ def found_bench(directory: Path | None) -> str | None:
     return shutil.which("llama-batched-bench", path=str(directory) if directory else None)
 
 
-def table(figures: dict[str, dict[str, float]]) -> str:
-    """Tokens/s by way, with our ratio to each of the others."""
-    ours = figures["fused"]
-    others = [name for name in figures if name != "fused"]
-    lines = ["tokens/s".ljust(12) + "fused".rjust(9) + "".join(f"{name:>14}{'ratio':>8}" for name in others)]
-    for key in [*(f"decode_{rows}" for rows in ROWS), "prefill"]:
-        cells = [figures[name].get(key) for name in others]
-        shown = ["".rjust(22) if cell is None else f"{cell:14.1f}{ours[key] / cell:8.2f}" for cell in cells]
-        lines.append(key.ljust(12) + f"{ours[key]:9.1f}" + "".join(shown))
-    lines.append(", ".join(f"{key} {ours[key]:.1f}" for key in ours if not key.startswith(("decode", "prefill"))))
+def table(figures: dict[str, dict[str, Any]]) -> str:
+    """Figures by way; the first kind's ratio to each of the others behind theirs."""
+    ours, others = next(iter(figures.values())), list(figures)[1:]
+    lines = [
+        "tokens/s".ljust(16) + next(iter(figures)).rjust(18) + "".join(f"{name:>18}{'ratio':>8}" for name in others)
+    ]
+    for key, own in ours.items():
+        shown = [_cell(own, figures[name].get(key)) for name in others]
+        lines.append(key.ljust(16) + _number(own).rjust(18) + "".join(shown))
     return "\n".join(lines)
+
+
+def _cell(own: Any, other: Any) -> str:
+    ratio = f"{own / other:8.2f}" if isinstance(own, float) and isinstance(other, float) else "".rjust(8)
+    return _number(other).rjust(18) + ratio
+
+
+def _number(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value or "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, help="a checkpoint directory (default: the served model's)")
-    parser.add_argument("--gguf", type=Path, help="the same model for llama.cpp")
+    parser.add_argument("--gguf", type=Path, help="serve this file on its own grid, and give it to llama.cpp")
+    parser.add_argument("--checkpoint", type=Path, help="prepare this directory (default: what is served)")
+    parser.add_argument("--bits", type=int, default=8, choices=(4, 8), help="of a checkpoint's weights")
+    parser.add_argument("--kind", nargs="*", help="kinds of kernels (default: all that this CPU runs quickly)")
     parser.add_argument("--llama-dir", type=Path, help="where llama-batched-bench is (default: PATH)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--without-transformers", action="store_true")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    directory, bench = checkpoint_directory(given.checkpoint), found_bench(given.llama_dir)
-    figures: dict[str, Any] = {"fused": fused_figures(directory, given.threads)}
+    able = [kind for kind in kinds.kinds(Machine.here().flags) if kind is not kinds.Plain]
+    chosen = [kind for kind in able if not given.kind or kind.__name__ in given.kind]
+    bench = found_bench(given.llama_dir)
+    with tempfile.TemporaryDirectory() as folder:
+        path = weights(given.gguf, given.checkpoint, given.bits, Path(folder))
+        measured = {kind.__name__: figures(path, kind, given.threads, Path(folder)) for kind in chosen}
+        size_mb = path.stat().st_size / 1e6
     if bench and given.gguf:
-        figures["llama.cpp"] = llama_figures(bench, given.gguf, given.threads)
+        measured["llama.cpp"] = llama_figures(bench, given.gguf, given.threads)
     if not given.without_transformers:
-        figures["transformers"] = transformers_figures(directory, given.threads)
-    print(json.dumps(figures, indent=1) if given.json else table(figures))
+        measured["transformers"] = transformers_figures(given.threads)
+    print(f"{cpu()}, {given.threads} threads, weights file {size_mb:.0f} MB", file=sys.stderr)
+    print(json.dumps(measured, indent=1) if given.json else table(measured))
 
 
 if __name__ == "__main__":
