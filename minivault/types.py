@@ -75,11 +75,9 @@ class Constraint(Protocol):
 
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
-        ...
 
     def accept(self, token_id: int) -> None:
         """Advance by a sampled token."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,8 @@ class GenerateTask:
     rendered: str
     tokens: tuple[int, ...]
     params: SamplingParams
-    known_answer: str | None = None
-    """Set where no model is needed to answer."""
+    known_answer: str | None = None  # set where no model is needed to answer
     has_control_text: bool = False
-    """As in `Reading`."""
 
     @property
     def answerer(self) -> str:
@@ -265,8 +261,7 @@ class Reading:
 
     text: str
     tokens: tuple[int, ...]
-    has_control_text: bool = False
-    """People wrote text that spells control tokens; it was read as plain text."""
+    has_control_text: bool = False  # people wrote what spells control tokens: it was read as plain text
 
 
 class TokenDecoder(Protocol):
@@ -285,21 +280,17 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         """A raw text: what spells a control token is one. `add_special`: with what belongs around a text."""
-        ...
 
     def read(self, text: str) -> Reading:
         """Plain text with what belongs around a text: nothing in it is a control token."""
-        ...
 
     def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
         """A conversation up to the assistant's next turn: the template alone writes control tokens."""
-        ...
 
     def decoder(self) -> TokenDecoder: ...
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
-        ...
 
 
 def rfc3339(time_ns: int) -> str:
