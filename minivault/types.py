@@ -77,11 +77,9 @@ class Constraint(Protocol):
 
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
-        ...
 
     def accept(self, token_id: int) -> None:
         """Advance by a sampled token."""
-        ...
 
     def fault(self, text: str) -> str | None:
         """Where a whole answer breaks what it was to keep to; None when it does not. Called by whoever reads it."""
@@ -98,10 +96,8 @@ class GenerateTask:
     rendered: str
     tokens: tuple[int, ...]
     params: SamplingParams
-    known_answer: str | None = None
-    """Set where no model is needed to answer."""
+    known_answer: str | None = None  # set where no model is needed to answer
     has_control_text: bool = False
-    """As in `Reading`."""
     num_dropped: int = 0
     """Messages at the conversation's beginning that were left out because they did not fit."""
 
@@ -275,8 +271,7 @@ class Reading:
 
     text: str
     tokens: tuple[int, ...]
-    has_control_text: bool = False
-    """People wrote text that spells control tokens; it was read as plain text."""
+    has_control_text: bool = False  # people wrote what spells control tokens: it was read as plain text
 
 
 class TokenDecoder(Protocol):
@@ -295,21 +290,17 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         """A raw text: what spells a control token is one. `add_special`: with what belongs around a text."""
-        ...
 
     def read(self, text: str) -> Reading:
         """Plain text with what belongs around a text: nothing in it is a control token."""
-        ...
 
     def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
         """A conversation up to the assistant's next turn: the template alone writes control tokens."""
-        ...
 
     def decoder(self) -> TokenDecoder: ...
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
-        ...
 
 
 def rfc3339(time_ns: int) -> str:

@@ -6,7 +6,7 @@ from flask import current_app, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
-from minivault.api.coding import known_coding, unpacked
+from minivault.api.coding import PLAIN, known_coding, unpacked
 from minivault.config import Settings
 from minivault.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedMediaType
 
@@ -32,7 +32,7 @@ def read_body() -> bytes:
     here, or BadRequest for a body that is short, badly framed or badly packed."""
     settings: Settings = current_app.config["MINIVAULT"]
     limit = settings.max_body_kb << 10
-    coding = known_coding(request.content_encoding or "")
+    coding = known_coding(request.content_encoding) if request.content_encoding else PLAIN
     length = request.content_length
     if length is None and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("send a Content-Length with the body", field="Content-Length")
@@ -43,7 +43,7 @@ def read_body() -> bytes:
         raise BadRequest(f"the body ended after {len(body)} of {length} bytes", field="Content-Length")
     if len(body) > limit:
         raise _too_large(limit)
-    return unpacked(body, coding, limit)
+    return body if coding == PLAIN else unpacked(body, coding, limit)
 
 
 def _too_large(limit: int) -> TooLarge:

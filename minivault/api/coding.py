@@ -29,9 +29,7 @@ def known_coding(name: str) -> str:
 
 
 def unpacked(body: bytes, coding: str, limit: int) -> bytes:
-    """The body's own bytes. Raises TooLarge beyond `limit` or the ratio, BadRequest for what cannot be unpacked."""
-    if coding == PLAIN:
-        return body
+    """What a packed body holds. Raises TooLarge beyond `limit` or the ratio, BadRequest for what is badly packed."""
     allowed = min(limit, max(FREE_BYTES, MAX_RATIO * len(body)))
     try:
         data = _inflated(body, coding, allowed)

@@ -5,7 +5,7 @@ There is one translator; a `Wording` holds what a dialect says otherwise than an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,11 +21,6 @@ VERBATIM = "verbatim"
 M = TypeVar("M", bound=BaseModel)
 
 
-def given(members: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that are not null."""
-    return {name: value for name, value in members.items() if value is not None}
-
-
 class Body(BaseModel):
     """The base of every request and every object in one: a member that is null counts as not given, as client
     libraries mean it. What a client writes freely (schemas, arguments, metadata) is no `Body` and keeps its nulls."""
@@ -33,7 +28,7 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_not_given(cls, data: Any) -> Any:
-        return given(data) if isinstance(data, dict) else data
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 @dataclass(frozen=True, slots=True)

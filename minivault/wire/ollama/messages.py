@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from minivault.types import Message, Role
-from minivault.wire.validation import Body, given
+from minivault.wire.validation import Body
 
 
 class FunctionCall(Body):
@@ -60,9 +60,10 @@ class MessageBody(Body):
 
 def _without_nulls(tool: dict[str, Any]) -> dict[str, Any]:
     """What its parameters hold stays: they are a schema."""
-    known = given(tool)
-    function = known.get("function")
-    return known | {"function": given(function)} if isinstance(function, dict) else known
+    known = {key: value for key, value in tool.items() if value is not None}
+    if isinstance(function := known.get("function"), dict):
+        known["function"] = {key: value for key, value in function.items() if value is not None}
+    return known
 
 
 Tool = Annotated[dict[str, Any], AfterValidator(_without_nulls)]
