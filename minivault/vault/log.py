@@ -76,6 +76,11 @@ class Log:
         with self.locked():
             return self.append_locked(drafts)
 
+    def look(self) -> Head:
+        """The head, once the directory has shown that it is the one that is known. Raises VaultError, OSError."""
+        with self.locked():
+            return self.refresh()
+
     def settle_locked(self) -> Head:
         """Write what has to stand before the next record, so that its seq is known: the head's plus one."""
         self.append_locked([])

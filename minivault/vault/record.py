@@ -165,6 +165,8 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
 def is_content_sound(fields: Mapping[str, Any]) -> bool:
     """Whether a record's content is what its chained part commits to, or has been redacted."""
     content = content_of(fields)
+    if "withheld" in fields or fields.get("v") not in (1, VERSION):
+        return False
     if "content_sha256" not in fields or "redacted" in fields:
         has_stub = "redacted" in fields and "content_sha256" in fields
         return not content and "salt" not in fields and has_stub == ("redacted" in fields)
