@@ -584,7 +584,8 @@ class Signatures:
             found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault; either it is not this vault's or "
                   "this is not the vault that was signed")  # fmt: skip
         if key not in self.keys and (self.pinned or seq >= report.first_seq):
-            found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key")
+            either = "; either --pubkey is not this vault's or this is not the vault that it was" if self.pinned else ""
+            found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key{either}")
         elif not is_verified and not is_signature(checkpoint, "checkpoint"):
             found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
         elif fits and seq == report.seq and (not self.trusted or key in self.trusted):
