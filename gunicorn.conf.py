@@ -34,6 +34,7 @@ accesslog = None  # the vault is the record; a second log of requests would hold
 
 hooks = Hooks(settings)
 on_starting = hooks.on_starting  # refuse what cannot work, before any worker exists
+pre_fork = hooks.pre_fork  # remember which vault it is
 post_fork = hooks.post_fork  # load the model in the background
 post_worker_init = hooks.post_worker_init  # start the threads and open the vault
 worker_int = hooks.worker_int  # SIGINT and SIGQUIT: end the streams at once

@@ -15,12 +15,13 @@ import click
 
 from minivault.cli.options import filter_options, json_lines_option, json_option
 from minivault.cli.show.output import group_row, print_json, print_record, print_records, print_table
-from minivault.cli.show.terminal import note, one_line, write
+from minivault.cli.show.terminal import note, write
+from minivault.cli.verdict import VerdictCommand
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 from minivault.vault.archive import Archive, current_user
 from minivault.vault.reader import Filter
-from minivault.vault.verify import MAX_LINE_MB, MISUSED, Misused, describe, read_argument
+from minivault.vault.verify import MAX_LINE_MB, describe, read_argument
 from minivault.vault.verify import as_json as report_as_json
 from minivault.vault.verify import verify as verify_path
 
@@ -119,31 +120,6 @@ def export(wanted: Filter, format_: str, output: Path | None) -> None:
         note(none_matches(wanted))
 
 
-class VerdictCommand(click.Command):
-    """A command whose exit codes are verdicts, so that a usage error needs one that is none."""
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _no_verdict():
-            return super().make_context(*args, **extra)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _no_verdict():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _no_verdict() -> Iterator[None]:
-    try:
-        yield
-    except click.UsageError as error:
-        error.exit_code = MISUSED  # type: ignore[misc] # click reads it from the instance
-        raise
-    except (Misused, ConfigError) as error:
-        usage = click.UsageError(one_line(str(error)))
-        usage.exit_code = MISUSED  # type: ignore[misc]
-        raise usage from None
-
-
 @vault.command(cls=VerdictCommand)
 @click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
 @click.option("--expect-head", metavar="HASH", help="A head noted earlier; it must be in the log.")
@@ -216,16 +192,19 @@ def checkpoint() -> None:
 
 @vault.command()
 @click.argument("id_", metavar="ID")
-@click.option("--reason", required=True, help="Why; it is recorded and stays readable.")
+@click.option("--reason", required=True, help="Why; it is recorded, in a record that can be redacted itself.")
 @json_option
 def redact(id_: str, reason: str, as_json: bool) -> None:
-    """Remove prompt, response and everything else a person wrote from one record, for good."""
+    """Remove prompt, response and everything else a person or the model wrote from one record, for good."""
     with opened() as archive:
         place = archive.redact(id_, reason)
+        kept = archive.show(id_)
     if as_json:
         print_json(asdict(place))
     else:
         note(f"Redacted; record {place.seq} says so. Exports and backups made before still hold the content.")
+    if kept["v"] == 1:
+        note("It was written in format 1, in which `parameters` (stop sequences, schemas) cannot be removed.")
 
 
 @vault.command()

@@ -45,6 +45,7 @@ class Recorder:
         self.roster = roster
         self.metrics = metrics or Metrics()
         self._vault: Vault | None = None
+        self._vault_id = ""
         self._lock = threading.Lock()
         self._explained = set[str]()
         self._explaining = threading.Lock()
@@ -54,11 +55,13 @@ class Recorder:
         """This process's vault, opened on first use (after fork). Raises VaultUnavailable if it cannot be."""
         with self._lock:
             if self._vault is None:
-                self._vault = _open_vault(self.settings)
+                self._vault = _open_vault(self.settings, self._vault_id)
             return self._vault
 
-    def open_vault(self) -> None:
-        """Open the vault now; a vault that cannot be opened is logged here and refuses each request."""
+    def open_vault(self, vault: str = "") -> None:
+        """Open the vault now, where `vault` is given the one of that id; one that cannot be opened is logged here and
+        refuses each request."""
+        self._vault_id = vault
         try:
             _ = self.vault
         except MiniVaultError as error:
@@ -112,11 +115,11 @@ class Recorder:
                 self._vault = None
 
 
-def _open_vault(settings: Settings) -> Vault:
+def _open_vault(settings: Settings, vault: str) -> Vault:
     start: dict[str, Any] = {"version": __version__, "settings_digest": settings.digest}
     size = settings.vault_segment_mb << 20
     try:
-        return Vault.open(settings.log_dir, sync=settings.vault_sync, segment_bytes=size, start=start)
+        return Vault.open(settings.log_dir, sync=settings.vault_sync, segment_bytes=size, start=start, vault=vault)
     except VaultError as error:
         raise VaultUnavailable(error.message, retry_after_s=60) from error
 

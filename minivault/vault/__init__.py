@@ -6,6 +6,7 @@ HTTP, models or the command line; `verify.py` imports nothing but the standard l
 
 from minivault.vault.entry import Closing, Entry, Opening, Status
 from minivault.vault.record import Place, new_id
+from minivault.vault.segments import vault_id
 from minivault.vault.vault import Vault, VaultStatus
 
-__all__ = ["Closing", "Entry", "Opening", "Place", "Status", "Vault", "VaultStatus", "new_id"]
+__all__ = ["Closing", "Entry", "Opening", "Place", "Status", "Vault", "VaultStatus", "new_id", "vault_id"]

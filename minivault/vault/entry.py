@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from minivault.errors import VaultError, VaultUnavailable
+from minivault.errors import TooLarge, VaultError, VaultUnavailable
 from minivault.types import rfc3339
 from minivault.vault.journal import Journal
 from minivault.vault.record import Draft, Place, canonical, compact, draft
 from minivault.vault.writer import Work, Writer
 
 Status = Literal["completed", "cancelled", "failed", "interrupted"]
+MAX_OPENING = 48 << 20
+"""The rest of the 64 MiB that a verifier holds of one line is for the answer."""
 _CONTENT = ("request", "rendered_prompt", "prompt_tokens")
 
 
@@ -136,7 +138,7 @@ def by_name(half: Opening | Closing) -> dict[str, Any]:
 
 
 def encode_opening(opening: Mapping[str, Any]) -> bytes:
-    """An opening as its journal line holds it. Raises VaultError where no record could be made of it.
+    """An opening as its journal line holds it. Raises VaultError where no record could be made of it, TooLarge.
 
     Everything that JSON cannot hold shows in the encoding; that its keys can be sorted, as a hash needs, only in that
     of `parameters`, the one nested object.
@@ -147,6 +149,11 @@ def encode_opening(opening: Mapping[str, Any]) -> bytes:
     try:
         rfc3339(opening["time_ns"])
         canonical(opening["parameters"])
-        return compact(opening)
+        line = compact(opening)
     except (TypeError, ValueError) as error:
         raise VaultError(f"an interaction record cannot be written as JSON: {error}") from None
+    if len(line) > MAX_OPENING:
+        raise TooLarge(
+            f"its record would take {len(line) >> 20} MiB and may take {MAX_OPENING >> 20}; send less at once"
+        )
+    return line

@@ -13,6 +13,7 @@ from typing import Any
 
 from minivault.errors import VaultError
 from minivault.vault.disk import open_plain
+from minivault.vault.place import at_seq
 from minivault.vault.record import NO_HASH, is_content_sound, is_sound, parse
 from minivault.vault.segments import ACTIVE, Segment, first_record, sealed_segments
 
@@ -61,6 +62,13 @@ def _head_before(directory: Path, tail: Tail, size: int, known: Head) -> Head:
     seq, hash_ = (int(last["seq"]), str(last["hash"])) if last else (0, NO_HASH)
     _ensure_not_behind(directory, seq, hash_, known)
     return Head(seq=seq, hash=hash_, size=size, torn=tail.torn, is_unterminated=tail.is_unterminated)
+
+
+def ensure_continued(directory: Path, known: Head) -> None:
+    """Raise VaultError unless a log that grew while nobody looked still holds what was its head then."""
+    record = at_seq(directory, known.seq) if known.seq else None
+    if known.seq and (record is None or record["hash"] != known.hash):
+        raise VaultError(f"the log in {directory} holds another record at seq {known.seq} than it had")
 
 
 def _ensure_not_behind(directory: Path, seq: int, hash_: str, known: Head) -> None:

@@ -20,8 +20,7 @@ from typing import Any
 from minivault.errors import VaultError
 from minivault.vault.directory import Lock, ensure_directory, is_same_file
 from minivault.vault.disk import Disk
-from minivault.vault.head import Head, read_head
-from minivault.vault.place import at_seq
+from minivault.vault.head import Head, ensure_continued, read_head
 from minivault.vault.proof.key import SigningKey, read_public
 from minivault.vault.record import Draft, Place, digest, draft, seal
 from minivault.vault.segments import ACTIVE, sealed_name, sealed_segments, segments, summarize, vault_id
@@ -76,6 +75,11 @@ class Log:
         with self.locked():
             return self.append_locked(drafts)
 
+    def look(self) -> Head:
+        """The head, once the directory has shown that it is the one that is known. Raises VaultError, OSError."""
+        with self.locked():
+            return self.refresh()
+
     def settle_locked(self) -> Head:
         """Write what has to stand before the next record, so that its seq is known: the head's plus one."""
         self.append_locked([])
@@ -126,7 +130,7 @@ class Log:
         if size != self.head.size or self.head.seq == 0:
             head = read_head(self.directory, fd, size, self.head)
             if self._is_reopened and head.seq > self.head.seq:
-                self._ensure_continued(self.head)
+                ensure_continued(self.directory, self.head)
             self.head, self._is_reopened = head, False
             self._vault_id = self._vault_id or vault_id(self.directory)
         return self.head
@@ -145,12 +149,6 @@ class Log:
             return lock is None or lock.is_in_place()
         except OSError:  # closed meanwhile
             return False
-
-    def _ensure_continued(self, known: Head) -> None:
-        """The log grew while it was not held: it must hold what was its head then."""
-        record = at_seq(self.directory, known.seq) if known.seq else None
-        if known.seq and (record is None or record["hash"] != known.hash):
-            raise VaultError(f"the log in {self.directory} holds another record at seq {known.seq} than it had")
 
     def rewrite(self) -> None:
         """After a failed sync: copy what this process wrote to fresh files and make those durable. Raises OSError.

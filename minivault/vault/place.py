@@ -7,6 +7,7 @@ That the chain as a whole is the one that was signed is the business of `verify`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from minivault.vault.record import NO_HASH, is_content_sound, is_record, is_soun
 from minivault.vault.segments import Segment, sealed_segments, segments
 
 Record = dict[str, Any]
+_SAYS_SEQ = re.compile(rb'\{"type":"[^"]*","v":\d+,"seq":(\d{1,18}),')
 
 
 def read_lines(directory: Path, *, from_seq: int = 1) -> Iterator[bytes]:
@@ -45,15 +47,16 @@ def _successor(segment: Segment) -> Segment | None:
 
 def in_place(directory: Path, may_match: Callable[[bytes], bool], *, from_seq: int = 1) -> Iterator[Record]:
     """The records from `from_seq` on whose lines may match, each checked in its place. Raises VaultError."""
-    before, held = b"", None
+    before, held = b"", None  # the line before, and a record whose next is awaited
     for line in filter(is_record, read_lines(directory, from_seq=max(1, from_seq - 1))):
         if held is not None:
             ensure_follows(held, parse(line))
             yield held
         held = None
-        if may_match(line):
-            held = checked(before, line)
-            held = held if held["seq"] >= from_seq else None
+        said = _SAYS_SEQ.match(line)
+        if (said is None or int(said[1]) >= from_seq) and may_match(line):
+            record = checked(before, line)
+            held = record if record["seq"] >= from_seq else None
         before = line
     if held is not None:
         yield held

@@ -31,7 +31,7 @@ CHAINED_KEYS = frozenset(
         *("sent", "reconstructed", "sync", "pid", "version", "settings_digest", "vault", "public_key", "previous"),
         *("lines", "last_seq", "last_hash", "sha256", "torn_bytes", "since", "since_ns", "until_ns", "refused"),
         *("late", "by", "command", "records", "target_id", "target_seq", "segment", "sha256_before", "sha256_after"),
-        *("keep_days", "segments"),
+        *("keep_days", "segments", "parts", "control_text"),
     )
 )
 """What the program itself says: numbers, digests, ids, names it gave. All else is content, also in types to come."""
@@ -165,6 +165,8 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
 def is_content_sound(fields: Mapping[str, Any]) -> bool:
     """Whether a record's content is what its chained part commits to, or has been redacted."""
     content = content_of(fields)
+    if "withheld" in fields or fields.get("v") not in (1, VERSION):
+        return False
     if "content_sha256" not in fields or "redacted" in fields:
         has_stub = "redacted" in fields and "content_sha256" in fields
         return not content and "salt" not in fields and has_stub == ("redacted" in fields)

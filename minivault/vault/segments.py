@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,11 +74,14 @@ class Segment:
 
     def lines(self) -> Iterator[bytes]:
         """Every line with its newline; the last may lack it. Raises VaultError for one that no record can be."""
-        with self.open() as file:
-            while line := file.readline(MAX_LINE):
-                if len(line) == MAX_LINE:
-                    raise VaultError(f"{self.path.name} holds a line of more than {MAX_LINE >> 20} MiB")
-                yield line
+        try:
+            with self.open() as file:
+                while line := file.readline(MAX_LINE):
+                    if len(line) == MAX_LINE:
+                        raise VaultError(f"{self.path.name} holds a line of more than {MAX_LINE >> 20} MiB")
+                    yield line
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise VaultError(f"{self.path.name} is damaged ({error}): run `vault verify`") from None
 
 
 def sealed_name(first_seq: int) -> str:

@@ -58,7 +58,7 @@ CHAINED_KEYS_2 = frozenset(
         *("sent", "reconstructed", "sync", "pid", "version", "settings_digest", "vault", "public_key", "previous"),
         *("lines", "last_seq", "last_hash", "sha256", "torn_bytes", "since", "since_ns", "until_ns", "refused"),
         *("late", "by", "command", "records", "target_id", "target_seq", "segment", "sha256_before", "sha256_after"),
-        *("keep_days", "segments"),
+        *("keep_days", "segments", "parts", "control_text"),
     )
 )
 """Format 2: these are chained, every other key is content."""
@@ -66,6 +66,7 @@ MARKS = frozenset(("salt", "redacted", "withheld", "hash"))
 MAX_LINE_MB = 64
 MAX_ARGUMENT = 64 << 20
 PIECE = 1 << 20
+MAX_PARTS = 1 << 19
 LOCK_WAIT_S = 30.0
 MAX_FINDINGS = 50
 
@@ -90,12 +91,23 @@ def digest(data: bytes) -> str:
 
 
 def parse(line: bytes) -> Fields | None:
-    """The JSON object of a line; None where there is none."""
+    """The JSON object of a line; None where there is none, or one of more parts than a record has."""
+    if len(line) > PIECE and _sprawls(line):
+        return None
     try:
         fields = _decode(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
+
+
+def _sprawls(line: bytes) -> bool:
+    """Whether a large line is made of very many small things, which would take some twenty times its size in memory."""
+    plain = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if plain.count(b'"') > MAX_PARTS:
+        return True
+    outside = b"".join(plain.split(b'"')[::2])
+    return outside.count(b"{") + outside.count(b"[") > MAX_PARTS
 
 
 # --- Ed25519 (RFC 8032 §5.1.7), enough to check a signature ---------------------------------------------------------
@@ -379,7 +391,7 @@ class Chain:
     def end_file(self, is_last: bool) -> None:
         """Account for bytes at the end of a file that are no record."""
         if self.junk:
-            severity = CRASH if is_last and not self.reading.is_excerpt else TAMPERED
+            severity = CRASH if is_last and self.reading.file.name == ACTIVE else TAMPERED
             seq = self.reading.report.seq + 1
             self.reading.found(severity, seq, f"{self.take_junk()[0]} bytes at its end are no record")
 
@@ -572,7 +584,8 @@ class Signatures:
             found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault; either it is not this vault's or "
                   "this is not the vault that was signed")  # fmt: skip
         if key not in self.keys and (self.pinned or seq >= report.first_seq):
-            found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key")
+            either = "; either --pubkey is not this vault's or this is not the vault that it was" if self.pinned else ""
+            found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key{either}")
         elif not is_verified and not is_signature(checkpoint, "checkpoint"):
             found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
         elif fits and seq == report.seq and (not self.trusted or key in self.trusted):
@@ -1104,12 +1117,12 @@ def _run(verifier: Verifier, check: Callable[[Verifier, Path], None], path: Path
     return verifier.finish()
 
 
-def _segments_there(directory: Path) -> list[tuple[str, int]]:
+def _segments_there(directory: Path) -> list[tuple[str, int, int]]:
     """The files of the log and which files those are; a rewritten one is another."""
     there = []
     with suppress(OSError):
         for path in log_files(directory):
-            there.append((path.name, path.stat().st_ino))
+            there.append((path.name, path.stat().st_ino, path.stat().st_ctime_ns if path.name != ACTIVE else 0))
     return there
 
 

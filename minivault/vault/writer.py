@@ -229,12 +229,12 @@ class Writer:
 
     def _probe(self, fault: Fault) -> None:
         """Try to write what is owed and a gap record; success ends the fault. Raises what is still wrong."""
-        self._log.ensure_same()
-        self._journal.forget()
-        self._journal.probe()
         if self._unsure:
             self._log.rewrite()
         self._log.reopen()
+        self._log.look()  # nothing is written, in the journal either, before this is known to be the same vault
+        self._journal.forget()
+        self._journal.probe()
         num_told, late = fault.num_refused, [work.entry for work in (*self._unsure, *self._owed) if work.entry]
         gap = self._log.draft("gap", self._gap_fields(fault, late))
         self._log.append([*(work.draft for work in self._owed if work.draft), gap])

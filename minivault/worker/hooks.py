@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import threading
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from minivault.errors import LoadFailed, MiniVaultError
 from minivault.replay import regenerate
 from minivault.service import Roster, roster_of
 from minivault.service.backends import check_backend
+from minivault.vault import vault_id
 from minivault.worker.backoff import LoadBackoff
 from minivault.worker.readiness import Readiness, Standing
 from minivault.worker.sockets import harden_sockets
@@ -54,6 +55,7 @@ class Hooks:
         self._settings = settings
         self._backoff = LoadBackoff(settings.run_dir)
         self._readiness = Readiness()
+        self._vault = ""
 
     def on_starting(self, server: Any) -> None:
         """Refuse what cannot work with one line, before any worker exists."""
@@ -68,6 +70,11 @@ class Hooks:
             print(f"minivault: {error.message}", file=sys.stderr)
             self.on_exit(server)
             sys.exit(CANNOT_START)
+
+    def pre_fork(self, _server: Any, _worker: Any) -> None:
+        """Remember which vault this server records in: a worker that comes later opens that one or none."""
+        with suppress(OSError, MiniVaultError):
+            self._vault = self._vault or vault_id(self._settings.log_dir)
 
     def post_fork(self, _server: Any, worker: Any) -> None:
         """Load the model in the background; the worker serves `loading` until it is there."""
@@ -90,7 +97,7 @@ class Hooks:
         with self._thread_limit(worker):
             start_all(worker.tpool, worker.cfg.threads)
             worker.wsgi.extensions["minivault.disconnect"].start()
-            recorder.open_vault()
+            recorder.open_vault(self._vault)
             threading.Thread(target=_recover, args=(recorder,), name="minivault-recover", daemon=True).start()
 
     def worker_int(self, _worker: Any) -> None:

@@ -212,3 +212,74 @@ def test_a_moment_that_is_none_is_a_usage_error(ids: list[str], offline_cli: Cli
 def test_how_long_ago_is_before_now() -> None:
     convert: Callable[[str], int] = lambda text: When().convert(text, None, None)  # noqa: E731
     assert convert("2d") < convert("1d") < convert("3h") < convert("5m")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("nowhere",),
+        ("--expect-head", ""),
+        ("--expect-head", "sha256:12"),
+        ("--checkpoint", "nowhere"),
+        ("--checkpoint", "logs/vault.pub"),
+        ("--pubkey", "logs/checkpoints.jsonl"),
+        ("--pubkey", "logs"),
+        ("--unknown",),
+        ("logs", "logs"),
+        ("--max-line-mb", "0"),
+    ],
+)
+def test_a_wrong_argument_of_verify_is_no_verdict(args: tuple[str, ...], ids: list[str], offline_cli: Cli) -> None:
+    result = offline_cli("vault", "verify", *args)
+    assert (result.exit_code, result.stdout) == (64, "")
+    assert "Error: " in result.stderr
+
+
+def test_a_wrong_setting_is_no_verdict(ids: list[str], offline_cli: Cli) -> None:
+    assert offline_cli("vault", "verify", MINIVAULT_VAULT_SYNC="sometimes").exit_code == 64
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("search", "no such text"),
+        ("search", "--key", "nobody", "--json"),
+        ("search", "--since", "2099-01-01"),
+        ("search", "--model", "none"),
+        ("search", "--status", "failed"),
+        ("stats", "--key", "nobody"),
+        ("stats", "--until", "2000-01-01", "--json"),
+        ("export", "--key", "nobody"),
+        ("export", "--key", "nobody", "--format", "csv"),
+    ],
+)
+def test_an_empty_result_says_that_it_is_empty(command: tuple[str, ...], ids: list[str], offline_cli: Cli) -> None:
+    result = offline_cli("vault", *command)
+    assert result.exit_code == 0
+    assert "No interaction matches" in result.stderr
+    shown = offline_cli("vault", command[0])
+    assert "No interaction" not in shown.stderr
+
+
+def test_a_key_is_chosen_by_its_name_or_its_id(offline_cli: Cli, tmp_path: Path) -> None:
+    key_id = json.loads(offline_cli("keys", "create", "alice", "--json").stdout)["keys"][0]["id"]
+    vault = Vault.open(tmp_path / "logs", sync="written")
+    mine, _ = ask(vault, key=key_id)
+    ask(vault, key="another")
+    vault.close()
+    for name in ("alice", key_id):
+        for command in (("search", "--json"), ("export",)):
+            out = offline_cli("vault", *command, "--key", name).stdout
+            whole = [json.loads(line) for line in out.splitlines() if '"prompt":' in line]
+            assert [record["id"] for record in whole] == [mine]
+
+
+def test_an_export_that_fails_half_way_leaves_no_file(
+    ids: list[str], offline_cli: Cli, logs: Path, tmp_path: Path
+) -> None:
+    log = logs / "log.jsonl"
+    log.write_bytes(log.read_bytes().replace(b"Hi there", b"Ho there"))
+    for format_ in ("jsonl", "csv"):
+        result = offline_cli("vault", "export", "--format", format_, "-o", str(tmp_path / "out"))
+        assert result.exit_code == exits.VAULT
+        assert not (tmp_path / "out").exists()
