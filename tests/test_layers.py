@@ -154,7 +154,6 @@ def importers_of(module: str) -> set[str]:
         (
             "torch",
             {
-                "engine/fused",
                 "engine/transformers",
                 "engine/host",
                 "models/loader",

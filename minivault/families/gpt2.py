@@ -61,9 +61,9 @@ def why_not(config: Config) -> str | None:
     if reason := missing(config, "n_embd", "n_head", "n_layer", "n_positions", "vocab_size"):
         return reason
     if config.get("add_cross_attention"):
-        return "add_cross_attention is set: the fused runner serves decoders only"
+        return "add_cross_attention is set, and only decoders are served"
     if not config.get("scale_attn_weights", True):
-        return "scale_attn_weights is off, which the fused runner does not support"
+        return "scale_attn_weights is off, which is not supported"
     width, heads = int(config["n_embd"]), int(config["n_head"])
     if width % heads:
         return f"n_embd {width} is not a multiple of n_head {heads}"
