@@ -57,8 +57,8 @@ class ByteTokenizer:
 class Transcript(ByteTokenizer):
     """Its template shows every turn, a line each."""
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
-        return "\n".join(f"{message.role}: {message.content}" for message in messages)
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+        return self.read("\n".join(f"{message.role}: {message.content}" for message in messages))
 
 
 class Script:

@@ -37,7 +37,7 @@ def test_chat(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(model=MODEL, messages=HELLO, seed=1, user="me")
     assert reply.choices[0].message.content == "Hello"
     assert reply.choices[0].finish_reason == "stop"
-    assert (reply.system_fingerprint or "").startswith("mv1:")
+    assert (reply.system_fingerprint or "").startswith("mv2:")
     assert reply.usage is not None
     assert reply.usage.total_tokens == 15
     assert reply._request_id is not None
