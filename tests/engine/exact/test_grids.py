@@ -76,6 +76,7 @@ def write_gguf(path: Path, kind: str) -> Path:
     writer, kinds = gguf.GGUFWriter(str(path), "llama"), gguf.GGMLQuantizationType
     for key, value in (LLAMA | {"embedding_length": 256, "feed_forward_length": 256}).items():
         writer.add_uint32(f"llama.{key}", value)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
     rows = {"attn_q": 256, "attn_k": 128, "attn_v": 128, "attn_output": 256}
     for layer in range(2):
         for name, count in (rows | dict.fromkeys(("ffn_gate", "ffn_up", "ffn_down"), 256)).items():
