@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from flask import Blueprint, Response, current_app, g, request
 
@@ -25,6 +25,7 @@ bp = Blueprint("vault", __name__, url_prefix="/vault")
 
 FILTERS = ("text", "since", "until", "model", "key", "status", "api", "limit")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @bp.get("/records")
@@ -96,6 +97,7 @@ def _time_ns(name: str) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1e9)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return (moment - EPOCH) // timedelta(microseconds=1) * 1000
     except (ValueError, OverflowError):
         raise BadRequest(f"{name} must be a time like 2026-11-26T12:00:00Z or a date", field=name) from None
