@@ -148,7 +148,7 @@ class WeightsFile:
             with self.path.open("rb") as file:
                 self.bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except (OSError, ValueError) as error:
-            raise ModelError(f"{self.path} is not a prepared model: {error}; run `minivault models prepare`") from error
+            raise ModelError(f"{self.path} is not a prepared model: {error}; run `minivault models pull`") from error
         self.header = self._header()
         self.matrices = {name: Matrix(**found) for name, found in self.header["matrices"].items()}
 
