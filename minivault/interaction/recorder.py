@@ -73,7 +73,8 @@ class Recorder:
 
     def open(self, task: Task, info: ModelInfo, origin: Origin) -> Recording:
         """Begin the record of a piece of work that a model does for someone. Raises VaultUnavailable."""
-        self.explain(info)
+        if info.fingerprint not in self._explained:
+            self.explain(info)
         opening = Opening(
             id=origin.id,
             time_ns=time.time_ns(),
@@ -98,10 +99,12 @@ class Recorder:
         """Record what a model's fingerprint is made of, once a process and before any record made under it. Raises
         VaultUnavailable."""
         with self._explaining:
-            if info.fingerprint not in self._explained and info.fingerprint_parts:
+            if info.fingerprint in self._explained:
+                return
+            if info.fingerprint_parts:
                 facts = {"model": info.name, "fingerprint": info.fingerprint, "parts": dict(info.fingerprint_parts)}
                 self.vault.append_event("model", facts)
-                self._explained.add(info.fingerprint)
+            self._explained.add(info.fingerprint)
 
     def record_auth_failure(self, client: str, reason: str) -> None:
         """Record a refused key. Raises VaultUnavailable: what cannot be recorded is refused all the same."""

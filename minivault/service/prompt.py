@@ -43,7 +43,7 @@ class Prompt:
 def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelInfo) -> GenerateTask:
     """The request as the model reads it. Raises BadRequest naming the field: ids that are no tokens, a prompt that does
     not fit, a conversation for a model without a chat template."""
-    _ensure_tokens_exist((token_id for token_id, _ in request.params.logit_bias), tokenizer, "logit_bias")
+    _ensure_tokens_exist(dict(request.params.logit_bias), tokenizer, "logit_bias")
     has_control_text = False
     if request.after:
         request, has_control_text = _continued(request, tokenizer)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live import LiveServer, live_server
+from tests.live import GUARD_S, LiveServer, live_server
 
 pytestmark = pytest.mark.server
 
@@ -39,7 +39,7 @@ def statuses(server: LiveServer, times: int = 150) -> list[int]:
 
 
 def state(server: LiveServer) -> str:
-    found: str = httpx.get(server.url + "/health", timeout=10).json()["status"]
+    found: str = httpx.get(server.url + "/health", timeout=GUARD_S).json()["status"]
     return found
 
 

@@ -50,7 +50,7 @@ def verdict(data: bytes) -> bytes | None:
 def our_verdict(reception: Reception) -> bytes | None:
     try:
         return reception.body.read() if reception.request is not None else None
-    except (BodyPending, ValueError):
+    except (BodyPending, TooLarge, ValueError):
         return None
 
 
