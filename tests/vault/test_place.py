@@ -56,13 +56,23 @@ def segments_of(directory: Path) -> list[Path]:
 
 
 def load(path: Path) -> bytes:
-    if not path.is_file():
-        raise OSError(f"{path} is no file")
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return gzip.decompress(raw(path)) if path.suffix == ".gz" else raw(path)
+
+
+def raw(path: Path) -> bytes:
+    ensure_no_pipe(path)
+    return path.read_bytes()
 
 
 def store(path: Path, data: bytes) -> None:
+    ensure_no_pipe(path)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def ensure_no_pipe(path: Path) -> None:
+    """An earlier change may have put one there; it would be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file")
 
 
 def change_lines(directory: Path, chance: random.Random) -> None:
@@ -97,7 +107,7 @@ def edited(line: bytes, chance: random.Random, kind: str) -> bytes:
 
 def flip_a_byte(directory: Path, chance: random.Random) -> None:
     path = chance.choice(segments_of(directory))
-    data = bytearray(path.read_bytes())
+    data = bytearray(raw(path))
     data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     path.write_bytes(data)
 
@@ -118,7 +128,7 @@ def move_files(directory: Path, chance: random.Random) -> None:
         twin = directory / (one.name.removesuffix(".gz") if one.suffix == ".gz" else one.name + ".gz")
         store(twin, doctored)
     elif kind == "stray":
-        (directory / f"log-{chance.randrange(99):0{chance.choice([5, 12, 13])}d}.jsonl").write_bytes(load(one))
+        store(directory / f"log-{chance.randrange(99):0{chance.choice([5, 12, 13])}d}.jsonl", load(one))
     elif kind == "link":
         one.rename(directory / "elsewhere")
         one.symlink_to(directory / "elsewhere")
