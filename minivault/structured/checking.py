@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -19,11 +19,13 @@ from minivault.structured.refusal import SchemaRefused
 
 MAX_INT_DIGITS = 4000
 """The interpreter reads no longer integers; decimals have no limit."""
+MAX_EXPONENT = 10**17
+"""Decimals have none beyond 10^18; a larger one is read as this, which no bound of a schema tells apart."""
 
 
 def read(text: str) -> Any:
     """JSON text, its numbers exact. Raises ValueError for what is no JSON."""
-    return json.loads(text, parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)
+    return json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
 
 
 class Checks:
@@ -96,6 +98,15 @@ def _is_integer(value: Any) -> bool:
 
 def _integer(text: str) -> int | Decimal:
     return int(text) if len(text) < MAX_INT_DIGITS else Decimal(text)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        mantissa, _, exponent = text.lower().partition("e")
+        sign = "-" if exponent.startswith("-") else ""
+        return Decimal(f"{mantissa}e{sign}{MAX_EXPONENT}")
 
 
 def _refuse(name: str) -> Any:
