@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -301,9 +300,3 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
-
-
-def rfc3339(time_ns: int) -> str:
-    """A time since 1970 as RFC 3339 writes it: UTC, with nine digits of a second and `Z`."""
-    seconds, fraction = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

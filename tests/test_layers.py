@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"engine", "structured", "models", "vault", "wire", "access", "metrics"},
     {"families"},
     {"types"},
-    {"config", "errors", "faults"},
+    {"config", "errors", "faults", "moment"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minivault.types import rfc3339
+from minivault.moment import rfc3339
 
 
 def test_times_have_nine_digits() -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 
 from flask import Blueprint, Response, current_app, g, request
 
 from minivault.api.streaming import json_reply, recorder
 from minivault.config import Settings
 from minivault.errors import BadRequest, Forbidden
+from minivault.moment import read_moment
 from minivault.vault.archive import Archive
 from minivault.vault.reader import Filter
 from minivault.vault.verify import as_json, verify
@@ -25,7 +25,6 @@ bp = Blueprint("vault", __name__, url_prefix="/vault")
 
 FILTERS = ("text", "since", "until", "model", "key", "status", "api", "limit")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @bp.get("/records")
@@ -96,8 +95,6 @@ def _time_ns(name: str) -> int | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+        return read_moment(text)
     except (ValueError, OverflowError):
         raise BadRequest(f"{name} must be a time like 2026-11-26T12:00:00Z or a date", field=name) from None

@@ -9,7 +9,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from functools import wraps
 from typing import Any
 
@@ -17,6 +16,7 @@ import click
 
 from minivault.cli.client.answerer import Target
 from minivault.config import Settings, load_settings
+from minivault.moment import read_moment
 
 Command = Callable[..., None]
 
@@ -61,11 +61,9 @@ class When(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if ago:
             return time.time_ns() - int(ago[1]) * _UNIT_SECONDS[ago[2]] * 10**9
         try:
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            return read_moment(value)
         except ValueError:
             self.fail(f"{value!r} is no time; write 2026-11-21, 2026-11-21T20:15:03Z, 12h or 7d", param, ctx)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1) * 1000
 
 
 _FILTERS = (

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from minivault.errors import TooLarge, VaultError, VaultUnavailable
-from minivault.types import rfc3339
+from minivault.moment import rfc3339
 from minivault.vault.journal import Journal
 from minivault.vault.record import Draft, Place, canonical, compact, draft
 from minivault.vault.writer import Work, Writer

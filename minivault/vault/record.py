@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault.errors import VaultError
-from minivault.types import rfc3339
+from minivault.moment import rfc3339
 
 VERSION = 2
 NO_HASH = "sha256:" + "0" * 64

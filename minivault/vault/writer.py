@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from minivault.errors import MiniVaultError, VaultUnavailable
-from minivault.types import rfc3339
+from minivault.moment import rfc3339
 from minivault.vault.journal import Journal
 from minivault.vault.log import Log
 from minivault.vault.record import Draft, Place

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import VaultError
-from minivault.types import rfc3339
+from minivault.moment import rfc3339
 from minivault.vault.disk import open_plain
 from minivault.vault.head import CHECKPOINTS, last_checkpoint
 from minivault.vault.log import Log

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import VaultError
-from minivault.types import rfc3339
+from minivault.moment import rfc3339
 from minivault.vault.log import Log
 from minivault.vault.place import Record, ensure_redacted_by, whole_chain
 from minivault.vault.proof.checkpoint import checkpoints, write_checkpoint

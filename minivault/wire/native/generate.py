@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from minivault.errors import BadRequest, QuotaExceeded
 from minivault.faults import reason
+from minivault.moment import rfc3339
 from minivault.types import (
     Delta,
     Event,
@@ -22,7 +23,6 @@ from minivault.types import (
     SamplingParams,
     TokenLogprob,
     Usage,
-    rfc3339,
 )
 from minivault.wire.dialect import shown
 from minivault.wire.logprobs import token_text

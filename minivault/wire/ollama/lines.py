@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from minivault.errors import Overloaded, Unauthorized
-from minivault.types import Finished, TokenLogprob, rfc3339
+from minivault.moment import rfc3339
+from minivault.types import Finished, TokenLogprob
 from minivault.wire.dialect import shown
 from minivault.wire.logprobs import encode_logprobs
 

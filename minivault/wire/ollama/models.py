@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from minivault.types import ModelInfo, rfc3339
+from minivault.moment import rfc3339
+from minivault.types import ModelInfo
 from minivault.wire.names import tagged
 from minivault.wire.validation import Body
 
