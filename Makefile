@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?= smollm2-135m
 
-.PHONY: serve test lint faults soak clients bench docs clean
+.PHONY: serve test lint faults fuzz soak clients bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,6 +47,9 @@ $(VENV)/.installed-clients: $(VENV)/.installed-dev
 
 clients: $(VENV)/.installed-clients ## other people's clients against a live server
 	$(BIN)/python -m pytest -m clients tests/clients
+
+fuzz: $(VENV)/.installed-dev ## the property tests on examples never tried before
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m 'not slow and not clients' $${FUZZ:-tests/vault tests/wire tests/structured}
 
 soak: $(VENV)/.installed-dev ## mixed clients and faults for SOAK_MINUTES (default 20)
 	$(BIN)/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-20}

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from minivault.errors import VaultError
 from minivault.vault.disk import FILE_MODE
-from minivault.vault.place import Record, checked, ensure_follows, in_place
+from minivault.vault.place import Record, checked, ensure_follows, in_place, lawful
 from minivault.vault.record import parse
 from minivault.vault.segments import MAX_LINE, Segment, sealed_segments
 
@@ -37,7 +37,15 @@ Spot = tuple[int, int]
 
 
 def find(directory: Path, id_: str) -> Record | None:
-    """The record with this id, checked in its place; None where the log has none. Raises VaultError, OSError."""
+    """The record with this id, checked in its place and its mark of redaction; None where there is none.
+
+    Raises VaultError, OSError.
+    """
+    record = _find(directory, id_)
+    return record if record is None else lawful(directory, record)
+
+
+def _find(directory: Path, id_: str) -> Record | None:
     with suppress(sqlite3.Error, VaultError, OSError, zlib.error), Index(directory) as index:
         index.update()
         record = index.find(id_)

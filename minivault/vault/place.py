@@ -98,22 +98,30 @@ def ensure_redacted_by(record: Record, redaction: Record) -> None:
 
 
 def at_seq(directory: Path, seq: int) -> Record | None:
-    """The record at a seq, checked in its place; None where the log has none. Raises VaultError."""
+    """The record at a seq, checked in its place and its mark of redaction; None where there is none.
+
+    Raises VaultError.
+    """
+    record = _at_seq(directory, seq)
+    return record if record is None else lawful(directory, record)
+
+
+def _at_seq(directory: Path, seq: int) -> Record | None:
     mark = b'"seq":%d,' % seq
     found = in_place(directory, lambda line: mark in line, from_seq=seq)
     return next((record for record in found if record["seq"] == seq), None)
 
 
-def ensure_lawfully_redacted(directory: Path, record: Record) -> None:
-    """Raise VaultError where a record bears a mark of redaction that no redaction record agrees with."""
-    if "redacted" not in record:
-        return
-    stub = record["redacted"]
-    seq = stub.get("record") if isinstance(stub, dict) else None
-    redaction = at_seq(directory, seq) if isinstance(seq, int) and seq > record["seq"] else None
-    if redaction is None:
-        _refuse(record)
-    ensure_redacted_by(record, redaction)
+def lawful(directory: Path, record: Record) -> Record:
+    """The record, unless it bears a mark of redaction that no redaction record agrees with. Raises VaultError."""
+    if "redacted" in record:
+        stub = record["redacted"]
+        seq = stub.get("record") if isinstance(stub, dict) else None
+        redaction = _at_seq(directory, seq) if isinstance(seq, int) and seq > record["seq"] else None
+        if redaction is None:
+            _refuse(record)
+        ensure_redacted_by(record, redaction)
+    return record
 
 
 def _next_seq(record: Record) -> int:

@@ -21,8 +21,8 @@ from minivault.vault.place import (
     Record,
     checked,
     ensure_follows,
-    ensure_lawfully_redacted,
     in_place,
+    lawful,
     read_lines,
     whole_chain,
 )
@@ -42,7 +42,8 @@ def last_records(directory: Path, count: int) -> list[Record]:
     """The last `count` records of the log, in order; reads no older segment than that takes. Raises VaultError."""
     files = segments(directory)
     end = next((_seq(last) for segment in reversed(files) if (last := last_record(segment)) is not None), 0)
-    return list(whole_chain(directory, from_seq=max(1, end - count + 1))) if count > 0 else []
+    chain = whole_chain(directory, from_seq=max(1, end - count + 1)) if count > 0 else ()
+    return [lawful(directory, record) for record in chain]
 
 
 def _seq(fields: Record) -> int:
@@ -60,12 +61,12 @@ def follow(
         with _active(path) as file:
             for record in whole_chain(directory, from_seq=last["seq"] + 1):
                 last = record
-                yield record
+                yield lawful(directory, record)
             while file is not None and is_same_file(path, file.fileno()):
                 for line in _new_lines(file):
                     if _seq(parse(line) or {}) > last["seq"]:
                         last = _following(last, line)
-                        yield last
+                        yield lawful(directory, last)
                 wait(poll_s)
         wait(poll_s)
 
@@ -146,8 +147,7 @@ def search(directory: Path, wanted: Filter) -> Iterator[Record]:
     """The records that match, in the order of the log. Raises VaultError for one that is not as it was written."""
     for record in in_place(directory, wanted.may_match):
         if wanted.matches(record):
-            ensure_lawfully_redacted(directory, record)
-            yield record
+            yield lawful(directory, record)
 
 
 @dataclass(slots=True)

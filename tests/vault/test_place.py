@@ -23,7 +23,7 @@ from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.index import find
 from minivault.vault.place import at_seq
-from minivault.vault.reader import Filter
+from minivault.vault.reader import Filter, last_records, search
 from minivault.vault.record import NO_HASH, chain_hash
 from minivault.vault.rewrite import compress_segments
 from tests.vault.samples import ask, check, records
@@ -193,6 +193,10 @@ def test_what_is_read_from_a_changed_vault_is_what_was_written_or_the_verifier_o
             shown = shown_or_none(read, record)
             assert shown == record or not is_intact
             assert shown in (record, None) or shown["seq"] == last, "only what nothing follows may be made up"
+    for read_all in (lambda: last_records(directory, 30), lambda: list(search(directory, Filter(type=None)))):
+        for shown in shown_or_none(lambda _none: read_all(), None) or ():
+            assert shown in written or shown["seq"] == last or not is_intact
+            assert shown in written or shown["seq"] >= min(last, written[-1]["seq"]), "nor what others follow"
 
 
 def shown_or_none(read: Callable[[Any], Any], record: dict[str, Any]) -> Any:
