@@ -61,6 +61,18 @@ class GenerationRequest:
     """True: no chat template. None: the template where the model has one."""
     after: tuple[int, ...] = ()
     """Token ids of an earlier exchange, which `prompt` continues."""
+    continues: bool = False
+    """The last message is the beginning of the assistant's answer, which goes on from there."""
+    thinks: bool | None = None
+    """Whether the model is to think first; None: as its template does by default."""
+    thinking_effort: str | None = None
+    """How much, in the template's words; None: as its template does by default."""
+    thinking_budget: int | None = None
+    """Most tokens of thought; None: no bound of its own."""
+    template_options: tuple[tuple[str, Any], ...] = ()
+    """Variables of the chat template, by name, as the client sent them."""
+    noted: tuple[str, ...] = ()
+    """Fields that were sent, bind nobody and are kept in the record with the rest."""
     drops_turns: bool = False
     """A conversation that does not fit loses its oldest turns."""
     num_keep: int | None = None
@@ -206,11 +218,13 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class Delta:
     """New output. `text` is valid UTF-8 on its own and may be empty while bytes or a possible stop string are held
-    back; `token_ids` are the tokens sampled since the last Delta, in order."""
+    back; `token_ids` are the tokens sampled since the last Delta, in order. `reasoning` is what the model thought,
+    without the tags around it, and no part of `text`."""
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Answer:
     finished: Finished
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...]
+    reasoning: str = ""
 
 
 class Interaction:

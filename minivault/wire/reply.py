@@ -15,6 +15,9 @@ class Answer(Protocol):
     def text(self) -> str: ...
 
     @property
+    def reasoning(self) -> str: ...
+
+    @property
     def finished(self) -> Finished: ...
 
     @property
