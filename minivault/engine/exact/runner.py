@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from minivault.engine.exact import kinds, threads
 from minivault.engine.exact.cache import BLOCK_TOKENS, PagedCache, Shared
 from minivault.engine.exact.compiling import keep_in, whole
-from minivault.engine.exact.network import Model, num_phases, work
+from minivault.engine.exact.network import num_phases, work
 from minivault.engine.exact.tensors import (
     MAX_ROWS,
     MAX_WANTED,
     TILE_QUERIES,
+    Model,
     cache_view,
     empty_rows,
     scratch_of,
@@ -68,7 +69,7 @@ class ExactRunner:
         family = family_of(file.header["config"])
         assert family is not None  # `prepare` saw to it
         block, shape = family.block(file.header["config"]), shape_of(family.block(file.header["config"]))
-        if not block.rope and context > block.positions:
+        if not block.rotations and context > block.positions:
             raise ModelError(f"context {context} exceeds the model's {block.positions} learned positions")
         self.num_slots, self.context, self.vocabulary_size = num_slots, context, block.vocabulary
         self.signature = {"runner": self.name, "version": VERSION, "quantization": file.quantization}
@@ -80,7 +81,7 @@ class ExactRunner:
         self._kind = kinds.made(kind or kinds.kinds(Machine.here().flags)[0])
         self._model = Model(
             shape,
-            weights_of(file, shape, context),
+            weights_of(file, block, context),
             cache_view(self.cache, context),
             empty_rows(),
             scratch_of(block, shape, context, num_threads),

@@ -10,11 +10,13 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
-from minivault.families.llama import GGUF_ARCHITECTURE, GGUF_KEYS, GGUF_NAMES, NAMES
+from minivault.families import llama
+from minivault.families.llama import GGUF_ARCHITECTURE, GGUF_KEYS
 from minivault.models.gguf import byte_level_tokenizer, safetensors_stream
 from minivault.models.gguf.metadata import GgufFile
 from minivault.models.progress import Progress
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NAMES, GGUF_NAMES = (replace(names, query_norm=None, key_norm=None) for names in (llama.NAMES, llama.GGUF_NAMES))
+"""A plain Llama's."""
 _TOP = {
     f"{GGUF_NAMES.embedding}.weight": f"{NAMES.prefix}{NAMES.embedding}.weight",
     f"{GGUF_NAMES.norm}.weight": f"{NAMES.prefix}{NAMES.norm}.weight",
