@@ -32,6 +32,7 @@ from minivault.engine.exact.tensors import (
     shape_of,
     weights_of,
 )
+from minivault.engine.exact.turning import is_long
 from minivault.engine.exact.weights import WeightsFile
 from minivault.engine.host import Machine
 from minivault.engine.runner import Chunk
@@ -73,6 +74,8 @@ class ExactRunner:
             raise ModelError(f"context {context} exceeds the model's {block.positions} learned positions")
         self.num_slots, self.context, self.vocabulary_size = num_slots, context, block.vocabulary
         self.signature = {"runner": self.name, "version": VERSION, "quantization": file.quantization}
+        if any(is_long(turn, context) for turn in block.rotations):
+            self.signature["positions"] = "long"
         num_threads = num_threads or len(os.sched_getaffinity(0))
         halves = shape.layers * shape.groups * BLOCK_TOKENS * (shape.head_size + shape.lanes)
         self.cache = PagedCache(halves, num_slots + 1, context, cache_bytes)  # one more slot: `embed` works there
