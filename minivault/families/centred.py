@@ -38,6 +38,10 @@ NEOX_NAMES = Names(
 )
 
 
+_GGUF = replace(llama.GGUF_NAMES, query_norm=None, key_norm=None)
+_GGUF_PLAIN = replace(_GGUF, ups=("ffn_up",))
+
+
 def starcoder2(config: Config) -> Block:
     window = int(config.get("sliding_window") or 0)
     return rms(
@@ -73,16 +77,18 @@ def _partly_turned(config: Config, partial: float, **switches: object) -> Block:
     return rms(config, rotary_size=size, rotations=(turn,), norm_eps=eps, is_centred=True, **switches)
 
 
-def _family(kind: str, names: Names, block: Callable[[Config], Block], *unsupported: str) -> Family:
+def _family(
+    kind: str, names: Names, block: Callable[[Config], Block], gguf: tuple[str, Names], *unsupported: str
+) -> Family:
     def why_not(config: Config) -> str | None:
         return why_not_sizes(config) or is_set(config, *unsupported) or why_not_rotations(block(config))
 
-    return Family((kind,), names, block, why_not)
+    return Family((kind,), names, block, why_not, gguf=dict([gguf]))
 
 
 FAMILIES = (
-    _family("starcoder2", STARCODER2_NAMES, starcoder2),
-    _family("stablelm", _NAMES, stablelm, "qk_layernorm"),
-    _family("phi", PHI_NAMES, phi, "qk_layernorm"),
-    _family("gpt_neox", NEOX_NAMES, neox),
+    _family("starcoder2", STARCODER2_NAMES, starcoder2, ("starcoder2", _GGUF_PLAIN)),
+    _family("stablelm", _NAMES, stablelm, ("stablelm", _GGUF), "qk_layernorm"),
+    _family("phi", PHI_NAMES, phi, ("phi2", replace(_GGUF_PLAIN, mlp_norm=None)), "qk_layernorm"),
+    _family("gpt_neox", NEOX_NAMES, neox, ("gptneox", replace(_GGUF_PLAIN, qkv=("attn_qkv",)))),
 )

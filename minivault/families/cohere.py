@@ -41,4 +41,5 @@ def why_not(config: Config) -> str | None:
     return why_not_sizes(config) or is_set(config, "use_qk_norm") or why_not_rotations(block(config))
 
 
-FAMILY = Family(("cohere2",), NAMES, block, why_not)
+GGUF_NAMES = replace(llama.GGUF_NAMES, mlp_norm=None, query_norm=None, key_norm=None)
+FAMILY = Family(("cohere2",), NAMES, block, why_not, gguf={"cohere2": GGUF_NAMES})

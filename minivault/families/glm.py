@@ -33,4 +33,12 @@ def why_not(config: Config) -> str | None:
     return why_not_sizes(config) or why_not_rotations(block(config))
 
 
-FAMILY = Family(("glm4",), NAMES, block, why_not)
+GGUF_NAMES = replace(
+    llama.GGUF_NAMES,
+    ups=("ffn_up",),
+    attention_output_norm="post_attention_norm",
+    mlp_output_norm="post_ffw_norm",
+    query_norm=None,
+    key_norm=None,
+)
+FAMILY = Family(("glm4",), NAMES, block, why_not, gguf={"glm4": GGUF_NAMES})

@@ -47,20 +47,6 @@ GGUF_NAMES = Names(
     query_norm="attn_q_norm",
     key_norm="attn_k_norm",
 )
-GGUF_ARCHITECTURE = "llama"
-GGUF_KEYS = {
-    "hidden_size": "llama.embedding_length",
-    "head_dim": "llama.attention.key_length",
-    "intermediate_size": "llama.feed_forward_length",
-    "num_hidden_layers": "llama.block_count",
-    "num_attention_heads": "llama.attention.head_count",
-    "num_key_value_heads": "llama.attention.head_count_kv",
-    "max_position_embeddings": "llama.context_length",
-    "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
-    "rope_theta": "llama.rope.freq_base",
-    "rope_scaling": "llama.rope.scaling.type",
-}
-"""Where a GGUF file's metadata holds what a config calls so."""
 
 
 def block(config: Config) -> Block:
