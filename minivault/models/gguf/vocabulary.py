@@ -28,6 +28,16 @@ def _split(pattern: str) -> dict[str, Any]:
 _LLAMA3 = _split(_CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + _REST)
 _QWEN2 = _split(_CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + _REST)
 _DIGITS = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, _BYTE_LEVEL]}
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_REST_OR_SLASH = _REST.replace(r"[\r\n]*", r"[\r\n/]*", 1)
+
+
+def _words(after: str, numbers: str) -> dict[str, Any]:
+    """Words that begin with capitals or small letters, apart."""
+    words = [rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}{first}{_LOWER}{then}{after}" for first, then in (("*", "+"), ("+", "*"))]
+    return _split("|".join([*words, numbers]) + _REST_OR_SLASH)
+
+
 _PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "gpt-2": _BYTE_LEVEL,
     "olmo": _BYTE_LEVEL,
@@ -38,8 +48,10 @@ _PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "smaug-bpe": _LLAMA3,
     "dbrx": _LLAMA3,
     "qwen2": _QWEN2,
+    "gpt-4o": _words(f"{_CONTRACTIONS}?", r"\p{N}{1,3}"),
+    "tekken": _words("", r"\p{N}"),
 }
-_WHOLE_WORDS = ("llama-bpe",)
+_WHOLE_WORDS = ("llama-bpe", "tekken")
 """A piece that is a token is that token, whatever its merges would make of it."""
 
 

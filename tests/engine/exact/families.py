@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 VARIANTS = tuple(CONFIGS)
 
 
-def write(variant: str, directory: Path) -> Path:
+def write(variant: str, directory: Path, changed: Mapping[str, Any] | None = None) -> Path:
     """The checkpoint as transformers would save it, its names and shapes the library's own."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    given = _SIZES | CONFIGS[variant]
+    given = _SIZES | CONFIGS[variant] | dict(changed or {})
     config = AutoConfig.for_model(given.pop("model_type"), **given)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
