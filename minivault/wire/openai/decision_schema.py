@@ -12,7 +12,7 @@ from minivault.wire.schema import Count, Shape
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class Predicate(Shape):
+class PredicateAnswer(Shape):
     type: Literal["predicate"]
     name: str | None
     probability: Probability
@@ -23,7 +23,7 @@ class ChoiceProbability(Shape):
     probability: Probability
 
 
-class Choice(Shape):
+class ChoiceAnswer(Shape):
     type: Literal["choice"]
     name: str | None
     choice: str | bool
@@ -37,7 +37,7 @@ class LevelProbability(Shape):
     probability: Probability
 
 
-class Score(Shape):
+class ScoreAnswer(Shape):
     """`score` is the expected level; the first is 0."""
 
     type: Literal["score"]
@@ -62,7 +62,7 @@ class DecisionUsage(Shape):
 
 class Decision(Shape):
     model: str
-    answers: list[Predicate | Choice | Score]
+    answers: list[PredicateAnswer | ChoiceAnswer | ScoreAnswer]
     usage: DecisionUsage
 
 
@@ -71,14 +71,14 @@ class NoulAnswer(Shape):
     noul: Probability
 
 
-class ChoiceAnswer(Shape):
+class KeyedChoiceAnswer(Shape):
     type: Literal["choice"]
     choice: str
     probabilities: dict[str, Probability]
     confidence: Probability
 
 
-class ScoreAnswer(Shape):
+class KeyedScoreAnswer(Shape):
     """`score` is the expected level; the first is 0."""
 
     type: Literal["score"]
@@ -95,5 +95,5 @@ class SystemOneUsage(Shape):
 
 class SystemOne(Shape):
     model: str
-    answers: dict[str, NoulAnswer | ChoiceAnswer | ScoreAnswer]
+    answers: dict[str, NoulAnswer | KeyedChoiceAnswer | KeyedScoreAnswer]
     usage: SystemOneUsage

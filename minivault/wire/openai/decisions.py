@@ -18,7 +18,7 @@ from minivault.wire.openai.messages import CalledFunction, ChatMessage, ToolCall
 from minivault.wire.tool_calls import with_tool_names
 
 
-class TextPart(Strict):
+class EvidenceText(Strict):
     """Text; no images are read here."""
 
     type: Literal["input_text", "output_text"]
@@ -26,7 +26,7 @@ class TextPart(Strict):
     prompt_cache_breakpoint: dict[str, Any] | None = Field(None, description="no effect: every prefix is cached")
 
 
-class JsonPart(Strict):
+class EvidenceJson(Strict):
     """A JSON object, or an array of objects, as text."""
 
     type: Literal["input_json"]
@@ -37,7 +37,7 @@ class JsonPart(Strict):
         return decision.as_text(self.data)
 
 
-class RefusalPart(Strict):
+class EvidenceRefusal(Strict):
     type: Literal["refusal"]
     refusal: str
 
@@ -46,7 +46,7 @@ class RefusalPart(Strict):
         return self.refusal
 
 
-Part = Annotated[TextPart | JsonPart | RefusalPart, Field(discriminator="type")]
+Part = Annotated[EvidenceText | EvidenceJson | EvidenceRefusal, Field(discriminator="type")]
 Content = str | list[Part]
 
 
@@ -55,7 +55,7 @@ def joined(content: Content) -> str:
     return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
-class InputItem(Strict):
+class DecisionItem(Strict):
     """One item of `input`: a message, a call, or what the called function or tool returned."""
 
     type: Literal["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"] = (
@@ -119,7 +119,7 @@ class PredicateQuestion(_Asked):
         return {"type": self.type, "name": self.name, "probability": probabilities[0]}
 
 
-class Choice(Strict):
+class DecisionChoice(Strict):
     """A string and a boolean with the same text are different values."""
 
     value: str | bool
@@ -130,7 +130,7 @@ class ChoiceQuestion(_Asked):
     """Which of several values fits the input."""
 
     type: Literal["choice"]
-    choices: list[Choice] = Field(min_length=2, max_length=decision.MAX_CHOICES)
+    choices: list[DecisionChoice] = Field(min_length=2, max_length=decision.MAX_CHOICES)
 
     def _options(self, field: str) -> tuple[Option, ...]:
         decision.ensure_different([(type(choice.value), choice.value) for choice in self.choices], f"{field}.choices")
@@ -150,7 +150,7 @@ class ChoiceQuestion(_Asked):
         }
 
 
-class Level(Strict):
+class DecisionLevel(Strict):
     label: str
     description: str = ""
 
@@ -159,7 +159,7 @@ class ScoreQuestion(_Asked):
     """Where the input stands among ordered levels, the lowest first."""
 
     type: Literal["score"]
-    levels: list[Level] = Field(min_length=2, max_length=decision.MAX_CHOICES)
+    levels: list[DecisionLevel] = Field(min_length=2, max_length=decision.MAX_CHOICES)
 
     def _options(self, field: str) -> tuple[Option, ...]:
         decision.ensure_different([level.label for level in self.levels], f"{field}.levels")
@@ -202,7 +202,7 @@ class DecisionsBody(Strict):
     )
 
     model: str
-    input: str | list[InputItem] = Field(min_length=1)
+    input: str | list[DecisionItem] = Field(min_length=1)
     questions: list[QuestionBody] = Field(min_length=1, max_length=decision.MAX_QUESTIONS)
     permutations: int = Field(
         1,

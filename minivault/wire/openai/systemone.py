@@ -36,7 +36,7 @@ class NoulSides(Strict):
     false: Content = ""
 
 
-class Noul(_Asked):
+class NoulQuestion(_Asked):
     """Whether something holds."""
 
     type: Literal["noul"]
@@ -53,7 +53,7 @@ class Noul(_Asked):
         return {"type": self.type, "noul": probabilities[0]}
 
 
-class ChoiceOf(_Asked):
+class KeyedChoiceQuestion(_Asked):
     """Which of several."""
 
     type: Literal["choice"]
@@ -74,7 +74,7 @@ class ChoiceOf(_Asked):
         }
 
 
-class Score(_Asked):
+class KeyedScoreQuestion(_Asked):
     """How much, on a scale of described levels."""
 
     type: Literal["score"]
@@ -112,9 +112,9 @@ class SystemOneBody(Strict):
 
     model: str
     state: Content
-    questions: dict[str, Annotated[Noul | ChoiceOf | Score, Field(discriminator="type")]] = Field(
-        min_length=1, max_length=decision.MAX_QUESTIONS
-    )
+    questions: dict[
+        str, Annotated[NoulQuestion | KeyedChoiceQuestion | KeyedScoreQuestion, Field(discriminator="type")]
+    ] = Field(min_length=1, max_length=decision.MAX_QUESTIONS)
     permutations: int = Field(1, ge=1, le=decision.MAX_ORDERS, description="our own, as in /v1/decisions")
     keep_alive: float | str | None = Field(None, description="no effect: the model is never unloaded")
 
