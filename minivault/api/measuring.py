@@ -11,7 +11,7 @@ from flask import Response, current_app, g, request
 from minivault.access.caller import charge_tokens, generation_permit
 from minivault.api.disconnect import client_socket
 from minivault.api.streaming import json_reply, model_called, recorder
-from minivault.errors import BadRequest, ContextExceeded, Unavailable
+from minivault.errors import BadRequest, Unavailable, Unsupported
 from minivault.interaction import Measuring, Origin, next_id
 from minivault.service import Model
 from minivault.types import GenerationRequest, Measured, MeasureTask, Question
@@ -32,6 +32,9 @@ def decide(
     field: str,
 ) -> list[Measured]:
     """Decide questions about a state, which the request has in `field`. Refuses all where one cannot be asked."""
+
+    if state.messages is not None and not model.info.has_chat:
+        raise Unsupported(f"{field}: {model.info.name} takes no conversation: send one text", field=field)
 
     def tasks() -> Iterator[MeasureTask]:
         for question in questions:
@@ -56,11 +59,13 @@ def rerank(source: Origin, raw: bytes) -> Response:
 
 @contextmanager
 def _field_called(field: str) -> Iterator[None]:
-    """What does not fit is refused under the name that it has in the request."""
+    """What cannot be read is refused under the name that it has in the request."""
     try:
         yield
-    except ContextExceeded as error:
-        raise ContextExceeded(f"{field}: {error.message}", field=field) from None
+    except BadRequest as error:
+        if error.field == "questions":
+            raise
+        raise type(error)(f"{field}: {error.message}", field=field) from None
 
 
 def _measure(model: Model, wanted: Iterator[MeasureTask], source: Origin) -> list[Measured]:

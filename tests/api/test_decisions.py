@@ -321,3 +321,9 @@ def test_rerank_refuses_by_name(client: FlaskClient, more: dict[str, Any], field
     reply = client.post("/v1/rerank", json=RANKED | more)
     error: dict[str, Any] = reply.json["error"]  # type: ignore[index]
     assert (reply.status_code // 100, error["param"]) == (4, field), error
+
+
+def test_what_is_read_is_charged_once_it_is_served(app: Flask, settings: Settings, recorder: Recorder) -> None:
+    limited = create_app(settings.model_copy(update={"token_limit": "100/day"}), recorder)
+    first, second = (limited.test_client().post("/v1/decisions", json=ASKED) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 429)
