@@ -13,6 +13,7 @@ from flask import Response, request
 from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
+from minivault.api.measuring import decide, rerank
 from minivault.api.streaming import Watched, json_reply, model_called, origin, recorder, respond, start
 from minivault.errors import BadRequest, Unsupported
 from minivault.interaction import Origin
@@ -21,10 +22,12 @@ from minivault.wire.framing import NAMED_SSE, SSE
 from minivault.wire.openai import DIALECT
 from minivault.wire.openai.chat import ChatBody, ChatReply
 from minivault.wire.openai.completions import CompletionBody, CompletionReply
+from minivault.wire.openai.decisions import DecisionsBody, encode_decisions
 from minivault.wire.openai.embeddings import EmbeddingBody, encode_embeddings
 from minivault.wire.openai.envelope import Envelope, encode_model, encode_models
 from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_reply import ResponseReply
+from minivault.wire.openai.systemone import SystemOneBody, encode_systemone
 from minivault.wire.strict_json import loads
 from minivault.wire.validation import validated
 
@@ -82,6 +85,33 @@ def embeddings() -> Response:
     model = model_called(body.model)
     done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
+
+
+@bp.post("/decisions")
+def decisions() -> Response:
+    """Answer typed questions about an input with probabilities."""
+    raw = read_json_body()
+    body = validated(DecisionsBody, loads(raw))
+    model, source = model_called(body.model), _origin("openai.decisions", raw)
+    found = decide(model, body.state(), body.asked(), body.permutations, source, "input")
+    return json_reply(encode_decisions(body, found))
+
+
+@bp.post("/systemone")
+def systemone() -> Response:
+    """The same in the shape of System One."""
+    raw = read_json_body()
+    body = validated(SystemOneBody, loads(raw))
+    model, source = model_called(body.model), _origin("openai.systemone", raw)
+    found = decide(model, body.request(), body.asked(), body.permutations, source, "state")
+    return json_reply(encode_systemone(body, found))
+
+
+@bp.post("/rerank")
+def rerank_documents() -> Response:
+    """Documents by how relevant they are to a query."""
+    raw = read_json_body()
+    return rerank(_origin("openai.rerank", raw), raw)
 
 
 @bp.get("/models")
