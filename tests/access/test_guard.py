@@ -187,7 +187,7 @@ def test_no_log_line_holds_any_part_of_a_key(app: Flask, settings: Settings, cap
         client.get("/health", headers=bearer(token[:-1]))
         client.get("/health", headers=bearer(token))
     assert "refused a request from 127.0.0.1" in caplog.text
-    assert token[:-1].rpartition("_")[2] not in caplog.text
+    assert token[:-1].split("_", 2)[2] not in caplog.text
 
 
 @pytest.mark.parametrize("role", ROLES)
