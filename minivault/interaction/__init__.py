@@ -6,6 +6,7 @@ kind of work is a file: `interaction` for answers, `embedding`.
 
 from minivault.interaction.embedding import embed
 from minivault.interaction.interaction import Answer, Interaction
+from minivault.interaction.own_answers import OwnAnswers
 from minivault.interaction.recorder import Origin, Recorder, next_id, open_local
 
-__all__ = ["Answer", "Interaction", "Origin", "Recorder", "embed", "next_id", "open_local"]
+__all__ = ["Answer", "Interaction", "Origin", "OwnAnswers", "Recorder", "embed", "next_id", "open_local"]
