@@ -145,13 +145,13 @@ class ResponseBody(Strict):
         """The names of those that take text."""
         return frozenset(tool.name for tool in self.tools if isinstance(tool, CustomTool))
 
-    def generation(self, context: int, items: Sequence[InputItem]) -> GenerationRequest:
-        """The request for the engine. `items` are the whole conversation; `context` bounds an answer that has no limit
-        of its own."""
+    def generation(self, context: int, items: Sequence[InputItem] | None = None) -> GenerationRequest:
+        """The request for the engine. `items` are the whole conversation (None: its own input is); `context` bounds an
+        answer that has no limit of its own."""
         offering = offer(*self._offering, self.grammar)
         effort = self.reasoning.effort if self.reasoning else None
         return GenerationRequest(
-            messages=turns(items),
+            messages=turns(self.items if items is None else items),
             system=self.instructions,
             tools=offering.tools,
             stream=self.stream,

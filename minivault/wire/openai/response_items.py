@@ -87,11 +87,10 @@ class InputItem(Strict):
         return shown
 
     def _call(self) -> Message:
-        arguments = self._needed("arguments") if self.kind == "function_call" else None
-        if arguments is None:
-            arguments = json.dumps({FREE_INPUT: self._needed("input")})
-        function = CalledFunction(name=self._needed("name"), arguments=arguments)
-        call = ToolCallPart(id=self._needed("call_id"), function=function)
+        call_id, name = self._needed("call_id"), self._needed("name")
+        is_function = self.kind == "function_call"
+        arguments = self._needed("arguments") if is_function else json.dumps({FREE_INPUT: self._needed("input")})
+        call = ToolCallPart(id=call_id, function=CalledFunction(name=name, arguments=arguments))
         try:
             return ChatMessage(role="assistant", tool_calls=[call]).message()
         except BadRequest as error:

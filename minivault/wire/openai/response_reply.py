@@ -227,7 +227,7 @@ def _echo_format(body: ResponseBody) -> dict[str, Any]:
 def _encode_usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": getattr(usage, "reasoning_tokens", 0)},
         "total_tokens": usage.total_tokens,

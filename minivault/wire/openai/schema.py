@@ -211,9 +211,13 @@ class ResponseFault(Shape):
     message: str
 
 
+class InputDetails(PromptDetails):
+    cache_write_tokens: Count
+
+
 class ResponseUsage(Shape):
     input_tokens: Count
-    input_tokens_details: PromptDetails
+    input_tokens_details: InputDetails
     output_tokens: Count
     output_tokens_details: CompletionDetails
     total_tokens: Count

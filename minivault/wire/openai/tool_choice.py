@@ -61,8 +61,9 @@ def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
 
 
 def _is_named(choice: Any) -> bool:
-    """True where a choice is one function, or one custom tool, which models know as a function."""
-    return isinstance(choice, dict) and choice.get("type") in ("function", "custom")
+    """True where a choice is one function, or one flat custom tool, which models know as a function."""
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    return kind == "function" or (kind == "custom" and "name" in choice)
 
 
 def _name(choice: Any) -> str:
