@@ -22,7 +22,7 @@ def _work(path: str, summary: str, request: Model, reply: Model, *lines: Model) 
 
 
 def _fact(path: str, summary: str, reply: Model, *parameters: str, query: tuple[str, ...] = ()) -> Operation:
-    errors = ITEM_ERRORS if parameters else ("401", "429", "503")
+    errors = (*(["400"] if query else []), *(ITEM_ERRORS if parameters else ("401", "429", "503")))
     return Operation(
         "get", path, summary, reply=reply, error=schema.Error, errors=errors, parameters=parameters, query=query
     )
@@ -42,7 +42,8 @@ DIALECT = Dialect(
               schema.Response, schema.ResponseEvent),
         _fact("/v1/responses/{name}/input_items", "What a response was made from", schema.InputItems, "name",
               query=("order", "after", "limit")),
-        _fact("/v1/responses/{name}", "A response that was given before", schema.Response, "name"),
+        _fact("/v1/responses/{name}", "A response that was given before", schema.Response, "name",
+              query=("stream",)),
         Operation("delete", "/v1/responses/{name}", "Take a response back: it is not served any more",
                   reply=schema.ResponseDeleted, error=schema.Error, errors=ITEM_ERRORS, parameters=("name",)),
         Operation("post", "/v1/responses/{name}/cancel", "Refused: nothing is answered in the background",

@@ -147,11 +147,14 @@ class ResponseBody(Strict):
 
     def generation(self, context: int, items: Sequence[InputItem] | None = None) -> GenerationRequest:
         """The request for the engine. `items` are the whole conversation (None: its own input is); `context` bounds an
-        answer that has no limit of its own."""
+        answer that has no limit of its own. Raises BadRequest where there is nothing to answer."""
         offering = offer(*self._offering, self.grammar)
+        messages = turns(self.items if items is None else items)
+        if not messages:
+            raise BadRequest("input holds nothing to answer", field="input")
         effort = self.reasoning.effort if self.reasoning else None
         return GenerationRequest(
-            messages=turns(self.items if items is None else items),
+            messages=messages,
             system=self.instructions,
             tools=offering.tools,
             stream=self.stream,
