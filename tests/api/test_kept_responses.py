@@ -16,6 +16,7 @@ from minivault.config import Settings
 from minivault.interaction import Recorder
 from minivault.service import LocalModel, Roster
 from minivault.vault.archive import Archive
+from minivault.vault.verify import verify
 from tests.api.records import records
 from tests.api.schema_client import SchemaClient
 from tests.api.test_openai_responses import MODEL, events, respond
@@ -173,6 +174,7 @@ def test_what_is_taken_back_is_gone_and_stays_in_the_vault(client: FlaskClient, 
     assert withdrawal["target_id"] == first.removeprefix("resp_")
     with Archive(settings.log_dir, by="test") as archive:
         assert archive.show(withdrawal["target_id"])["response"] == "One"
+    assert verify(settings.log_dir).exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["resp_1", "1", "resp_01a21992-a2aa-71a0-aa23-b034085a16e3", "msg_x", "resp_../x"])
