@@ -177,6 +177,15 @@ def test_what_is_taken_back_is_gone_and_stays_in_the_vault(client: FlaskClient, 
     assert verify(settings.log_dir).exit_code == 0
 
 
+def test_what_was_changed_in_the_vault_is_not_given(client: FlaskClient, settings: Settings) -> None:
+    given = respond(client, "say Hello").get_json()["id"]
+    respond(client)
+    log = settings.log_dir / "log.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"response":"Hello"', b'"response":"Bello"'))
+    refused = client.get(f"/v1/responses/{given}")
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (500, "vault_error")
+
+
 @pytest.mark.parametrize("name", ["resp_1", "1", "resp_01a21992-a2aa-71a0-aa23-b034085a16e3", "msg_x", "resp_../x"])
 def test_what_there_never_was_is_not_found(client: FlaskClient, name: str) -> None:
     assert_gone(client, name)

@@ -115,6 +115,7 @@ def test_allowed_tools_leave_some_and_may_ask_for_one() -> None:
         ({"type": "function", "name": "h"}, "none of the tools"),
         ({"type": "allowed_tools", "mode": "all", "tools": [OTHER]}, "mode"),
         ({"type": "allowed_tools", "mode": "required", "tools": []}, "none of the tools"),
+        ({"type": "allowed_tools", "mode": "auto"}, "must list"),
     ],
 )
 def test_a_choice_that_cannot_be_kept_is_refused(choice: Any, words: str) -> None:

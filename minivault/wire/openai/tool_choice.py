@@ -39,8 +39,9 @@ def narrowed(tools: Sequence[Tool], choice: Any) -> tuple[Sequence[Tool], Any]:
     said = choice.get("allowed_tools", choice)  # nested in chat, flat in responses
     if not isinstance(said, dict) or said.get("mode") not in ("auto", "required"):
         raise BadRequest('tool_choice.mode must be "auto" or "required"', field=FIELD)
-    listed = said.get("tools")
-    names = [_name(tool) for tool in (listed if isinstance(listed, list) else ()) if _is_named(tool)]
+    if not isinstance(said.get("tools"), list):
+        raise BadRequest("tool_choice.tools must list the tools that are allowed", field=FIELD)
+    names = [_name(tool) for tool in said["tools"] if _is_named(tool)]
     return [tool for tool in tools if tool["function"]["name"] in names], said["mode"]
 
 
