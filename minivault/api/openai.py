@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
 from minivault.api.measuring import decide, rerank
+from minivault.api.responses import API, add_routes, whole_conversation
 from minivault.api.streaming import Watched, json_reply, model_called, origin, recorder, respond, start
 from minivault.errors import BadRequest, Unsupported
 from minivault.interaction import Origin
@@ -24,7 +24,7 @@ from minivault.wire.openai.chat import ChatBody, ChatReply
 from minivault.wire.openai.completions import CompletionBody, CompletionReply
 from minivault.wire.openai.decisions import DecisionsBody, encode_decisions
 from minivault.wire.openai.embeddings import EmbeddingBody, encode_embeddings
-from minivault.wire.openai.envelope import Envelope, encode_model, encode_models
+from minivault.wire.openai.envelope import Envelope, created_s, encode_model, encode_models
 from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_reply import ResponseReply
 from minivault.wire.openai.systemone import SystemOneBody, encode_systemone
@@ -66,15 +66,22 @@ def completions() -> Response:
 
 @bp.post("/responses")
 def responses() -> Response:
-    """Answer an input, without state."""
+    """Answer an input, and what led to it."""
     raw = read_json_body()
     body = validated(ResponseBody, loads(raw))
     model = model_called(body.model)
+    body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
+    wanted = body.generation(model.info.context, whole_conversation(body))
     with _format_called(body.format_field):
-        choices = start(model, [body.generation(model.info.context)], _origin("openai.responses", raw))
-    reply = ResponseReply(_envelope(choices[0], body.model), body)
+        choices = start(model, [wanted], _origin(API, raw))
+    reply = ResponseReply(
+        replace(_envelope(choices[0], body.model), created_s=created_s(choices[0].interaction.id)), body
+    )
     return respond(choices, reply, NAMED_SSE if body.stream else None)
+
+
+add_routes(bp)
 
 
 @bp.post("/embeddings")
@@ -154,4 +161,4 @@ def _origin(api: str, raw: bytes) -> Origin:
 
 def _envelope(watched: Watched, model_name: str) -> Envelope:
     interaction = watched.interaction
-    return Envelope(interaction.id, model_name, interaction.fingerprint, int(time.time()))
+    return Envelope(interaction.id, model_name, interaction.fingerprint, created_s(interaction.id))

@@ -7,6 +7,7 @@ kind of work is a file: `interaction` for answers, `embedding`, `measuring`.
 from minivault.interaction.embedding import embed
 from minivault.interaction.interaction import Answer, Interaction
 from minivault.interaction.measuring import Measuring
+from minivault.interaction.own_answers import OwnAnswers
 from minivault.interaction.recorder import Origin, Recorder, next_id, open_local
 
-__all__ = ["Answer", "Interaction", "Measuring", "Origin", "Recorder", "embed", "next_id", "open_local"]
+__all__ = ["Answer", "Interaction", "Measuring", "Origin", "OwnAnswers", "Recorder", "embed", "next_id", "open_local"]

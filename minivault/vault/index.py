@@ -1,5 +1,7 @@
 """Where each record stands, so that one is found in a log of millions at once. Rebuilt from the log at will.
 
+Sealed segments are indexed whole, the active one as far as it has grown.
+
 The index is a hint and never evidence. It holds offsets within segments; which files those are is for the directory to
 say. What stands there is shown only if it is the record asked for, in its place; otherwise, and for what the index does
 not know, the log itself is read.
@@ -10,16 +12,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from minivault.errors import VaultError
-from minivault.vault.disk import FILE_MODE
+from minivault.vault.disk import FILE_MODE, open_plain
 from minivault.vault.place import Record, checked, ensure_follows, in_place, lawful
 from minivault.vault.record import parse
-from minivault.vault.segments import MAX_LINE, Segment, sealed_segments
+from minivault.vault.segments import ACTIVE, MAX_LINE, Segment, sealed_segments, segments
 
 INDEX = "index.sqlite3"
 _SCHEMA = """
@@ -43,6 +45,17 @@ def find(directory: Path, id_: str) -> Record | None:
     """
     record = _find(directory, id_)
     return record if record is None else lawful(directory, record)
+
+
+def look_up(directory: Path, id_: str) -> Record | None:
+    """The same for whoever must not have the whole log read by naming an id: what a sound index does not know is not
+    looked for, nor what a mark of redaction refers to."""
+    try:
+        with Index(directory) as index:
+            index.update()
+            return index.find(id_)
+    except (sqlite3.Error, VaultError, OSError, zlib.error):
+        return find(directory, id_)
 
 
 def _find(directory: Path, id_: str) -> Record | None:
@@ -77,8 +90,11 @@ class Index:
         self._database.close()
 
     def update(self) -> int:
-        """Index every sealed segment that is new or was rewritten; returns how many that were."""
+        """Index every sealed segment that is new or was rewritten, and what the active one has grown by; returns how
+        many sealed ones that were."""
+        self._follow()
         known = {name: (inode, size) for name, inode, size in self._database.execute("SELECT * FROM segment")}
+        known.pop(ACTIVE, None)
         here = {segment.path.name: segment for segment in sealed_segments(self._directory)}
         for name in known.keys() - here.keys():
             self._forget(name)
@@ -89,22 +105,52 @@ class Index:
         """The record with this id, if it and its neighbours stand where the index says. Raises VaultError if not."""
         query = "SELECT seq FROM record WHERE id = ?"
         for (seq,) in self._database.execute(query, (id_,)).fetchall():
-            before, line, after = (self._line(seq + step) for step in (-1, 0, 1))
-            if line and after and (before or seq == 1):
-                record = checked(before, line)
-                ensure_follows(record, parse(after))
+            (before, _), (line, following), (after, _) = (self._lines(seq + step) for step in (-1, 0, 1))
+            after = after or following
+            if line and after is not None and (before or seq == 1):
+                record = checked(before or b"", line)
+                if after:
+                    ensure_follows(record, parse(after))
                 if record.get("id") == id_:
                     return record
         return None
 
-    def _line(self, seq: int) -> bytes:
-        """The line that the index has at a seq, in a file that the log consists of; empty where it has none."""
-        here = {segment.path.name: segment for segment in sealed_segments(self._directory)}
+    def _lines(self, seq: int) -> tuple[bytes | None, bytes | None]:
+        """The line that the index has at a seq, in a file that the log consists of; of the active one also the line
+        after it, empty where none has been written."""
+        here = {segment.path.name: segment for segment in segments(self._directory)}
         query = "SELECT segment, member, offset FROM record WHERE seq = ?"
         for name, member, offset in self._database.execute(query, (seq,)).fetchall():
             if name in here and isinstance(member, int) and isinstance(offset, int) and min(member, offset) >= 0:
                 return _read_at(here[name], (member, offset))
-        return b""
+        return None, None
+
+    def _follow(self) -> None:
+        """Take in what the active segment has grown by, all of it where it is another file than before."""
+        try:
+            fd = open_plain(self._directory / ACTIVE)
+        except FileNotFoundError:  # between two segments
+            return
+        with os.fdopen(fd, "rb") as file:
+            here = os.fstat(fd)
+            if self._num_known(here) == here.st_size:
+                return
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")  # another process may be at it
+                at = self._num_known(here)
+                if not at:
+                    self._delete(ACTIVE)
+                file.seek(at)
+                while (line := file.readline(MAX_LINE)).endswith(b"\n"):
+                    self._insert(ACTIVE, [((0, at), line)])
+                    at += len(line)
+                self._database.execute("INSERT OR REPLACE INTO segment VALUES (?, ?, ?)", (ACTIVE, here.st_ino, at))
+
+    def _num_known(self, active: os.stat_result) -> int:
+        """How many bytes of the active segment are indexed: none where it is another file, or was cut."""
+        query = "SELECT size FROM segment WHERE name = ? AND inode = ? AND size <= ?"
+        found = self._database.execute(query, (ACTIVE, active.st_ino, active.st_size)).fetchone()
+        return int(found[0]) if found else 0
 
     def _forget(self, name: str) -> None:
         with self._database:
@@ -121,16 +167,19 @@ class Index:
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")  # another process may be at the same segment
                 self._delete(segment.path.name)
-                rows = (
-                    (fields["id"], fields["seq"], segment.path.name, *spot)
-                    for spot, line in _placed_lines(segment)
-                    if (fields := parse(line)) is not None and _is_placed(fields)
-                )
-                self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
+                self._insert(segment.path.name, _placed_lines(segment))
                 self._database.execute("INSERT INTO segment VALUES (?, ?, ?)", (segment.path.name, *identity))
         except FileNotFoundError:
             return False
         return True
+
+    def _insert(self, name: str, lines: Iterable[tuple[Spot, bytes]]) -> None:
+        rows = (
+            (fields["id"], fields["seq"], name, *spot)
+            for spot, line in lines
+            if (fields := parse(line)) is not None and _is_placed(fields)
+        )
+        self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -186,14 +235,16 @@ def _block(file: IO[bytes], at: int, *, is_compressed: bool) -> tuple[bytes, int
     return (b"".join(parts), at + consumed - len(decompressor.unused_data)) if consumed else None
 
 
-def _read_at(segment: Segment, spot: Spot) -> bytes:
+def _read_at(segment: Segment, spot: Spot) -> tuple[bytes | None, bytes | None]:
+    """The line there, and in the active segment the one after it."""
     member, offset = spot
     form, fd = segment.open_raw()
     with os.fdopen(fd, "rb") as file:
         if form.path != segment.path:
-            return b""
+            return None, None
         if not segment.is_compressed:
             file.seek(offset)
-            return file.readline(MAX_LINE)
+            line, following = file.readline(MAX_LINE), file.readline(MAX_LINE) if segment.is_active else None
+            return line, b"" if following and not following.endswith(b"\n") else following
         block = _block(file, member, is_compressed=True)
-    return block[0][offset:].split(b"\n", 1)[0] if block else b""
+    return block[0][offset:].split(b"\n", 1)[0] if block else None, None

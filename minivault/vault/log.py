@@ -252,9 +252,9 @@ class Log:
         self._vault_id = self._vault_id or vault_id(self.directory)
         return self._vault_id
 
-    def draft(self, type_: str, fields: dict[str, Any]) -> Draft:
-        """A record of this process, made now."""
-        return draft(type_, self.clock(), self.boot, fields)
+    def draft(self, type_: str, fields: dict[str, Any], id_: str | None = None) -> Draft:
+        """A record of this process, made now; its id is a new one where none is given."""
+        return draft(type_, self.clock(), self.boot, fields, id_=id_)
 
     def _write(self, data: bytes, head: Head, places: Sequence[Place]) -> None:
         fd = self._require_fd()

@@ -171,6 +171,8 @@ def is_content_sound(fields: Mapping[str, Any]) -> bool:
         has_stub = "redacted" in fields and "content_sha256" in fields
         return not content and "salt" not in fields and has_stub == ("redacted" in fields)
     try:
-        return bool(fields["content_sha256"] == digest(bytes.fromhex(fields["salt"]) + canonical(content)))
+        salt = bytes.fromhex(fields["salt"])
+        is_as_written = salt.hex() == fields["salt"]  # no other spelling: it is not hashed as text
+        return is_as_written and bool(fields["content_sha256"] == digest(salt + canonical(content)))
     except (KeyError, TypeError, ValueError, RecursionError):
         return False

@@ -79,9 +79,9 @@ class Vault:
         opened = self._writer.submit(Work(opening.id, encode_opening(fields)))
         return Entry(fields, opened, self._writer, self._journal)
 
-    def append_event(self, type_: str, fields: Mapping[str, Any]) -> Place:
+    def append_event(self, type_: str, fields: Mapping[str, Any], id_: str | None = None) -> Place:
         """Record something that is not an interaction (`read`, `auth_failed` …). Raises VaultUnavailable."""
-        return self._writer.submit(Work(draft=self._log.draft(type_, dict(fields)))).result()
+        return self._writer.submit(Work(draft=self._log.draft(type_, dict(fields), id_))).result()
 
     def status(self) -> VaultStatus:
         fault, head = self._writer.fault, self._log.head

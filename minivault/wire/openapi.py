@@ -38,7 +38,7 @@ SERVER = (
 ERRORS = {
     "400": "A value or the body cannot be used; the message names the field.",
     "401": "A valid key is needed.",
-    "404": "There is no such model.",
+    "404": "There is nothing of this name.",
     "429": "A limit was reached; `Retry-After` says when to come back.",
     "503": "Loading, busy, stopping, or the vault cannot be written; `Retry-After` says when to come back.",
 }
@@ -88,10 +88,11 @@ class _Description:
         if operation.request is not None:
             content = {"application/json": self._content(operation.request) | _examples(operation.request)}
             described["requestBody"] = {"required": True, "content": content}
-        if operation.parameters:
+        placed = [(name, "path") for name in operation.parameters] + [(name, "query") for name in operation.query]
+        if placed:
             described["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in operation.parameters
+                {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
+                for name, place in placed
             ]
         return described
 

@@ -65,10 +65,12 @@ def test_a_cut_answer_is_incomplete(client: FlaskClient) -> None:
     assert last["type"] == "response.incomplete"
 
 
-def test_a_failure_in_the_stream_is_an_error_event(client: FlaskClient) -> None:
-    last = events(respond(client, "raise=1 say Hello", stream=True))[-1]
-    assert last["type"] == "error"
-    assert set(last) == {"type", "sequence_number", "code", "message", "param"}
+def test_a_failure_in_the_stream_is_an_error_and_a_failed_response(client: FlaskClient) -> None:
+    error, last = events(respond(client, "raise=1 say Hello", stream=True))[-2:]
+    assert error["type"] == "error"
+    assert set(error) == {"type", "sequence_number", "code", "message", "param"}
+    assert last["type"] == "response.failed"
+    assert last["response"]["error"] == {"code": error["code"], "message": error["message"]}
 
 
 def test_input_may_be_items(client: FlaskClient) -> None:
@@ -91,14 +93,12 @@ def test_a_text_format_is_kept(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"background": True}, "background"),
-        ({"include": ["x"]}, "include"),
-        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"conversation": "conv_1"}, "conversation"),
         ({"tools": [{"type": "function", "name": "f"}]}, "tools"),
-        ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input"),
-        ({"input": [{"type": "reasoning"}]}, "input.0.type"),
+        ({"input": [{"type": "reasoning"}]}, "input"),
+        ({"input": [{"type": "computer_call"}]}, "input.0.type"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
     ],
 )

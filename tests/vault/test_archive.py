@@ -16,7 +16,7 @@ from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
 from minivault.vault.head import last_record
-from minivault.vault.index import Index, find
+from minivault.vault.index import Index, find, look_up
 from minivault.vault.log import Log
 from minivault.vault.reader import Filter, follow, last_records
 from minivault.vault.record import content_of
@@ -47,6 +47,46 @@ def test_the_index_is_never_believed_over_the_log(archive: Archive, ids: list[st
     assert archive.show(ids[0])["prompt"] == "prompt 0"
     (directory / "index.sqlite3").unlink()
     assert archive.show(ids[0])["prompt"] == "prompt 0"
+
+
+def test_a_record_is_looked_up_as_soon_as_it_is_written(make_vault: Make, directory: Path) -> None:
+    vault = make_vault(segment_bytes=5_000)
+    for number in range(40):
+        id_, _ = ask(vault, f"prompt {number}")
+        assert (look_up(directory, id_) or {})["prompt"] == f"prompt {number}"
+    assert len(sealed_segments(directory)) > 1
+
+
+def test_an_id_that_is_nobody_s_has_nothing_read(
+    make_vault: Make, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(make_vault())
+    monkeypatch.setattr("minivault.vault.index.in_place", None)
+    assert look_up(directory, "nobody") is None
+
+
+def test_what_the_index_has_of_an_active_segment_is_never_believed_over_it(
+    archive: Archive, make_vault: Make, directory: Path
+) -> None:
+    vault = make_vault()
+    (first, _), (second, _) = ask(vault, "one"), ask(vault, "two")
+    assert look_up(directory, first) is not None
+    archive.redact(first, "asked for")
+    assert "redacted" in (look_up(directory, first) or {}), "another file, with other places"
+    assert (look_up(directory, second) or {})["prompt"] == "two"
+    active = directory / "log.jsonl"
+    active.write_bytes(active.read_bytes().replace(b"two", b"six"))
+    with pytest.raises(VaultError, match="was changed"):
+        look_up(directory, second)
+
+
+def test_a_salt_spelt_otherwise_is_a_change_too(make_vault: Make, directory: Path) -> None:
+    id_, _ = ask(make_vault())
+    salt = records(directory)[0]["salt"]
+    active = directory / "log.jsonl"
+    active.write_bytes(active.read_bytes().replace(salt.encode(), salt.upper().encode()))
+    with pytest.raises(VaultError, match="was changed"):
+        find(directory, id_)
 
 
 def test_a_segment_that_goes_is_left_out_of_the_index(ids: list[str], directory: Path) -> None:

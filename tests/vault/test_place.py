@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from minivault.errors import VaultError
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
-from minivault.vault.index import find
+from minivault.vault.index import find, look_up
 from minivault.vault.place import at_seq
 from minivault.vault.reader import Filter, last_records, search
 from minivault.vault.record import NO_HASH, chain_hash
@@ -189,7 +189,8 @@ def test_what_is_read_from_a_changed_vault_is_what_was_written_or_the_verifier_o
     is_intact = check(directory, expect_head=written[-1]["hash"]).exit_code in (0, 1)
     last = max((seq_of(line) for path in segments_of(directory) for line in lines_of(path)), default=0)
     for record in chance.sample(written, 6):
-        for read in (lambda r: find(directory, r["id"]), lambda r: at_seq(directory, r["seq"])):
+        by_id = (lambda r: find(directory, r["id"]), lambda r: look_up(directory, r["id"]))
+        for read in (*by_id, lambda r: at_seq(directory, r["seq"])):
             shown = shown_or_none(read, record)
             assert shown == record or not is_intact
             assert shown in (record, None) or shown["seq"] == last, "only what nothing follows may be made up"

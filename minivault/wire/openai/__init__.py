@@ -16,15 +16,19 @@ from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.systemone import SystemOneBody
 from minivault.wire.rerank import RerankBody, Reranked
 
+ITEM_ERRORS = ("401", "404", "429", "503")
+
 
 def _work(path: str, summary: str, request: Model, reply: Model, *lines: Model) -> Operation:
     streams = (SSE.content_type,) if lines else ()
     return Operation("post", path, summary, request, reply, lines, streams, schema.Error, WORK_ERRORS)
 
 
-def _fact(path: str, summary: str, reply: Model, *parameters: str) -> Operation:
-    errors = ("401", "404", "429", "503") if parameters else ("401", "429", "503")
-    return Operation("get", path, summary, reply=reply, error=schema.Error, errors=errors, parameters=parameters)
+def _fact(path: str, summary: str, reply: Model, *parameters: str, query: tuple[str, ...] = ()) -> Operation:
+    errors = (*(["400"] if query else []), *(ITEM_ERRORS if parameters else ("401", "429", "503")))
+    return Operation(
+        "get", path, summary, reply=reply, error=schema.Error, errors=errors, parameters=parameters, query=query
+    )
 
 
 DIALECT = Dialect(
@@ -37,7 +41,16 @@ DIALECT = Dialect(
               schema.ChatCompletion, schema.ChatCompletionChunk, schema.Error),
         _work("/v1/completions", "Continue prompts as they are", CompletionBody,
               schema.TextCompletion, schema.TextCompletion, schema.Error),
-        _work("/v1/responses", "Answer an input, without state", ResponseBody, schema.Response, schema.ResponseEvent),
+        _work("/v1/responses", "Answer an input, and what led to it", ResponseBody,
+              schema.Response, schema.ResponseEvent),
+        _fact("/v1/responses/{name}/input_items", "What a response was made from", schema.InputItems, "name",
+              query=("order", "after", "limit")),
+        _fact("/v1/responses/{name}", "A response that was given before", schema.Response, "name",
+              query=("stream",)),
+        Operation("delete", "/v1/responses/{name}", "Take a response back: it is not served any more",
+                  reply=schema.ResponseDeleted, error=schema.Error, errors=ITEM_ERRORS, parameters=("name",)),
+        Operation("post", "/v1/responses/{name}/cancel", "Refused: nothing is answered in the background",
+                  error=schema.Error, errors=("400", *ITEM_ERRORS), parameters=("name",)),
         _work("/v1/embeddings", "Unit vectors for inputs", EmbeddingBody, schema.Embeddings),
         _work("/v1/decisions", "Answer typed questions with probabilities", DecisionsBody, decision_schema.Decision),
         _work("/v1/systemone", "The same in another shape", SystemOneBody, decision_schema.SystemOne),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,11 @@ class Envelope:
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }
+
+
+def created_s(record_id: str) -> int:
+    """When a request came, in seconds since 1970: its id (UUID version 7) says so, then and later."""
+    return (uuid.UUID(record_id).int >> 80) // 1000
 
 
 def finish_reason(reason: FinishReason) -> str:

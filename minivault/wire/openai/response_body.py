@@ -1,60 +1,33 @@
-"""The body of `POST /v1/responses`: text in, text out, without state."""
+"""The body of `POST /v1/responses`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from minivault.errors import BadRequest
-from minivault.types import GenerationRequest, Message, SamplingParams
+from minivault.errors import BadRequest, Unsupported
+from minivault.types import GenerationRequest, SamplingParams
 from minivault.wire.openai.fields import Probability, Strict, Temperature, grammar_of
-from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
-from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
-from minivault.wire.tool_calls import Offered, offered, with_tool_names
+from minivault.wire.openai.response_items import InputItem, turns
+from minivault.wire.openai.response_tools import CustomTool, Tool, noted, told
+from minivault.wire.openai.tool_choice import FREE_CHOICES, narrowed, offer
+from minivault.wire.tool_calls import Offered, offered
 
+NOTED = (
+    *("include", "metadata", "user", "safety_identifier", "client_metadata", "service_tier", "parallel_tool_calls"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "max_tool_calls", "top_logprobs"),
+    *("context_management", "moderation", "background_options"),
+)
+"""Fields that bind nobody: they are in the record, and those that a reply repeats in the reply."""
 
-class InputItem(Strict):
-    """One item of `input`: a message, a call the model made, or what the called function returned."""
-
-    type: Literal["message", "function_call", "function_call_output"] = "message"
-    role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | list[TextPart] | None = None
-    id: str | None = None
-    status: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    output: str | list[TextPart] | None = None
-
-    def message(self) -> Message:
-        """This item as a turn. Raises BadRequest when a member its type needs is missing."""
-        if self.type == "message":
-            return ChatMessage(role=self._needed("role"), content=self.content).message()
-        call_id: str = self._needed("call_id")
-        if self.type == "function_call":
-            function = CalledFunction(name=self._needed("name"), arguments=self._needed("arguments"))
-            return ChatMessage(role="assistant", tool_calls=[ToolCallPart(id=call_id, function=function)]).message()
-        return ChatMessage(role="tool", content=self._needed("output"), tool_call_id=call_id).message()
-
-    def _needed(self, name: str) -> Any:
-        value = getattr(self, name)
-        if value is None:
-            raise BadRequest(f"input: an item of type {self.type} needs {name}", field="input")
-        return value
-
-
-class FlatTool(Strict):
-    """A tool; not nested here as it is in chat."""
-
-    type: Literal["function"]
-    name: str = Field(min_length=1, max_length=64)
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-    def nested(self) -> dict[str, Any]:
-        return {"type": "function", "function": self.model_dump(exclude={"type", "strict"}, exclude_none=True)}
+REFUSED = {
+    "background": "no answer is made in the background: leave it out, and stream an answer that takes long",
+    "conversation": "conversations are not kept by name: send previous_response_id, or the turns in input",
+    "prompt": "prompts are not kept by name: send instructions and input",
+}
+"""Fields that would change the answer and cannot be done: what to do instead."""
 
 
 class TextFormat(Strict):
@@ -69,16 +42,19 @@ class TextFormat(Strict):
 
 class TextOptions(Strict):
     format: TextFormat | None = None
-    verbosity: Literal["medium"] | None = None
+    verbosity: str | None = Field(None, description="noted")
 
 
 class ReasoningOptions(Strict):
-    effort: Literal["none"] | None = None
-    summary: None = None
+    effort: str | None = None
+    summary: str | None = Field(None, description="noted: a thought is given whole, or not at all")
+    generate_summary: str | None = None
+    context: str | None = None
+    mode: str | None = None
 
 
 class ResponseStreamOptions(Strict):
-    include_obfuscation: Literal[False] = False
+    include_obfuscation: bool = Field(False, description="noted")
 
 
 class ResponseBody(Strict):
@@ -87,36 +63,71 @@ class ResponseBody(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": "Say hello."}]})
 
     model: str
-    input: str | list[InputItem] = Field(min_length=1)
-    instructions: str | None = None
+    input: str | list[InputItem] | None = None
+    previous_response_id: str | None = Field(None, description="an answer to the caller, which this input follows")
+    instructions: str | None = Field(None, description="not carried over from an earlier answer")
     max_output_tokens: int | None = Field(None, ge=1)
     temperature: Temperature = 1.0
     top_p: Probability = 1.0
     stream: bool = False
     stream_options: ResponseStreamOptions | None = None
     text: TextOptions | None = None
-    tools: list[FlatTool] = Field(default_factory=list, max_length=128)
+    tools: list[Tool] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
-    metadata: dict[str, str] | None = None
-    store: bool | None = Field(None, description="no effect: answers are kept in the vault and not served again")
-    truncation: Literal["disabled"] | None = None
+    store: bool = Field(True, description="false: the answer is recorded, and neither served again nor continued")
+    truncation: Literal["auto", "disabled"] = Field("disabled", description="auto: the oldest turns may be dropped")
     reasoning: ReasoningOptions | None = None
-    background: Literal[False] | None = None
-    include: list[str] | None = Field(None, max_length=0)
-    service_tier: Literal["auto", "default"] | None = None
+    metadata: dict[str, str] | None = None
+    parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
+    include: list[str] | None = None
+    max_tool_calls: int | None = None
+    top_logprobs: int | None = None
+    service_tier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
     safety_identifier: str | None = None
     user: str | None = None
+    client_metadata: dict[str, Any] | None = None
+    context_management: list[dict[str, Any]] | None = None
+    moderation: dict[str, Any] | None = None
+    background_options: dict[str, Any] | None = None
+    background: bool = Field(False, description="refused: true")
+    conversation: Any = Field(None, description="refused")
+    prompt: Any = Field(None, description="refused")
+
+    def ensure_possible(self) -> None:
+        """Raise BadRequest for an input that says nothing, Unsupported for what cannot be done."""
+        for name, advice in REFUSED.items():
+            if getattr(self, name):
+                raise Unsupported(f"{name}: {advice}", field=name)
+        if not self.input and not self.previous_response_id:
+            raise BadRequest("input is required", field="input")
+
+    @property
+    def items(self) -> list[InputItem]:
+        """Its own input as items."""
+        if isinstance(self.input, str):
+            return [InputItem(role="user", content=self.input)] if self.input else []
+        return self.input or []
+
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """The fields that were sent and bind nobody."""
+        inner = [("text", "verbosity"), ("reasoning", "summary")]
+        given = [name for name in NOTED if getattr(self, name) is not None]
+        given += [f"{part}.{name}" for part, name in inner if getattr(getattr(self, part), name, None) is not None]
+        return (*given, *noted(self.tools))
 
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "text.format" if self.tool_choice in FREE_CHOICES else "tool_choice"
+        return "text.format" if self._offering[1] in FREE_CHOICES else "tool_choice"
 
     @property
     def has_tools(self) -> bool:
-        return bool(self.tools) and self.tool_choice != "none"
+        tools, choice = self._offering
+        return bool(tools) and choice != "none"
 
     @property
     def grammar(self) -> str | None:
@@ -127,22 +138,40 @@ class ResponseBody(Strict):
     @property
     def callable_tools(self) -> Offered:
         """The tools whose calls are read from the answer: none where it must keep to a format."""
-        return offered(map(FlatTool.nested, self.tools)) if self.has_tools and self.grammar is None else {}
+        return offered(self._offering[0]) if self.has_tools and self.grammar is None else {}
 
-    def generation(self, context: int) -> GenerationRequest:
-        """The request for the engine; `context` bounds an answer that has no limit of its own."""
-        told = offer([tool.nested() for tool in self.tools], self.tool_choice, self.grammar)
-        items = [InputItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
+    @property
+    def custom_tools(self) -> frozenset[str]:
+        """The names of those that take text."""
+        return frozenset(tool.name for tool in self.tools if isinstance(tool, CustomTool))
+
+    def generation(self, context: int, items: Sequence[InputItem] | None = None) -> GenerationRequest:
+        """The request for the engine. `items` are the whole conversation (None: its own input is); `context` bounds an
+        answer that has no limit of its own. Raises BadRequest where there is nothing to answer."""
+        offering = offer(*self._offering, self.grammar)
+        messages = turns(self.items if items is None else items)
+        if not messages:
+            raise BadRequest("input holds nothing to answer", field="input")
+        effort = self.reasoning.effort if self.reasoning else None
         return GenerationRequest(
-            messages=with_tool_names([item.message() for item in items]),
+            messages=messages,
             system=self.instructions,
-            tools=told.tools,
+            tools=offering.tools,
             stream=self.stream,
+            drops_turns=self.truncation == "auto",
+            thinks=False if effort == "none" else None,
+            thinking_effort=None if effort == "none" else effort,
+            noted=self.noted,
             params=SamplingParams(
                 max_tokens=min(self.max_output_tokens or context, context),
                 temperature=self.temperature,
                 top_k=0,
                 top_p=self.top_p,
-                grammar=told.grammar,
+                grammar=offering.grammar,
             ),
         )
+
+    @property
+    def _offering(self) -> tuple[Sequence[dict[str, Any]], Any]:
+        """The tools that the model is told of, and how it is to choose among them."""
+        return narrowed(told(self.tools), self.tool_choice)

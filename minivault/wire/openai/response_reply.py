@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minivault.types import Delta, Event, Failed, Finished, Usage
-from minivault.wire.openai.envelope import Envelope, encode_error, finish_reason
-from minivault.wire.openai.messages import encode_tool_call
+from minivault.types import Delta, Event, Failed, Finished, FinishReason, Usage
+from minivault.wire.openai.envelope import Envelope, encode_error
 from minivault.wire.openai.response_body import ResponseBody
+from minivault.wire.openai.response_output import Item, Items, text_part, thought_part
 from minivault.wire.reply import Answer
-from minivault.wire.tool_calls import ToolCall, read_tool_calls
+from minivault.wire.tool_calls import ToolCall, ToolCallReader, read_tool_calls
+
+INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens"}
+"""OpenAI's word for why an answer is incomplete; where it has none, ours."""
 
 
 class ResponseReply:
@@ -18,104 +21,165 @@ class ResponseReply:
 
     def __init__(self, envelope: Envelope, body: ResponseBody) -> None:
         self._envelope, self._body = envelope, body
+        self._items = Items(envelope.id, body.custom_tools)
         self._tools = body.callable_tools
-        self._message_id = f"msg_{envelope.id}"
-        self._part = {"item_id": self._message_id, "output_index": 0, "content_index": 0}
-        self._text = ""
+        self._reader = ToolCallReader(self._tools) if self._tools else None
+        self._reasoning = self._text = self._blank = ""
+        self._calls: list[ToolCall] = []
         self._num_events = 0
-        self._has_item = False
+        self._open: list[str] = []
+        """The items that were opened, in order; the last one may still be."""
 
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
-            self._text += event.text
-            return self._delta(event.text) if event.text and not self._tools else []
+            thought = self._think(event.reasoning) if event.reasoning else []
+            text = self._read(event.text) if event.text else ""
+            return thought + (self._say(text) if text else [])
         if isinstance(event, Finished):
             return self._close(event)
         if isinstance(event, Failed):
-            detail = encode_error(event.error)["error"]
-            return [self._event("error", **{key: detail[key] for key in ("code", "message", "param")})]
-        return self._open()
+            return self._break(event)
+        return self._begin()
 
     def end(self) -> list[dict[str, Any]]:
         return []
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         (answer,) = answers
-        text, calls = self._split(answer.text)
-        return self._ended(answer.finished, self._output(text, calls, answer.finished))
+        return self._ended(answer.finished, self._output(answer.reasoning, answer.text, _status(answer.finished)))
 
-    def _open(self) -> list[dict[str, Any]]:
+    def broken(self, reasoning: str, text: str, error: dict[str, Any]) -> dict[str, Any]:
+        """The whole response of an answer that failed; `error` has `code` and `message`."""
+        output = self._output(reasoning, text, "incomplete") if reasoning or text else []
+        return self._snapshot("failed", output, None, error={"code": error["code"], "message": error["message"]})
+
+    def _output(self, reasoning: str, text: str, status: str) -> list[Item]:
+        shown, calls = read_tool_calls(text, self._tools) if self._tools else (text, [])
+        return self._items.output(reasoning, shown, calls, status)
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> list[dict[str, Any]]:
         created = self._snapshot("in_progress", [], None)
         return [self._event(f"response.{kind}", response=created) for kind in ("created", "in_progress")]
 
-    def _delta(self, text: str) -> list[dict[str, Any]]:
-        opening = [] if self._has_item else self._open_message()
-        return [*opening, self._event("response.output_text.delta", **self._part, delta=text, logprobs=[])]
+    def _think(self, text: str) -> list[dict[str, Any]]:
+        self._reasoning += text
+        if "message" in self._open:  # too late for its item: it is in the whole response at the end
+            return []
+        opening = [] if self._open else self._open_item("reasoning", self._items.thought("in_progress", []))
+        return [*opening, self._event("response.reasoning_text.delta", **self._at("reasoning"), delta=text)]
+
+    def _say(self, text: str) -> list[dict[str, Any]]:
+        self._text += text
+        delta = self._event
+        opening = self._open_message()
+        return [*opening, delta("response.output_text.delta", **self._at("message"), delta=text, logprobs=[])]
 
     def _open_message(self) -> list[dict[str, Any]]:
-        self._has_item = True
-        item = self._message("in_progress", [])
+        if "message" in self._open:
+            return []
+        return self._close_thought() + self._open_item("message", self._items.message("in_progress", []))
+
+    def _open_item(self, kind: str, item: Item) -> list[dict[str, Any]]:
+        self._open.append(kind)
+        part = text_part("") if kind == "message" else thought_part("")
         return [
-            self._event("response.output_item.added", output_index=0, item=item),
-            self._event("response.content_part.added", **self._part, part=_part("")),
+            self._event("response.output_item.added", output_index=self._open.index(kind), item=item),
+            self._event("response.content_part.added", **self._at(kind), part=part),
+        ]
+
+    def _close_thought(self) -> list[dict[str, Any]]:
+        if "reasoning" not in self._open or "message" in self._open:
+            return []
+        part = thought_part(self._reasoning)
+        done = self._event("response.reasoning_text.done", **self._at("reasoning"), text=self._reasoning)
+        return [done, *self._done("reasoning", part, self._items.thought("completed", [part]))]
+
+    def _close_message(self, status: str) -> list[dict[str, Any]]:
+        if "message" not in self._open:
+            return []
+        part = text_part(self._text)
+        done = self._event("response.output_text.done", **self._at("message"), text=self._text, logprobs=[])
+        return [done, *self._done("message", part, self._items.message(status, [part]))]
+
+    def _done(self, kind: str, part: Item, item: Item) -> list[dict[str, Any]]:
+        return [
+            self._event("response.content_part.done", **self._at(kind), part=part),
+            self._event("response.output_item.done", output_index=self._open.index(kind), item=item),
+        ]
+
+    def _call_events(self, index: int, item: Item) -> list[dict[str, Any]]:
+        member = "arguments" if item["type"] == "function_call" else "input"
+        written = "response.function_call_arguments" if member == "arguments" else "response.custom_tool_call_input"
+        named = {"name": item["name"]} if member == "arguments" else {}
+        at = {"item_id": item["id"], "output_index": index}
+        return [
+            self._event(
+                "response.output_item.added", output_index=index, item=item | {member: "", "status": "in_progress"}
+            ),
+            self._event(f"{written}.delta", **at, delta=item[member]),
+            self._event(f"{written}.done", **at, **named, **{member: item[member]}),
+            self._event("response.output_item.done", output_index=index, item=item),
         ]
 
     def _close(self, finished: Finished) -> list[dict[str, Any]]:
-        text, calls = self._split(self._text)
-        output = self._output(text, calls, finished)
-        events = [] if self._num_events else self._open()  # it may end before it has started
-        events += self._delta(text) if self._tools and text else []
-        if not calls and not self._has_item:
+        events = [] if self._num_events else self._begin()  # it may end before it has started
+        rest = self._rest()
+        events += self._say(rest) if rest else []
+        if not self._calls:
             events += self._open_message()
-        if self._has_item:
-            events += self._close_message(text, output[0])
-        for index, item in enumerate(output):
-            events += self._call_events(index, item) if item["type"] == "function_call" else []
+        events += self._close_thought() + self._close_message(_status(finished))
+        output = self._items.output(self._reasoning, self._text, self._calls, _status(finished))
+        for index, item in enumerate(output[len(output) - len(self._calls) :], start=len(self._open)):
+            events += self._call_events(index, item)
         ended = self._ended(finished, output)
         return [*events, self._event(f"response.{ended['status']}", response=ended)]
 
-    def _close_message(self, text: str, item: dict[str, Any]) -> list[dict[str, Any]]:
-        return [
-            self._event("response.output_text.done", **self._part, text=text, logprobs=[]),
-            self._event("response.content_part.done", **self._part, part=_part(text)),
-            self._event("response.output_item.done", output_index=0, item=item),
-        ]
+    def _break(self, failed: Failed) -> list[dict[str, Any]]:
+        detail = encode_error(failed.error)["error"]
+        told = self._event("error", **{key: detail[key] for key in ("code", "message", "param")})
+        rest = self._rest()
+        output = self._items.output(self._reasoning, self._text + rest, self._calls, "incomplete")
+        said = output if self._reasoning or self._text or rest or self._calls else []
+        response = self._snapshot("failed", said, None, error={key: detail[key] for key in ("code", "message")})
+        return [told, self._event("response.failed", response=response)]
 
-    def _call_events(self, index: int, item: dict[str, Any]) -> list[dict[str, Any]]:
-        at = {"item_id": item["id"], "output_index": index}
-        opened = item | {"arguments": "", "status": "in_progress"}
-        return [
-            self._event("response.output_item.added", output_index=index, item=opened),
-            self._event("response.function_call_arguments.delta", **at, delta=item["arguments"]),
-            self._event("response.function_call_arguments.done", **at, name=item["name"], arguments=item["arguments"]),
-            self._event("response.output_item.done", output_index=index, item=item),
-        ]
+    def _read(self, text: str) -> str:
+        """What of a piece is certainly text; blanks wait, since there are none before a call."""
+        if self._reader is None:
+            return text
+        shown, calls = self._reader.feed(text)
+        self._calls += calls
+        shown = self._blank + shown
+        self._blank = shown[len(shown.rstrip()) :]
+        return shown.rstrip()
+
+    def _rest(self) -> str:
+        """What was held back until the end."""
+        if self._reader is None:
+            return ""
+        rest, calls = self._reader.finish()
+        self._calls += calls
+        rest = self._blank + rest
+        return rest.rstrip() if self._calls else rest
+
+    def _at(self, kind: str) -> dict[str, Any]:
+        item_id = f"{'msg' if kind == 'message' else 'rs'}_{self._envelope.id}"
+        return {"item_id": item_id, "output_index": self._open.index(kind), "content_index": 0}
 
     def _event(self, kind: str, **members: Any) -> dict[str, Any]:
         self._num_events += 1
         return {"type": kind, "sequence_number": self._num_events - 1, **members}
 
-    def _split(self, text: str) -> tuple[str, list[ToolCall]]:
-        return read_tool_calls(text, self._tools) if self._tools else (text, [])
+    # -- the response object -------------------------------------------------------------------------------------
 
-    def _output(self, text: str, calls: Sequence[ToolCall], finished: Finished) -> list[dict[str, Any]]:
-        status = _status(finished)
-        message = [self._message(status, [_part(text)])] if text or not calls else []
-        return message + [function_call(call, f"{self._envelope.id}_{index}") for index, call in enumerate(calls)]
+    def _ended(self, finished: Finished, output: list[Item]) -> dict[str, Any]:
+        status, reason = _status(finished), finished.reason
+        details = {"reason": INCOMPLETE.get(reason, reason)} if status == "incomplete" else None
+        return self._snapshot(status, output, finished.usage, incomplete_details=details)
 
-    def _message(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "type": "message",
-            "id": self._message_id,
-            "status": status,
-            "role": "assistant",
-            "content": content,
-        }
-
-    def _ended(self, finished: Finished, output: list[dict[str, Any]]) -> dict[str, Any]:
-        return self._snapshot(_status(finished), output, finished.usage)
-
-    def _snapshot(self, status: str, output: list[dict[str, Any]], usage: Usage | None) -> dict[str, Any]:
+    def _snapshot(self, status: str, output: list[Item], usage: Usage | None, **members: Any) -> dict[str, Any]:
         """The response object as it stands."""
         body = self._body
         return {
@@ -123,44 +187,36 @@ class ResponseReply:
             "object": "response",
             "created_at": self._envelope.created_s,
             "status": status,
+            "background": False,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": None,
             "instructions": body.instructions,
             "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": body.max_tool_calls,
             "metadata": body.metadata or {},
             "model": self._envelope.model,
             "output": output,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
-            "previous_response_id": None,
-            "store": False,
+            "previous_response_id": body.previous_response_id,
+            "prompt_cache_key": body.prompt_cache_key,
+            "reasoning": {"effort": body.reasoning and body.reasoning.effort, "summary": None},
+            "safety_identifier": body.safety_identifier,
+            "service_tier": "default",
+            "store": body.store,
             "temperature": body.temperature,
-            "text": {"format": _echo_format(body)},
+            "text": {"format": _echo_format(body), "verbosity": "medium"},
             "tool_choice": body.tool_choice or "auto",
             "tools": [tool.model_dump() for tool in body.tools],
+            "top_logprobs": 0,
             "top_p": body.top_p,
-            "truncation": "disabled",
+            "truncation": body.truncation,
             "usage": usage and _encode_usage(usage),
-        }
-
-
-def function_call(call: ToolCall, suffix: str) -> dict[str, Any]:
-    """A call as an output item."""
-    function = encode_tool_call(call, "")["function"]
-    return {
-        "type": "function_call",
-        "id": f"fc_{suffix}",
-        "call_id": f"call_{suffix}",
-        "status": "completed",
-        **function,
-    }
-
-
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+            "user": body.user,
+        } | members
 
 
 def _status(finished: Finished) -> str:
-    return "completed" if finish_reason(finished.reason) == "stop" else "incomplete"
+    return "completed" if finished.reason == "stop" else "incomplete"
 
 
 def _echo_format(body: ResponseBody) -> dict[str, Any]:
@@ -171,8 +227,8 @@ def _echo_format(body: ResponseBody) -> dict[str, Any]:
 def _encode_usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": getattr(usage, "reasoning_tokens", 0)},
         "total_tokens": usage.total_tokens,
     }

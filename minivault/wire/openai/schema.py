@@ -180,13 +180,44 @@ class OutputCall(Shape):
     arguments: str
 
 
+class OutputCustomCall(Shape):
+    type: Literal["custom_tool_call"]
+    id: str
+    call_id: str
+    status: Literal["completed"]
+    name: str
+    input: str
+
+
+class ThoughtText(Shape):
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class OutputThought(Shape):
+    type: Literal["reasoning"]
+    id: str
+    status: Literal["completed"]
+    summary: list[Any]
+    content: list[ThoughtText]
+
+
 class Incomplete(Shape):
-    reason: Literal["max_output_tokens"]
+    reason: str
+
+
+class ResponseFault(Shape):
+    code: str
+    message: str
+
+
+class InputDetails(PromptDetails):
+    cache_write_tokens: Count
 
 
 class ResponseUsage(Shape):
     input_tokens: Count
-    input_tokens_details: PromptDetails
+    input_tokens_details: InputDetails
     output_tokens: Count
     output_tokens_details: CompletionDetails
     total_tokens: Count
@@ -196,24 +227,51 @@ class Response(Shape):
     id: str
     object: Literal["response"]
     created_at: Count
-    status: Literal["completed", "incomplete", "in_progress"]
-    error: None
+    status: Literal["completed", "incomplete", "in_progress", "failed"]
+    background: Literal[False]
+    error: ResponseFault | None
     incomplete_details: Incomplete | None
     instructions: str | None
     max_output_tokens: int | None
+    max_tool_calls: int | None
     metadata: dict[str, str]
     model: str
-    output: list[OutputMessage | OutputCall]
+    output: list[OutputThought | OutputMessage | OutputCall | OutputCustomCall]
     parallel_tool_calls: bool
-    previous_response_id: None
-    store: Literal[False]
+    previous_response_id: str | None
+    prompt_cache_key: str | None
+    reasoning: dict[str, Any]
+    safety_identifier: str | None
+    service_tier: Literal["default"]
+    store: bool
     temperature: float
     text: dict[str, Any]
     tool_choice: str | dict[str, Any]
     tools: list[dict[str, Any]]
+    top_logprobs: Count
     top_p: float
-    truncation: Literal["disabled"]
+    truncation: Literal["auto", "disabled"]
     usage: ResponseUsage | None
+    user: str | None
+
+
+class ResponseDeleted(Shape):
+    """It is served no more. `note` says what the vault keeps."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+    note: str
+
+
+class InputItems(Shape):
+    """A page of items. Their members depend on their `type`."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class ResponseEvent(Shape):

@@ -32,6 +32,19 @@ class Offer:
     grammar: str | None
 
 
+def narrowed(tools: Sequence[Tool], choice: Any) -> tuple[Sequence[Tool], Any]:
+    """The tools that a choice of type `allowed_tools` leaves and its mode; any other choice with all of them."""
+    if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
+        return tools, choice
+    said = choice.get("allowed_tools", choice)  # nested in chat, flat in responses
+    if not isinstance(said, dict) or said.get("mode") not in ("auto", "required"):
+        raise BadRequest('tool_choice.mode must be "auto" or "required"', field=FIELD)
+    if not isinstance(said.get("tools"), list):
+        raise BadRequest("tool_choice.tools must list the tools that are allowed", field=FIELD)
+    names = [_name(tool) for tool in said["tools"] if _is_named(tool)]
+    return [tool for tool in tools if tool["function"]["name"] in names], said["mode"]
+
+
 def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
     """What a request offers. `choice` is "none", "auto", "required", or names one function, nested or flat; `grammar`
     is the answer's own.
@@ -48,13 +61,20 @@ def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
     return Offer(tuple(tools), json.dumps(_calls_schema([tool["function"] for tool in allowed])))
 
 
+def _is_named(choice: Any) -> bool:
+    """True where a choice is one function, or one flat custom tool, which models know as a function."""
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    return kind == "function" or (kind == "custom" and "name" in choice)
+
+
 def _name(choice: Any) -> str:
     """The function that a choice names. Raises Unsupported for other kinds of choices."""
-    is_function = isinstance(choice, dict) and choice.get("type") == "function"
-    named = (choice.get("function") or choice) if is_function else None
+    named = (choice.get(choice["type"]) or choice) if _is_named(choice) else None
     name = named.get("name") if isinstance(named, dict) else None
     if not isinstance(name, str):
-        raise Unsupported('tool_choice must be "none", "auto", "required" or name a function', field=FIELD)
+        raise Unsupported(
+            'tool_choice must be "none", "auto", "required", allowed_tools or name a function', field=FIELD
+        )
     return name
 
 

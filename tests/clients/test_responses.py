@@ -1,0 +1,117 @@
+"""Responses through OpenAI's SDK, and the bodies that agents built on it really send."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.clients.conftest import MODEL
+from tests.live import LiveServer, live_server
+
+BODIES = Path(__file__).parent / "bodies"
+CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+ADD: Any = {"type": "function", "name": "add", "strict": True,
+            "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
+                           "additionalProperties": False}}  # fmt: skip
+
+
+class Letter(BaseModel):
+    letter: bool
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    directory = tmp_path_factory.mktemp("responses")
+    with live_server(directory, backend="tests.clients.tools_backend:backend", rate_limit="", context=1024) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture
+def client(server: LiveServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as sdk:
+        yield sdk
+
+
+def test_a_response_is_retrieved_listed_continued_and_deleted(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input="say One")
+    second = client.responses.create(model=MODEL, input="say Two", previous_response_id=first.id)
+    assert client.responses.retrieve(second.id) == second
+    items = list(client.responses.input_items.list(second.id, limit=1, order="asc"))
+    assert [item.type for item in items] == ["message"] * 3
+    assert items[1].id == first.output[0].id
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.responses.create(model=MODEL, input="say Two", previous_response_id=first.id)
+    assert (refused.value.code, refused.value.param) == ("previous_response_not_found", "previous_response_id")
+
+
+def test_the_stream_helper_adds_up_to_what_is_retrieved(client: openai.OpenAI) -> None:
+    with client.responses.stream(model=MODEL, input=f"say Well. {CALL}", tools=[ADD]) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+    message, call = final.output
+    assert (message.type, call.type) == ("message", "function_call")
+    assert call.parsed_arguments == {"a": 1}  # type: ignore[union-attr]
+    again = client.responses.retrieve(final.id)
+    assert again.output_text == final.output_text == "Well."
+    assert [item.id for item in again.output] == [message.id, call.id]
+
+
+def test_the_asynchronous_stream_helper_does_too(server: LiveServer) -> None:
+    async def ask() -> Any:
+        async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as client:
+            async with client.responses.stream(model=MODEL, input="say Hello") as stream:
+                final = await stream.get_final_response()
+            return final, await client.responses.retrieve(final.id)
+
+    final, again = asyncio.run(ask())
+    assert again.output_text == final.output_text == "Hello"
+
+
+def test_the_parse_helper_reads_what_the_schema_says(client: openai.OpenAI) -> None:
+    parsed = client.responses.parse(model=MODEL, input="say x", text_format=Letter)
+    assert isinstance(parsed.output_parsed, Letter)
+    assert client.responses.retrieve(parsed.id).output_text == parsed.output_text
+    with client.responses.stream(model=MODEL, input="say x", text_format=Letter) as stream:
+        assert isinstance(stream.get_final_response().output_parsed, Letter)
+
+
+def test_output_is_sent_back_as_input(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input=f"say Well. {CALL}", tools=[ADD])
+    result = {"type": "function_call_output", "call_id": first.output[1].call_id, "output": "3"}  # type: ignore[union-attr]
+    items: Any = [{"role": "user", "content": "add"}, *(item.to_dict() for item in first.output), result]
+    assert client.responses.create(model=MODEL, input=items, tools=[ADD]).output_text == "got 3"
+
+
+def bodies() -> list[Any]:
+    return [
+        pytest.param(body, id=f"{path.stem}-{number}")
+        for path in sorted(BODIES.glob("*.json"))
+        for number, body in enumerate(json.loads(path.read_text()))
+    ]
+
+
+@pytest.mark.parametrize("body", bodies())
+def test_what_agents_really_send_is_answered(server: LiveServer, body: dict[str, Any]) -> None:
+    """A call where the last turn asks the model for one, else words."""
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as http:
+        reply = http.post("/v1/responses", json=body | {"stream": False, "max_output_tokens": 300})
+        assert reply.status_code == 200, reply.text
+        kept = http.get(f"/v1/responses/{reply.json()['id']}")
+    assert kept.status_code == (200 if body.get("store", True) else 404)
+    last = body["input"][-1]
+    is_asked = "<tool_call>" in json.dumps(last)
+    expected = ("function_call", "custom_tool_call") if is_asked else ("message",)
+    assert reply.json()["output"][-1]["type"] in expected
