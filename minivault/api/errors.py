@@ -48,8 +48,9 @@ def init_app(app: Flask) -> None:
 def render(error: MiniVaultError) -> Response:
     """The reply for one of our errors, which counts it."""
     recorder().metrics.refused.labels(error.code).inc()
-    body = current_dialect().encode_error(error, g.get("request_id", ""))
-    response = Response(json.dumps(body) + "\n", error.status, mimetype="application/json")
+    dialect = current_dialect()
+    body, status = dialect.encode_error(error, g.get("request_id", "")), dialect.statuses.get(error.code, error.status)
+    response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, QuotaExceeded):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
-from flask import Response, request
+from flask import Response
 
 from minivault.api.body import read_json_body
-from minivault.api.dialect import DialectBlueprint
+from minivault.api.dialect import DialectBlueprint, current_dialect
 from minivault.api.embedding import embed
-from minivault.api.streaming import Watched, json_reply, model_called, origin, recorder, respond, start
+from minivault.api.streaming import Watched, json_reply, model_called, recorder, respond, sdk_origin, start
 from minivault.errors import BadRequest, Unsupported
-from minivault.interaction import Origin
 from minivault.service import Model
+from minivault.wire.anthropic import DIALECT as ANTHROPIC
+from minivault.wire.anthropic import models as anthropic
 from minivault.wire.framing import NAMED_SSE, SSE
 from minivault.wire.openai import DIALECT
 from minivault.wire.openai.chat import ChatBody, ChatReply
@@ -30,9 +29,6 @@ from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
 
-RETRY = re.compile("[1-9][0-9]{0,3}")
-"""The number of a retry, as the SDKs write it."""
-
 
 @bp.post("/chat/completions")
 def chat_completions() -> Response:
@@ -43,7 +39,7 @@ def chat_completions() -> Response:
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
-        choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
+        choices = start(model, body.generations(model.info.context), sdk_origin("openai.chat.completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body)
     return respond(choices, reply, SSE if body.stream else None)
 
@@ -55,7 +51,7 @@ def completions() -> Response:
     body = validated(CompletionBody, loads(raw))
     model = model_called(body.model)
     body.ensure_possible()
-    choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
+    choices = start(model, body.generations(model.info.context), sdk_origin("openai.completions", raw))
     echoes = [choice.interaction.task.text if body.echo else "" for choice in choices]
     reply = CompletionReply(_envelope(choices[0], body.model), echoes, has_usage=body.has_usage_chunk)
     return respond(choices, reply, SSE if body.stream else None)
@@ -69,7 +65,7 @@ def responses() -> Response:
     model = model_called(body.model)
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
-        choices = start(model, [body.generation(model.info.context)], _origin("openai.responses", raw))
+        choices = start(model, [body.generation(model.info.context)], sdk_origin("openai.responses", raw))
     reply = ResponseReply(_envelope(choices[0], body.model), body)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
@@ -80,20 +76,27 @@ def embeddings() -> Response:
     raw = read_json_body()
     body = validated(EmbeddingBody, loads(raw))
     model = model_called(body.model)
-    done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
+    done = embed(model, body.inputs, sdk_origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
 
 
 @bp.get("/models")
 def models() -> Response:
     """The models that can be asked for."""
-    return json_reply(encode_models([model.info for model in recorder().roster]))
+    infos = [model.info for model in recorder().roster]
+    return json_reply(anthropic.encode_models(infos) if _is_anthropics() else encode_models(infos))
 
 
 @bp.get("/models/<path:name>")
 def model(name: str) -> Response:
     """One model."""
-    return json_reply(encode_model(name, model_called(name).info))
+    info = model_called(name).info
+    return json_reply(anthropic.encode_model(name, info) if _is_anthropics() else encode_model(name, info))
+
+
+def _is_anthropics() -> bool:
+    """The same paths are asked for by clients of both."""
+    return current_dialect() is ANTHROPIC
 
 
 def _ensure_tools(model: Model, *, has_tools: bool) -> None:
@@ -111,15 +114,6 @@ def _format_called(name: str) -> Iterator[None]:
         if error.field != "format":
             raise
         raise BadRequest(error.message.replace("format", name, 1), field=name) from None
-
-
-def _origin(api: str, raw: bytes) -> Origin:
-    """Who asks. A retry says so in the record: it would otherwise look like a second question."""
-    source = origin(api, raw)
-    retry = request.headers.get("x-stainless-retry-count", "0")
-    if not RETRY.fullmatch(retry):
-        return source
-    return replace(source, user_agent=f"{source.user_agent} retry/{retry}")
 
 
 def _envelope(watched: Watched, model_name: str) -> Envelope:

@@ -19,7 +19,7 @@ from minivault.errors import Draining, LoadFailed, Loading, MiniVaultError
 from minivault.service.backends import Backend, resolve_backend
 from minivault.service.engine_loop import EngineLoop, Generation, ready_made
 from minivault.service.model import Loaded, ModelStatus, State
-from minivault.service.prompt import read_inputs, read_request
+from minivault.service.prompt import read_inputs, read_prompt, read_request
 from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, Job, ModelInfo
 
 if TYPE_CHECKING:
@@ -138,6 +138,10 @@ class LocalModel:
         self.start()
         loaded = self.loaded
         return read_request(request, loaded.tokenizer, loaded.info)
+
+    def count(self, request: GenerationRequest) -> int:
+        """See `Model.count`."""
+        return len(read_prompt(request, self.loaded.tokenizer).tokens)
 
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """See `Model.generate`."""

@@ -5,8 +5,8 @@ A new dialect is a folder beside this file, a blueprint in `api/` and its name i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -60,6 +60,18 @@ class Dialect:
     prefix: str = ""
     key_headers: tuple[str, ...] = ("Authorization",)
     """The request headers that may hold a key: `Authorization` after the scheme, any other alone."""
+    marker: str = ""
+    """A request header that only its clients send: with it, the paths beside its own are answered in its words too."""
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """By an error's code the HTTP status where it is not the error's own."""
+
+    def claims(self, path: str) -> bool:
+        """True for its own paths."""
+        return f"{path}/".startswith(f"{self.prefix}/")
+
+    def is_near(self, path: str) -> bool:
+        """True for its own paths and those beside them."""
+        return path.startswith(f"{self.prefix.rpartition('/')[0]}/")
 
 
 def shown(error: Exception) -> MiniVaultError:
