@@ -5,8 +5,8 @@ A new dialect is a folder beside this file, a blueprint in `api/` and its name i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -62,8 +62,8 @@ class Dialect:
     """The request headers that may hold a key: `Authorization` after the scheme, any other alone."""
     marker: str = ""
     """A request header that only its clients send: with it, the paths beside its own are answered in its words too."""
-    statuses: Mapping[str, int] = field(default_factory=dict)
-    """By an error's code the HTTP status where it is not the error's own."""
+    statuses: tuple[tuple[str, int], ...] = ()
+    """An error's code and the HTTP status it has here, where that is not the error's own."""
 
     def claims(self, path: str) -> bool:
         """True for its own paths."""

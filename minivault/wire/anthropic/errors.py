@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minivault.errors import Overloaded
 from minivault.wire.dialect import shown
 
 OVERLOADED = 529
@@ -16,14 +17,14 @@ TYPES = {
     429: "rate_limit_error",
     504: "timeout_error",
 }
-STATUSES = {"overloaded": OVERLOADED}
-"""By our code the status where theirs is another."""
+STATUSES = ((Overloaded.code, OVERLOADED),)
+"""Our code and their status, where it is another."""
 
 
 def encode_error(error: Exception, request_id: str) -> dict[str, Any]:
     """`details.error_code` is ours: it names the cause."""
     ours = shown(error)
-    if ours.code in STATUSES:
+    if ours.code == Overloaded.code:
         kind = "overloaded_error"
     else:
         kind = TYPES.get(ours.status, "api_error" if ours.status >= 500 else "invalid_request_error")
