@@ -7,13 +7,14 @@ be compared, and the verdict says why. The same machinery re-derives what an int
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from minivault.errors import MiniVaultError
-from minivault.service import Generation, Model
-from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, ModelInfo, SamplingParams
+from minivault.service import Generation, Model, measured, weighed
+from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, Measurement, ModelInfo, SamplingParams
 
 Outcome = Literal["identical", "different", "not comparable"]
 
@@ -21,7 +22,7 @@ Outcome = Literal["identical", "different", "not comparable"]
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a replay found. `position` is the first token that differs, `recorded` and `replayed` the two token ids
-    there (None = the answer had ended)."""
+    there (None = the answer had ended); of what was measured and not generated, the two log-probabilities."""
 
     id: str
     seq: int
@@ -29,8 +30,10 @@ class Verdict:
     reason: str = ""
     num_tokens: int = 0
     position: int | None = None
-    recorded: int | None = None
-    replayed: int | None = None
+    recorded: float | None = None
+    replayed: float | None = None
+    unit: str = "token"
+    """What was compared, and `num_tokens` counts: of what was measured, `number`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class _Run:
 Parts = Mapping[str, str]
 """What a fingerprint is made of; empty where that is not known."""
 
+MEASURED = frozenset({"decision", "relevance"})
+"""The sources of records that hold log-probabilities instead of tokens."""
 PARTS_OF_A_MODEL = {"weights", "config", "tokenizer", "template"}
 """The others are the engine's."""
 
@@ -73,11 +78,11 @@ def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mappin
         return "its content was redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
-    if record.get("source", "model") != "model":
+    if record.get("source", "model") not in {"model", *MEASURED}:
         return f"no answer, but work of another kind ({record['source']})"
     if record.get("fingerprint") != info.fingerprint:
         return _what_differs(str(record.get("fingerprint")), info, parts)
-    if not record.get("completion_tokens"):
+    if not record.get("response" if record.get("source") in MEASURED else "completion_tokens"):
         return f"it holds no tokens ({record.get('status')})"
     return None
 
@@ -123,6 +128,8 @@ def _start(model: Model, record: Mapping[str, Any], parts: Mapping[str, Parts]) 
     reason = why_not_comparable(record, model.info, parts)
     if reason is not None:
         return Verdict(record["id"], record["seq"], "not comparable", reason)
+    if record.get("source") in MEASURED:
+        return _remeasured(model, record)
     return _Run(record, _submit(model, record, "replay"))
 
 
@@ -131,6 +138,24 @@ def _submit(model: Model, record: Mapping[str, Any], purpose: str) -> Generation
     request = GenerationRequest(prompt_tokens=tokens, params=params)
     task = GenerateTask(request, record["prompt"], record["rendered_prompt"], tokens, params)
     return model.generate(task, f"{purpose}-{record['id']}")
+
+
+def _remeasured(model: Model, record: Mapping[str, Any]) -> Verdict:
+    """Measure again, one measurement after the other, and compare every log-probability and what follows from them."""
+    response, again = json.loads(record["response"]), list[tuple[float, ...]]()
+    try:
+        for number, measurement in enumerate(_measurements(record)):
+            again.append(measured(model.measure(measurement, f"replay-{record['id']}.{number}"))[0])
+    except MiniVaultError as error:
+        return Verdict(record["id"], record["seq"], "not comparable", f"the replay failed: {error.message}")
+    recorded = [*itertools.chain(*response["logprobs"]), *response["probabilities"]]
+    return _compare(record, recorded, [*itertools.chain(*again), *weighed(again, record["source"])], "number")
+
+
+def _measurements(record: Mapping[str, Any]) -> Iterator[Measurement]:
+    parameters, tokens = record["parameters"], iter(record["prompt_tokens"])
+    for num_tokens, labels in zip(parameters["num_prompt_tokens"], parameters["labels"], strict=True):
+        yield Measurement(tuple(itertools.islice(tokens, num_tokens)), tuple(map(tuple, labels)))
 
 
 def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:
@@ -166,18 +191,21 @@ def _tokens(run: _Run, num_recorded: int, *, is_whole: bool) -> list[int]:
     return token_ids if is_whole else token_ids[:num_recorded]
 
 
-def _compare(record: Mapping[str, Any], recorded: list[int], replayed: list[int]) -> Verdict:
+def _compare(
+    record: Mapping[str, Any], recorded: Sequence[float], replayed: Sequence[float], unit: str = "token"
+) -> Verdict:
     pairs = itertools.zip_longest(recorded, replayed)
     position = next((i for i, (old, new) in enumerate(pairs) if old != new), None)
     if position is None:
-        return Verdict(record["id"], record["seq"], "identical", num_tokens=len(recorded))
+        return Verdict(record["id"], record["seq"], "identical", num_tokens=len(recorded), unit=unit)
     return Verdict(
         record["id"],
         record["seq"],
         "different",
-        f"token {position} differs",
+        f"{unit} {position} differs",
         len(recorded),
         position,
         recorded[position] if position < len(recorded) else None,
         replayed[position] if position < len(replayed) else None,
+        unit,
     )

@@ -153,7 +153,77 @@ class EmbedTask:
         return {"num_inputs": len(self.inputs)}
 
 
-Task = GenerateTask | EmbedTask
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One of the things that a question may be answered with."""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be decided of a state, and between which options, in their own order."""
+
+    instructions: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Log-probabilities to be read after a prompt: of the tokens `labels[0]` as the next one, then, with the first of
+    these read on, of `labels[1]`, and so on."""
+
+    prompt: tuple[int, ...]
+    labels: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTask:
+    """What is measured to decide one question (a measurement for each order of its options, each with a label for
+    every option), or how relevant one document is (the tokens of the query, one after the other)."""
+
+    text: str
+    rendered: str
+    measurements: tuple[Measurement, ...]
+    answerer: Literal["decision", "relevance"]
+    options: tuple[str, ...] = ()
+    """What the labels stand for."""
+    has_control_text: bool = False
+    part_of: str = ""
+    """The id of the record that has the body of the same request, where this is not the first."""
+    is_streamed: bool = False
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return tuple(token for measurement in self.measurements for token in measurement.prompt)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are read."""
+        return sum(len(measurement.prompt) + len(measurement.labels) - 1 for measurement in self.measurements)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "options": self.options,
+            "labels": [measurement.labels for measurement in self.measurements],
+            "num_prompt_tokens": [len(measurement.prompt) for measurement in self.measurements],
+            "part_of": self.part_of,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of a `MeasureTask`: for each measurement the log-probability of every label, in order, and the
+    probability of each option, or of the query."""
+
+    logprobs: tuple[tuple[float, ...], ...]
+    probabilities: tuple[float, ...]
+    usage: Usage
+
+
+Task = GenerateTask | EmbedTask | MeasureTask
 """Every kind of work that is recorded."""
 
 
@@ -166,6 +236,8 @@ class Job:
     params: SamplingParams
     deadline_ns: int | None = None
     constraint: Constraint | None = None
+    labels: tuple[tuple[int, ...], ...] = ()
+    """Not empty: nothing is chosen, but measured, as `Measurement` says; each step is a `Delta` without tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from flask import Response
 
 from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint
-from minivault.api.streaming import json_reply, model_called, respond, sdk_origin, start
+from minivault.api.sdk import sdk_origin
+from minivault.api.streaming import json_reply, model_called, respond, start
 from minivault.errors import BadRequest, ContextExceeded, Unsupported
 from minivault.service import Model
 from minivault.types import GenerationRequest

@@ -9,6 +9,7 @@ from flask import Response
 
 from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint
+from minivault.api.measuring import rerank
 from minivault.api.streaming import accepted, origin, recorder, respond, start
 from minivault.wire.native import DIALECT
 from minivault.wire.native.generate import GenerateReply, decode
@@ -27,6 +28,14 @@ def generate() -> Response:
 def stream_generate() -> Response:
     """Answer a prompt piece by piece."""
     return _reply("stream-generate", stream_always=True)
+
+
+@bp.post("/rerank")
+@bp.post("/v2/rerank")
+def rerank_documents() -> Response:
+    """Documents by how relevant they are to a query, where clients of other servers ask for it."""
+    raw = read_json_body()
+    return rerank(origin("rerank", raw), raw)
 
 
 def _reply(api: str, *, stream_always: bool) -> Response:

@@ -11,6 +11,7 @@ from flask import Response, request
 from minivault.api.body import read_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
+from minivault.api.measuring import rerank
 from minivault.api.streaming import accepted, json_reply, model_called, origin, recorder, respond, start
 from minivault.errors import BadRequest, Forbidden, Unsupported
 from minivault.wire.ollama import DIALECT, models
@@ -83,6 +84,13 @@ def embed_prompt() -> Response:
     model = model_called(body.model)
     done = embed(model, [body.prompt] if body.prompt else [], origin("ollama.embeddings", raw))
     return json_reply({"embedding": done.vectors[0] if done.vectors else []})
+
+
+@bp.post("/rerank")
+def rerank_documents() -> Response:
+    """Documents by how relevant they are to a query."""
+    raw, _ = _read()
+    return rerank(origin("ollama.rerank", raw), raw)
 
 
 @bp.get("/tags")

@@ -11,7 +11,9 @@ from flask import Response
 from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint, current_dialect
 from minivault.api.embedding import embed
-from minivault.api.streaming import Watched, json_reply, model_called, recorder, respond, sdk_origin, start
+from minivault.api.measuring import decide, rerank
+from minivault.api.sdk import sdk_origin as _origin
+from minivault.api.streaming import Watched, json_reply, model_called, recorder, respond, start
 from minivault.errors import BadRequest, Unsupported
 from minivault.service import Model
 from minivault.wire.anthropic import DIALECT as ANTHROPIC
@@ -20,10 +22,12 @@ from minivault.wire.framing import NAMED_SSE, SSE
 from minivault.wire.openai import DIALECT
 from minivault.wire.openai.chat import ChatBody, ChatReply
 from minivault.wire.openai.completions import CompletionBody, CompletionReply
+from minivault.wire.openai.decisions import DecisionsBody, encode_decisions
 from minivault.wire.openai.embeddings import EmbeddingBody, encode_embeddings
 from minivault.wire.openai.envelope import Envelope, encode_model, encode_models
 from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_reply import ResponseReply
+from minivault.wire.openai.systemone import SystemOneBody, encode_systemone
 from minivault.wire.strict_json import loads
 from minivault.wire.validation import validated
 
@@ -39,7 +43,7 @@ def chat_completions() -> Response:
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
-        choices = start(model, body.generations(model.info.context), sdk_origin("openai.chat.completions", raw))
+        choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body)
     return respond(choices, reply, SSE if body.stream else None)
 
@@ -51,7 +55,7 @@ def completions() -> Response:
     body = validated(CompletionBody, loads(raw))
     model = model_called(body.model)
     body.ensure_possible()
-    choices = start(model, body.generations(model.info.context), sdk_origin("openai.completions", raw))
+    choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
     echoes = [choice.interaction.task.text if body.echo else "" for choice in choices]
     reply = CompletionReply(_envelope(choices[0], body.model), echoes, has_usage=body.has_usage_chunk)
     return respond(choices, reply, SSE if body.stream else None)
@@ -65,7 +69,7 @@ def responses() -> Response:
     model = model_called(body.model)
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
-        choices = start(model, [body.generation(model.info.context)], sdk_origin("openai.responses", raw))
+        choices = start(model, [body.generation(model.info.context)], _origin("openai.responses", raw))
     reply = ResponseReply(_envelope(choices[0], body.model), body)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
@@ -76,8 +80,35 @@ def embeddings() -> Response:
     raw = read_json_body()
     body = validated(EmbeddingBody, loads(raw))
     model = model_called(body.model)
-    done = embed(model, body.inputs, sdk_origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
+    done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
+
+
+@bp.post("/decisions")
+def decisions() -> Response:
+    """Answer typed questions about an input with probabilities."""
+    raw = read_json_body()
+    body = validated(DecisionsBody, loads(raw))
+    model, source = model_called(body.model), _origin("openai.decisions", raw)
+    found = decide(model, body.state(), body.asked(), body.permutations, source, "input")
+    return json_reply(encode_decisions(body, found))
+
+
+@bp.post("/systemone")
+def systemone() -> Response:
+    """The same in the shape of System One."""
+    raw = read_json_body()
+    body = validated(SystemOneBody, loads(raw))
+    model, source = model_called(body.model), _origin("openai.systemone", raw)
+    found = decide(model, body.request(), body.asked(), body.permutations, source, "state")
+    return json_reply(encode_systemone(body, found))
+
+
+@bp.post("/rerank")
+def rerank_documents() -> Response:
+    """Documents by how relevant they are to a query."""
+    raw = read_json_body()
+    return rerank(_origin("openai.rerank", raw), raw)
 
 
 @bp.get("/models")

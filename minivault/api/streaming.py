@@ -7,7 +7,6 @@ seed and record; the first has the request's id. They run together and are sent 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,9 +23,6 @@ from minivault.service import Model
 from minivault.types import Event, Failed, GenerateTask, GenerationRequest
 from minivault.wire.framing import Framing, preferred
 from minivault.wire.reply import Reply
-
-RETRY = re.compile("[1-9][0-9]{0,3}")
-"""The number of a retry, as SDKs write it."""
 
 
 @dataclass(slots=True)
@@ -76,15 +72,6 @@ def origin(api: str, body: bytes) -> Origin:
         user_agent=request.headers.get("User-Agent", ""),
         key=g.caller.key_id,
     )
-
-
-def sdk_origin(api: str, raw: bytes) -> Origin:
-    """Who asks through an SDK. A retry says so in the record: it would otherwise look like a second question."""
-    source = origin(api, raw)
-    retry = request.headers.get("x-stainless-retry-count", "0")
-    if not RETRY.fullmatch(retry):
-        return source
-    return replace(source, user_agent=f"{source.user_agent} retry/{retry}")
 
 
 def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> list[Watched]:

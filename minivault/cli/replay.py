@@ -95,10 +95,10 @@ def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
 
 def _sentence(verdict: Verdict) -> str:
     if verdict.outcome == "identical":
-        return f"identical ({verdict.num_tokens} tokens)"
+        return f"identical ({verdict.num_tokens} {verdict.unit}s)"
     if verdict.outcome == "not comparable":
         return f"not comparable: {verdict.reason}"
-    return f"different: token {verdict.position} was {verdict.recorded}, now {verdict.replayed}"
+    return f"different: {verdict.unit} {verdict.position} was {verdict.recorded}, now {verdict.replayed}"
 
 
 def _exit_code(verdicts: Sequence[Verdict]) -> int:

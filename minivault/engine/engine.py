@@ -16,7 +16,7 @@ from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution, Group
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.runner import Runner
-from minivault.engine.sampler import Choice, SamplingState, sample
+from minivault.engine.sampler import Choice, Logits, SamplingState, logprobs_of, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
 from minivault.engine.slots import Slots
@@ -120,11 +120,14 @@ class Engine:
         """Give each sequence its token, or its failure, and tell what it says."""
         for sequences, logits in groups:
             choices = sample(logits, [sequence.sampling for sequence in sequences])
-            for sequence, choice in zip(sequences, choices, strict=True):
+            for sequence, choice, row in zip(sequences, choices, logits, strict=True):
                 if sequence.prefilled_ns is None:
                     self._start(sequence)
                 try:
-                    self._append(sequence, choice)
+                    if sequence.job.labels:
+                        self._measure(sequence, row)
+                    else:
+                        self._append(sequence, choice)
                 except Exception as error:  # the job's own constraint or its decoder
                     sequence.end(error)
 
@@ -144,6 +147,15 @@ class Engine:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
         self._emit(sequence, Delta(text, (choice.token_id,), logprobs))
+
+    def _measure(self, sequence: Sequence, row: Logits) -> None:
+        """Tell the log-probabilities of this step's labels, and read the first of them on."""
+        steps = sequence.job.labels
+        labels = steps[len(sequence.token_ids)]
+        self._emit(sequence, Delta("", logprobs=logprobs_of(row, labels)))
+        sequence.token_ids.append(labels[0])
+        if len(sequence.token_ids) == len(steps):
+            sequence.end("stop")
 
     def _spelled(self, logprob: TokenLogprob) -> TokenLogprob:
         """With the bytes of every token in it."""

@@ -5,13 +5,26 @@ From a config (or a GGUF file's metadata) to a `Block`, and from a tensor's part
 
 from __future__ import annotations
 
-from minivault.families import gpt2, llama
+from minivault.families import centred, cohere, gemma, glm, gpt2, granite, llama, olmo, phi
 from minivault.families.block import Block, Config, Family, Names
 
-__all__ = ["MODEL_TYPES", "Block", "Config", "Family", "Names", "family_of"]
+__all__ = ["GGUF", "MODEL_TYPES", "Block", "Config", "Family", "Names", "family_of"]
 
-_FAMILIES = {kind: family for family in (llama.FAMILY, gpt2.FAMILY) for kind in family.model_types}
+_ALL = (
+    llama.FAMILY,
+    gemma.FAMILY,
+    granite.FAMILY,
+    olmo.FAMILY,
+    phi.FAMILY,
+    glm.FAMILY,
+    cohere.FAMILY,
+    gpt2.FAMILY,
+    *centred.FAMILIES,
+)
+_FAMILIES = {kind: family for family in _ALL for kind in family.model_types}
 MODEL_TYPES = tuple(_FAMILIES)
+GGUF = {name: family for family in _ALL for name in family.gguf}
+"""GGUF's names of architectures."""
 
 
 def family_of(config: Config) -> Family | None:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Config = Mapping[str, Any]
 """A checkpoint's config.json."""
+Rotation = Mapping[str, Any]
+"""`rope_type`, `rope_theta` and what a type needs besides, as a config names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What may differ from one layer to the next."""
+
+    window: int = 0
+    """Most positions that attention looks at, the row's own included; 0: all before it."""
+    rotation: int = 0
+    """Which of the block's `rotations` turns queries and keys; -1: none does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`rope` is empty for a model with learned positions. `is_centred`: its norms subtract the mean (LayerNorm)."""
+    """Defaults are what most families have. `is_centred`: its norms subtract the mean (LayerNorm)."""
 
     hidden: int
     num_layers: int
@@ -28,9 +40,39 @@ class Block:
     activation: str
     is_gated: bool
     is_centred: bool
+    is_tied: bool = True
+    """The embedding serves as head."""
+    norm_offset: float = 0.0
+    """Added to every norm's weights that a checkpoint has (a GGUF file has them added)."""
+    has_input_norms: bool = True
+    """Attention and MLP read what a norm makes of the stream, else the stream itself."""
+    has_output_norms: bool = False
+    """What attention and MLP give is normed before it joins the stream."""
+    head_norm: Literal["", "head", "all"] = ""
+    """Queries and keys are normed before they are turned: each head by itself, or all together."""
+    is_parallel: bool = False
+    """Attention and MLP read the same stream, and both are added to it."""
     is_scaled_by_depth: bool = False
     """Attention scores are divided by the layer's number as well (a GPT-2 option)."""
-    rope: Mapping[str, Any] = field(default_factory=dict)
+    attention_scale: float | None = None
+    """What queries are multiplied with; None: 1 / sqrt(head_size)."""
+    attention_cap: float = 0.0
+    """Scores become cap * tanh(score / cap); 0: they stay. Likewise `logit_cap`."""
+    logit_cap: float = 0.0
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    """What attention and MLP give is multiplied with before it joins the stream."""
+    logit_scale: float = 1.0
+    rotations: tuple[Rotation, ...] = ()
+    """Empty for a model with learned positions."""
+    rotary_size: int = 0
+    """Numbers of a head that are turned, from its first; 0: all."""
+    is_interleaved: bool = False
+    """Neighbours in a head are turned together, else those half a head apart."""
+    layers: tuple[Layer, ...] = ()
+    """Empty: all as `Layer()`."""
+    optional: frozenset[str] = field(default_factory=frozenset)
+    """Names of tensors that a file may hold and nobody needs."""
 
     @property
     def num_queries(self) -> int:
@@ -41,6 +83,14 @@ class Block:
     def attention(self) -> int:
         """Width of what attention hands to its output projection."""
         return self.num_heads * self.head_size
+
+    @property
+    def turned(self) -> int:
+        """Numbers of a head that are turned."""
+        return (self.rotary_size or self.head_size) if self.rotations else 0
+
+    def layer(self, index: int) -> Layer:
+        return self.layers[index] if self.layers else Layer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +106,33 @@ class Names:
     head: str
     """Absent where the embedding serves."""
     layer: str
-    attention_norm: str
     qkv: tuple[str, ...]
     """Query, key and value; or one for the three, joined along the outputs."""
     output: str
-    mlp_norm: str
     ups: tuple[str, ...]
-    """(gate, up) where the MLP is gated, else (up,)."""
+    """(gate, up) where the MLP is gated, or one for both, joined along the outputs; else (up,)."""
     down: str
+    attention_norm: str | None = None
+    mlp_norm: str | None = None
+    attention_output_norm: str | None = None
+    mlp_output_norm: str | None = None
+    query_norm: str | None = None
+    key_norm: str | None = None
     positions: str | None = None
     """Where they are learned."""
     is_transposed: bool = False
     """Linear maps are stored as [in, out]."""
+    is_joined_by_head: bool = False
+    """One map for query, key and value has those of a head together, else all queries first."""
     has_biases: bool = False
-    """Every norm and linear map of a layer has one, and the last norm. Otherwise only those linear maps that do."""
+    """Every norm and linear map of a layer has one, and the last norm. Otherwise only those that do."""
 
     @property
     def of_layer(self) -> tuple[str, ...]:
         """All that a layer has, in an order of our own."""
-        return (self.attention_norm, *self.qkv, self.output, self.mlp_norm, *self.ups, self.down)
+        norms = (self.attention_output_norm, self.mlp_output_norm, self.query_norm, self.key_norm)
+        found = (self.attention_norm, *self.qkv, self.output, self.mlp_norm, *self.ups, self.down, *norms)
+        return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +143,35 @@ class Family:
     names: Names
     block: Callable[[Config], Block]
     why_not: Callable[[Config], str | None]
+    gguf: Mapping[str, Names] = field(default_factory=dict)
+    """GGUF's name of the architecture → how its files name tensors."""
+    gguf_paired: tuple[str, ...] = ()
+    """Architectures whose GGUF files have query and key rows in pairs, whatever checkpoints have."""
+
+
+def stream_norms(block: Block, names: Names) -> dict[str, str]:
+    """A file's names of the norms of a layer that the stream passes, by what they norm; one may serve two places."""
+    found: dict[str, str | None] = {}
+    if block.has_input_norms:
+        found |= {"attention_norm": names.attention_norm, "mlp_norm": names.mlp_norm or names.attention_norm}
+    if block.has_output_norms:
+        found |= {"attention_output_norm": names.attention_output_norm, "mlp_output_norm": names.mlp_output_norm}
+    return {part: name for part, name in found.items() if name is not None}
+
+
+def head_norms(block: Block, names: Names) -> dict[str, str]:
+    """The same of queries and keys."""
+    found = {"query": names.query_norm, "key": names.key_norm} if block.head_norm else {}
+    return {part: name for part, name in found.items() if name is not None}
 
 
 def missing(config: Config, *names: str) -> str | None:
     """A line about the first of `names` that a config does not have."""
     absent = [name for name in names if config.get(name) is None]
     return f"the config has no {absent[0]}" if absent else None
+
+
+def is_set(config: Config, *names: str) -> str | None:
+    """A line about the first of `names` that a config switches on, where that is not supported."""
+    found = [name for name in names if config.get(name)]
+    return f"{found[0]} is set, which is not supported" if found else None

@@ -53,6 +53,7 @@ def block(config: Config) -> Block:
         activation=config.get("activation_function", "gelu_new"),
         is_gated=False,
         is_centred=True,
+        is_tied=config.get("tie_word_embeddings", True),
         is_scaled_by_depth=config.get("scale_attn_by_inverse_layer_idx", False),
     )
 
@@ -70,4 +71,4 @@ def why_not(config: Config) -> str | None:
     return None
 
 
-FAMILY = Family(("gpt2",), NAMES, block, why_not)
+FAMILY = Family(("gpt2",), NAMES, block, why_not, gguf={"gpt2": GGUF_NAMES})

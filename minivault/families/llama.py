@@ -1,12 +1,21 @@
-"""The Llama family (Llama, SmolLM2, Mistral, Qwen2): RMSNorm, rotary positions, grouped keys and values, gated MLP."""
+"""The Llama family (Llama, SmolLM2 and 3, Mistral, Ministral, Qwen2 and 3): RMSNorm, rotary positions, gated MLP."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from minivault.families.block import Block, Config, Family, Names, missing
-
-ROPE_TYPES = ("default", "linear", "llama3")
+from minivault.families.block import Block, Config, Family, Names
+from minivault.families.reading import (
+    FULL,
+    SLIDING,
+    WINDOW,
+    layer_types,
+    layers,
+    rms,
+    why_not_rotations,
+    why_not_sizes,
+    windows,
+)
 
 NAMES = Names(
     prefix="model.",
@@ -20,6 +29,8 @@ NAMES = Names(
     mlp_norm="post_attention_layernorm",
     ups=("mlp.gate_proj", "mlp.up_proj"),
     down="mlp.down_proj",
+    query_norm="self_attn.q_norm",
+    key_norm="self_attn.k_norm",
 )
 GGUF_NAMES = Names(
     prefix="",
@@ -33,77 +44,46 @@ GGUF_NAMES = Names(
     mlp_norm="ffn_norm",
     ups=("ffn_gate", "ffn_up"),
     down="ffn_down",
+    query_norm="attn_q_norm",
+    key_norm="attn_k_norm",
 )
-GGUF_ARCHITECTURE = "llama"
-GGUF_KEYS = {
-    "hidden_size": "llama.embedding_length",
-    "head_dim": "llama.attention.key_length",
-    "intermediate_size": "llama.feed_forward_length",
-    "num_hidden_layers": "llama.block_count",
-    "num_attention_heads": "llama.attention.head_count",
-    "num_key_value_heads": "llama.attention.head_count_kv",
-    "max_position_embeddings": "llama.context_length",
-    "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
-    "rope_theta": "llama.rope.freq_base",
-    "rope_scaling": "llama.rope.scaling.type",
-}
-"""Where a GGUF file's metadata holds what a config calls so."""
 
 
 def block(config: Config) -> Block:
-    heads = config["num_attention_heads"]
-    return Block(
-        hidden=config["hidden_size"],
-        num_layers=config["num_hidden_layers"],
-        num_heads=heads,
-        num_groups=config.get("num_key_value_heads") or heads,
-        head_size=config.get("head_dim") or config["hidden_size"] // heads,
-        mlp=config["intermediate_size"],
-        vocabulary=config["vocab_size"],
-        positions=config.get("max_position_embeddings", 2048),
-        norm_eps=config.get("rms_norm_eps", 1e-6),
-        activation=config.get("hidden_act", "silu"),
-        is_gated=True,
-        is_centred=False,
-        rope=_rope(config),
+    """Mistral and Qwen have windows, in all layers or in some; SmolLM3 turns nothing in every fourth layer; Qwen3 norms
+    each head's queries and keys."""
+    found, count = rms(config), config["num_hidden_layers"]
+    kind = config.get("model_type")
+    turns = [0] * count
+    if kind == "smollm3":
+        every = int(config.get("no_rope_layer_interval") or 4)
+        turned = config.get("no_rope_layers") or [int((layer + 1) % every != 0) for layer in range(count)]
+        turns = [0 if is_turned else -1 for is_turned in turned]
+    return replace(
+        found,
+        head_norm="head" if kind == "qwen3" else "",
+        layers=layers(windows(config, _layer_types(config)), turns),
     )
 
 
+def _layer_types(config: Config) -> list[str]:
+    kind = config.get("model_type")
+    is_used = config.get("use_sliding_window", kind in ("mistral", "ministral"))
+    if not is_used or not config.get("sliding_window", WINDOW):
+        return [FULL] * config["num_hidden_layers"]
+    first = int(config.get("max_window_layers", 28)) if kind in ("qwen2", "qwen3") else 0
+    return list(layer_types(config, lambda layer: SLIDING if layer >= first else FULL))
+
+
 def why_not(config: Config) -> str | None:
-    needed = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size")
-    if reason := missing(config, *needed):
-        return reason
-    heads = int(config["num_attention_heads"])
-    groups = int(config.get("num_key_value_heads") or heads)
-    if heads % groups:
-        return f"num_attention_heads {heads} is not a multiple of num_key_value_heads {groups}"
-    return _window_reason(config) or _rope_reason(_rope(config))
+    return why_not_sizes(config) or why_not_rotations(block(config))
 
 
-def _window_reason(config: Config) -> str | None:
-    window, longest = config.get("sliding_window"), int(config.get("max_position_embeddings", 0))
-    is_used = config.get("use_sliding_window", True) or "sliding_attention" in (config.get("layer_types") or ())
-    if window is not None and is_used and int(window) < longest:
-        return f"sliding_window {window} is shorter than the model's {longest} positions: not supported"
-    return None
-
-
-def _rope_reason(rope: dict[str, Any]) -> str | None:
-    kind = rope["rope_type"]
-    if kind not in ROPE_TYPES:
-        return f"rope_type {kind!r} is not supported ({', '.join(ROPE_TYPES)})"
-    if float(rope.get("partial_rotary_factor", 1.0)) != 1.0:
-        return f"partial_rotary_factor {rope['partial_rotary_factor']} is not supported"
-    return None
-
-
-def _rope(config: Config) -> dict[str, Any]:
-    """The rotary settings of a config, old layout or new, with `rope_type` and `rope_theta` always set."""
-    rope = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
-    partial = config.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1.0
-    return rope | {"rope_type": kind, "rope_theta": float(theta), "partial_rotary_factor": float(partial)}
-
-
-FAMILY = Family(("llama", "mistral", "qwen2"), NAMES, block, why_not)
+FAMILY = Family(
+    ("llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3"),
+    NAMES,
+    block,
+    why_not,
+    gguf=dict.fromkeys(("llama", "qwen2", "qwen3", "smollm3"), GGUF_NAMES),
+    gguf_paired=("llama", "smollm3"),
+)

@@ -4,9 +4,21 @@ A `Model` takes a request and answers with events; the `Roster` finds it by name
 `local` computes it in this process, on one engine thread. Nothing here knows HTTP, dialects or the vault.
 """
 
+from minivault.service.decision import Cancelled, measured, weighed
 from minivault.service.engine_loop import Generation
 from minivault.service.local import LocalModel
 from minivault.service.model import Loaded, Model, ModelStatus
 from minivault.service.roster import Roster, roster_of
 
-__all__ = ["Generation", "Loaded", "LocalModel", "Model", "ModelStatus", "Roster", "roster_of"]
+__all__ = [
+    "Cancelled",
+    "Generation",
+    "Loaded",
+    "LocalModel",
+    "Model",
+    "ModelStatus",
+    "Roster",
+    "measured",
+    "roster_of",
+    "weighed",
+]

@@ -11,16 +11,29 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from minivault.config import Settings
 from minivault.errors import Draining, LoadFailed, Loading, MiniVaultError
 from minivault.service.backends import Backend, resolve_backend
+from minivault.service.decision import read_decision, read_relevance
 from minivault.service.engine_loop import EngineLoop, Generation, ready_made
+from minivault.service.labels import Labels
 from minivault.service.model import Loaded, ModelStatus, State
 from minivault.service.prompt import read_inputs, read_prompt, read_request
-from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, Job, ModelInfo
+from minivault.types import (
+    EmbedTask,
+    FinishReason,
+    GenerateTask,
+    GenerationRequest,
+    Job,
+    Measurement,
+    MeasureTask,
+    ModelInfo,
+    Question,
+    SamplingParams,
+)
 
 if TYPE_CHECKING:
     from minivault.engine import Engine
@@ -166,6 +179,30 @@ class LocalModel:
         runner = self.loaded.runner
         calls = [partial(runner.embed, tokens) for tokens in task.inputs]
         return [self._loop.call(call, self._settings.deadline_s).tolist() for call in calls]
+
+    def prepare_decision(self, state: GenerationRequest, question: Question, num_orders: int) -> MeasureTask:
+        """See `Model.prepare_decision`."""
+        self.start()
+        loaded = self.loaded
+        return read_decision(state, question, num_orders, self._labels, loaded.tokenizer, loaded.info)
+
+    def prepare_relevance(self, query: str, document: str) -> MeasureTask:
+        """See `Model.prepare_relevance`."""
+        self.start()
+        loaded = self.loaded
+        return read_relevance(query, document, loaded.tokenizer, loaded.info)
+
+    def measure(self, measurement: Measurement, job_id: str, deadline_ns: int | None = None) -> Generation:
+        """See `Model.measure`."""
+        _ = self.loaded
+        if self._state == "draining":
+            raise Draining("the server is stopping", retry_after_s=5)
+        params = SamplingParams(max_tokens=len(measurement.labels), temperature=0.0, seed=0)
+        return self._loop.submit(Job(job_id, measurement.prompt, params, deadline_ns, labels=measurement.labels))
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return Labels(self.loaded.tokenizer)
 
     def _compiler(self) -> GrammarCompiler:
         from minivault.structured.grammar import GrammarCompiler

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from minivault.service.engine_loop import Generation
-from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, ModelInfo, Tokenizer
+from minivault.types import (
+    EmbedTask,
+    FinishReason,
+    GenerateTask,
+    GenerationRequest,
+    Measurement,
+    MeasureTask,
+    ModelInfo,
+    Question,
+    Tokenizer,
+)
 
 if TYPE_CHECKING:
     from minivault.engine.runner import Runner
@@ -68,6 +78,20 @@ class Model(Protocol):
 
     def embed(self, task: EmbedTask) -> list[list[float]]:
         """A unit vector for each input, in order."""
+        ...
+
+    def prepare_decision(self, state: GenerationRequest, question: Question, num_orders: int) -> MeasureTask:
+        """How a question about a state (a prompt or a conversation) is decided: with its options in their own order and
+        in `num_orders` - 1 others. Raises BadRequest where there are more options than labels, or ContextExceeded."""
+        ...
+
+    def prepare_relevance(self, query: str, document: str) -> MeasureTask:
+        """How relevant a document is to a query: how likely the model, having read it, is to ask that. Raises
+        ContextExceeded."""
+        ...
+
+    def measure(self, measurement: Measurement, job_id: str, deadline_ns: int | None = None) -> Generation:
+        """Begin a measurement: a `Delta` without tokens for each of its steps. Raises as `generate`."""
         ...
 
     def start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
@@ -22,7 +23,14 @@ class _Vocabulary:
         self._encode = encode
 
     def __call__(self, text: str) -> list[int]:
-        return self._encode(text)
+        """Tokens whose bytes are the text's: those of a tokenizer that begins every text with a space are not."""
+        found = self._encode(text)
+        data = b"".join(self.tokens[token_id] for token_id in found)
+        return found if data == text.encode() else longest_tokens(self._ids, text)
+
+    @cached_property
+    def _ids(self) -> dict[bytes, int]:
+        return {token: token_id for token_id, token in enumerate(self.tokens) if token}
 
 
 def library_tokenizer(tokens: Sequence[bytes], eos_ids: Sequence[int], encode: Encode) -> LLTokenizer:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from minivault.errors import ModelError
-from minivault.models.gguf import convert, general, llama
+from minivault.models.gguf import convert, general, llama, vocabulary
 from minivault.models.gguf.metadata import GgufFile, refuses_damage
 from minivault.models.layout import check_directory
 from minivault.models.progress import silent
@@ -102,7 +102,7 @@ def test_a_long_vocabulary_is_read_at_once(tmp_path: Path) -> None:
 def test_an_unknown_pre_tokenizer_takes_the_general_route(gguf_file: Path, tmp_path: Path) -> None:
     tokens, merges = tiny_gguf.vocabulary_of(gguf_file)
     other = tiny_gguf.write(tmp_path / "other.gguf", tokens, merges, pre="never-heard-of")
-    assert not llama.can_convert(GgufFile.open(other))
+    assert not vocabulary.can_build(GgufFile.open(other))
 
 
 @pytest.mark.parametrize("keep", [3, 100, 60_000])

@@ -150,3 +150,35 @@ def test_a_schema_cannot_loosen_the_layout() -> None:
     logits = np.zeros(VOCABULARY, np.float32)
     constraint.mask(logits)
     assert not np.isfinite(logits[ord(" ")])
+
+
+class SpacedTokenizer(ByteTokenizer):
+    """Begins every text with a space, as most SentencePiece vocabularies do."""
+
+    def encode(self, text: str, *, add_special: bool) -> list[int]:
+        return super().encode(f" {text}", add_special=add_special)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=range(len(SCHEMAS)))
+def test_a_vocabulary_that_begins_texts_with_a_space_is_constrained_like_any(schema: dict[str, Any]) -> None:
+    """What a schema leaves no choice about is spelt in the schema's bytes, not in what the tokenizer makes of them."""
+    ours, others = (GrammarCompiler(tokenizer()) for tokenizer in (SpacedTokenizer, ByteTokenizer))
+    one, two = (compiler.compile(json.dumps(schema)) for compiler in (ours, others))
+    assert forced(one, two)
+
+
+def forced(*constraints: Any) -> list[int]:
+    """The first allowed token again and again, the same of every constraint."""
+    found = []
+    for _ in range(200):
+        masks = [np.zeros(VOCABULARY, np.float32) for _ in constraints]
+        for constraint, logits in zip(constraints, masks, strict=True):
+            constraint.mask(logits)
+        assert all(np.array_equal(masks[0], other) for other in masks[1:])
+        token = int(np.flatnonzero(np.isfinite(masks[0]))[-1])
+        if token == EOS:
+            break
+        for constraint in constraints:
+            constraint.accept(token)
+        found.append(token)
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from minivault.engine.exact.cache import BLOCK_TOKENS
 from minivault.engine.exact.kernels import combine
-from minivault.engine.exact.maths import exp, inlined
+from minivault.engine.exact.maths import exp, inlined, tanh
 from minivault.engine.exact.ops import at_least, prefetch
 from minivault.engine.exact.rotary import halves_at
 
@@ -21,7 +21,8 @@ def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: 
     shape, cache, s = m.shape, m.cache, m.scratch
     per_group, lanes, size = shape.heads // shape.groups, shape.lanes, shape.head_size
     slot, first = m.rows.slots[r0], m.rows.positions[r0]
-    last = first + r1 - r0
+    last, window = first + r1 - r0, m.weights.windows[layer]
+    oldest = max(0, first + 1 - window) // BLOCK_TOKENS
     blocks = (last + BLOCK_TOKENS - 1) // BLOCK_TOKENS
     num, row = (r1 - r0) * per_group, cache.score_row
     queries, scores, values = s.queries[thread], s.scores[thread], s.values[thread]
@@ -30,19 +31,23 @@ def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: 
         queries[(r - r0) * len(q) : (r - r0 + 1) * len(q)] = q
     values[: num * lanes] = 0
     for j in range(num):
-        scores[j * row : j * row + blocks * BLOCK_TOKENS] = 0
-    for b in range(blocks):
+        scores[j * row + oldest * BLOCK_TOKENS : j * row + blocks * BLOCK_TOKENS] = 0
+    for b in range(oldest, blocks):
         keys = halves_at(shape, cache, slot, b, layer, group)
         width = BLOCK_TOKENS
         if num == per_group:
-            following, part = (b + 1, 0) if b + 1 < blocks else (0, BLOCK_TOKENS * size)
+            following, part = (b + 1, 0) if b + 1 < blocks else (oldest, BLOCK_TOKENS * size)
             _fetch(cache, halves_at(shape, cache, slot, following, layer, group) + part, width * size)
         combine(kind, queries, 0, lanes, num, cache.halves, keys, width, size, width, scores, b * BLOCK_TOKENS, row)
     for j in range(num):
         n = first + j // per_group + 1
-        total = _softmax(scores[j * row : j * row + blocks * BLOCK_TOKENS], n, s.partial[thread])
+        begin = max(0, n - window) - oldest * BLOCK_TOKENS
+        row_of = scores[j * row + oldest * BLOCK_TOKENS : j * row + blocks * BLOCK_TOKENS]
+        if shape.attention_cap > 0:
+            _cap(row_of, np.float32(shape.attention_cap))
+        total = _softmax(row_of, begin, n - oldest * BLOCK_TOKENS, s.partial[thread])
         queries[j] = np.float32(1) / total  # read already
-    for b in range(blocks):
+    for b in range(oldest, blocks):
         at = halves_at(shape, cache, slot, b, layer, group) + BLOCK_TOKENS * size
         if num == per_group and b + 1 < blocks:
             after = halves_at(shape, cache, slot, b + 1, layer, group) + BLOCK_TOKENS * size
@@ -63,10 +68,17 @@ def _fetch(cache: Any, start: int, size: int) -> None:
 
 
 @inlined
-def _softmax(s: Any, n: int, partial: Any) -> np.float32:
-    """s = exp(s - largest) up to n, zeros beyond; the sum, in 16 parts of which number k goes to part k % 16."""
-    most = _largest(s, n, partial)
-    for k in range(n):
+def _cap(s: Any, cap: np.float32) -> None:
+    for k in range(len(s)):
+        s[k] = cap * tanh(s[k] / cap)
+
+
+@inlined
+def _softmax(s: Any, begin: int, n: int, partial: Any) -> np.float32:
+    """s = exp(s - largest) from `begin` to n, zeros elsewhere; the sum, in 16 parts: number k goes to part k % 16."""
+    most = _largest(s[begin:], n - begin, partial)
+    s[:begin] = 0
+    for k in range(begin, n):
         s[k] = exp(s[k] - most)
     s[n:] = 0
     partial[:] = 0

@@ -18,13 +18,16 @@ from minivault.engine.exact.formats import Format
 from minivault.engine.exact.grids import FITTED, fitted
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
-from minivault.families import Names
+from minivault.families import Block, Names
 
 Floats = NDArray[np.float32]
 
 
 def _widened(values: NDArray[Any]) -> Floats:
     return (values.astype(np.uint32) << 16).view(np.float32)
+
+
+_TABLES = (".inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 
 
 _TYPES: dict[str, tuple[str, Callable[[NDArray[Any]], Floats]]] = {
@@ -57,7 +60,8 @@ class Checkpoint:
     """The tensors by the family's names, with or without its prefix."""
 
     def __init__(self, directory: Path, names: Names, bits: int) -> None:
-        self.names, self._bits, self.is_split = names, bits, True
+        self.names, self._bits, self.is_paired = names, bits, False
+        self._read: set[str] = set()
         self.quantization = f"{bits}-bit"
         self._found: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
         for path in sorted(directory.glob("*.safetensors")):
@@ -81,11 +85,20 @@ class Checkpoint:
     def _raw(self, name: str) -> tuple[NDArray[Any], Callable[[NDArray[Any]], Floats]] | None:
         if name not in self._found:
             return None
+        self._read.add(name)
         data, entry = self._found[name]
         kind = entry["dtype"]
         if kind not in _TYPES:
             raise ModelError(f"tensor {name} has type {kind}, which the exact engine does not read")
         return data.view(_TYPES[kind][0]).reshape(entry["shape"]), _TYPES[kind][1]
+
+    def norm_offset(self, block: Block) -> float:
+        return block.norm_offset
+
+    def unread(self) -> list[str]:
+        """All but tables that some checkpoints carry and every reader makes itself, and a head that is tied."""
+        names = self._found.keys() - self._read - {f"{self.names.head}.weight"}
+        return sorted(name for name in names if not name.endswith(_TABLES))
 
     def matrix(self, name: str, *, is_map: bool = True) -> FloatRows | None:
         """`name`.weight, its rows the outputs."""

@@ -13,10 +13,9 @@ from minivault.engine.exact.checkpoint import FloatRows, _widened
 from minivault.engine.exact.grids import PACKINGS
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
-from minivault.families import Names, gpt2, llama
+from minivault.families import GGUF, Block, Names
 
 Floats = NDArray[np.float32]
-NAMES = {"llama": llama.GGUF_NAMES, "qwen2": llama.GGUF_NAMES, "gpt2": gpt2.GGUF_NAMES}
 FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -44,9 +43,9 @@ class Gguf(Protocol):
 
 def why_not_file(file: Gguf) -> str | None:
     """One line naming the architecture, or the tensor and its type, that the exact engine does not read."""
-    if file.architecture not in NAMES:
-        return f"architecture {file.architecture!r} is not one the exact engine reads ({', '.join(NAMES)})"
-    known = _known(NAMES[file.architecture])
+    if file.architecture not in GGUF:
+        return f"architecture {file.architecture!r} is not one the exact engine reads ({', '.join(GGUF)})"
+    known = _known(GGUF[file.architecture].gguf[file.architecture])
     tensors: list[Tensor] = list(file.by_name.values())
     for tensor in tensors:
         if re.sub(r"^blk\.\d+\.", "", tensor.name).rpartition(".")[0] not in known:
@@ -81,16 +80,25 @@ class GgufTensors:
     def __init__(self, file: Gguf) -> None:
         if reason := why_not_file(file):
             raise ModelError(reason)
-        self.names = NAMES[file.architecture]
-        self.is_split = file.architecture != "llama"
-        """Each head's rows are its first halves, then its second ones; llama.cpp's llama has them in pairs."""
+        family = GGUF[file.architecture]
+        self.names = family.gguf[file.architecture]
+        self.is_paired = file.architecture in family.gguf_paired
         self._tensors: Mapping[str, Tensor] = file.by_name
+        self._read: set[str] = set()
+
+    def norm_offset(self, block: Block) -> float:  # noqa: ARG002
+        """Nothing: whoever wrote the file has added it."""
+        return 0.0
+
+    def unread(self) -> list[str]:
+        return sorted(self._tensors.keys() - self._read - {f"{self.names.head}.weight"})
 
     @property
     def quantization(self) -> str:
         return "+".join(sorted({tensor.type for tensor in self._tensors.values()} - {"F32"})) or "F32"
 
     def matrix(self, name: str, *, is_map: bool = True) -> FloatRows | PackedRows | None:  # noqa: ARG002
+        self._read.add(f"{name}.weight")
         tensor = self._tensors.get(f"{name}.weight")
         if tensor is None:
             return None
@@ -100,6 +108,7 @@ class GgufTensors:
         return FloatRows(tensor.name, _floats(tensor), 8, to_float)
 
     def vector(self, name: str) -> Floats | None:
+        self._read.add(name)
         tensor = self._tensors.get(name)
         if tensor is None:
             return None

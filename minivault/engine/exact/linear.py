@@ -64,7 +64,7 @@ def add_bias(w: Weights, i: int, r0: int, r1: int, n0: int, n1: int, y: Floats, 
 
 @compiled
 def embed(shape: Shape, w: Weights, token: int, position: int, x: Any) -> None:
-    """x = the token's row (+ the position's)."""
+    """x = the token's row, scaled (+ the position's)."""
     f = w.maps[len(w.maps) - 2]
     form, count, block, lane = f[FORMAT], f[COUNT], token // 16, token % 16
     is_nibbles, has_minima = form <= IS_NIBBLES_MINIMA, form in (IS_NIBBLES_MINIMA, IS_BYTES_MINIMA)
@@ -78,7 +78,7 @@ def embed(shape: Shape, w: Weights, token: int, position: int, x: Any) -> None:
         else:
             code = w.bytes[f[CODES] + (block * count * 8 + k // 4) * 64 + lane * 4 + k % 4]
         minimum = _single(w.halves[f[MINIMA] + place]) if has_minima else np.float32(0)
-        x[k] = fma(np.float32(np.int32(code) - np.int32(f[ZERO])), scale, minimum)
+        x[k] = fma(np.float32(np.int32(code) - np.int32(f[ZERO])), scale, minimum) * np.float32(shape.embedding_scale)
         if w.positions >= 0:
             x[k] += w.floats[w.positions + position * shape.hidden + k]
 

@@ -6,18 +6,12 @@ No library's exp, sin or pow: their last bit belongs to their vendor. Float32 on
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from decimal import Decimal, localcontext
-from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from minivault.engine.exact.compiling import OPTIONS, Function
 from minivault.engine.exact.ops import add, at_least, at_most, bits, of_bits, shifted
-
-Floats = NDArray[np.float64]
 
 MAGIC = np.float32(1.5 * 2**23)
 """Added to a number below 2**22, it rounds it to an integer, ties to even, and holds it in its lowest bits."""
@@ -84,59 +78,11 @@ def gelu(x: np.float32) -> np.float32:
 
 
 @inlined
+def tanh(x: np.float32) -> np.float32:
+    """1 - 2 / (1 + exp(2x)), within 2**-23 of 1."""
+    return ONE - np.float32(2) / (ONE + exp(np.float32(2) * x))
+
+
+@inlined
 def relu(x: np.float32) -> np.float32:
     return at_least(x, np.float32(0))
-
-
-def frequencies(rope: Mapping[str, Any], head_size: int) -> Floats:
-    """Radians per position [head_size / 2], for rope types default, linear and llama3: correctly rounded powers."""
-    with localcontext() as context:
-        context.prec = 40
-        base, half = Decimal(float(rope["rope_theta"])), head_size // 2
-        plain = np.array([float((-(base.ln() * i) / half).exp()) for i in range(half)])
-    if rope["rope_type"] == "linear":
-        return plain / float(rope["factor"])
-    return _llama3(plain, rope) if rope["rope_type"] == "llama3" else plain
-
-
-def _llama3(plain: Floats, rope: Mapping[str, Any]) -> Floats:
-    """Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended."""
-    turns = plain * (float(rope["original_max_position_embeddings"]) / (2 * math.pi))
-    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
-    share = np.clip((turns - low) / (high - low), 0, 1)
-    slow = plain / float(rope["factor"])
-    return slow + (plain - slow) * share
-
-
-_HALF_PI = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
-"""pi/2 in three parts (fdlibm's): the first two end in zeros, so that their products with small integers are exact."""
-
-
-def rotations(frequency: Floats, num_positions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """cos and sin of position * frequency [num_positions, len(frequency)], float64 rounded to float32 at the end."""
-    angle = np.arange(num_positions, dtype=np.float64)[:, None] * frequency
-    quarter = np.rint(angle * (2 / math.pi))
-    r = angle
-    for part in _HALF_PI:
-        r = r - quarter * part
-    sine, cosine = _sine(r), _cosine(r)
-    turn = quarter.astype(np.int64) & 3
-    is_odd = turn % 2 == 1
-    cos, sin = np.where(is_odd, sine, cosine), np.where(is_odd, cosine, sine)
-    cos, sin = np.where((turn == 1) | (turn == 2), -cos, cos), np.where(turn >= 2, -sin, sin)
-    return cos.astype(np.float32), sin.astype(np.float32)
-
-
-def _sine(r: Floats) -> Floats:
-    """Of |r| <= pi/4: Taylor's series as far as float64 goes."""
-    square, total = r * r, np.zeros_like(r)
-    for n in range(19, 1, -2):
-        total = (total + 1) * (square / -float(n * (n - 1)))
-    return r + r * total
-
-
-def _cosine(r: Floats) -> Floats:
-    square, total = r * r, np.zeros_like(r)
-    for n in range(20, 0, -2):
-        total = (total + 1) * (square / -float(n * (n - 1)))
-    return 1 + total

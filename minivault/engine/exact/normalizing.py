@@ -49,11 +49,12 @@ def _mean(x: Any, size: int, partial: Any) -> np.float32:
 
 
 @compiled
-def normalize(shape: Shape, weights: Weights, norm: int, x: Any, out: Any, partial: Any) -> None:
-    """RMSNorm or, centred, LayerNorm: (x - mean) / sqrt(mean square + eps) * weight (+ bias)."""
-    size = shape.hidden
+def normalize(shape: Shape, weights: Weights, norm: int, x: Any, size: int, count: int, out: Any, partial: Any) -> None:
+    """RMSNorm or, centred, LayerNorm: (x - mean) / sqrt(mean square + eps) * weight (+ bias), of x[:size].
+
+    `count` of these are the model's own; others fill lanes and are zero, as are their weights. `out` may be `x`."""
     mean = _mean(x, size, partial) if shape.is_centred else np.float32(0)
-    square = _sum_of_squares(x, mean, size, partial) / np.float32(size)
+    square = _sum_of_squares(x, mean, size, partial) / np.float32(count)
     factor = np.float32(1) / np.sqrt(square + np.float32(shape.eps))
     at, bias = weights.norms[norm]
     weight = weights.floats[at : at + size]
@@ -66,8 +67,10 @@ def normalize(shape: Shape, weights: Weights, norm: int, x: Any, out: Any, parti
 
 
 @compiled
-def quantize(x: Any, r: int, start: int, stop: int, out: Quantized) -> None:
-    """Row r of `out`, inputs [start, stop), whole groups of 32: code = x * 127 / largest |x|, rounded."""
+def quantize(x: Any, r: int, start: int, stop: int, out: Quantized, times: float) -> None:
+    """Row r of `out`, inputs [start, stop), whole groups of 32: code = x * 127 / largest |x|, rounded.
+
+    It stands for `times` x."""
     codes = out.codes[r]
     for g in range(start // 32, stop // 32):
         values, ints = x[g * 32 : g * 32 + 32], codes[g * 32 : g * 32 + 32]
@@ -84,7 +87,7 @@ def quantize(x: Any, r: int, start: int, stop: int, out: Quantized) -> None:
             code = rounded(values[k] * factor)
             ints[k] = code
             second = add(second, code)
-        scale = most / np.float32(127)
+        scale = most / np.float32(127) * np.float32(times)
         out.scales[r, g] = scale
         out.sums[r, g] = first + second
         out.scaled_sums[r, g] = scale * np.float32(first + second)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from minivault.engine.exact.checkpoint import Checkpoint
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.gguf_file import Gguf, GgufTensors
-from minivault.engine.exact.maths import frequencies
 from minivault.engine.exact.support import why_not
-from minivault.engine.exact.tensors import padded
+from minivault.engine.exact.tensors import padded, unpaired
 from minivault.engine.exact.weights import Grid, WeightsWriter
 from minivault.errors import ModelError
 from minivault.families import Block, Config, Names, family_of
+from minivault.families.block import head_norms, stream_norms
 
 Floats = NDArray[np.float32]
 Order = NDArray[np.int64]
@@ -43,7 +43,16 @@ class Tensors(Protocol):
     """A file's tensors by the names it uses."""
 
     names: Names
-    is_split: bool
+    is_paired: bool
+    """Rows of queries and keys that are turned together are neighbours."""
+
+    def norm_offset(self, block: Block) -> float:
+        """What the file's norm weights lack."""
+        ...
+
+    def unread(self) -> list[str]:
+        """Tensors that nobody has asked for."""
+        ...
 
     @property
     def quantization(self) -> str: ...
@@ -96,47 +105,63 @@ class _Preparation:
                 self._layer(f"{layer}.", self.names.layer.format(layer))
             self.progress(block.num_layers, total)
             self._ends()
-            turns = frequencies(block.rope, block.head_size) if block.rope else np.array([])
-            self.file.finish(self.config, self.tensors.quantization, turns)
+            if left := [name for name in self.tensors.unread() if name not in self.block.optional]:
+                raise ModelError(f"tensor {left[0]} is none that the exact engine knows of in this kind of model")
+            self.file.finish(self.config, self.tensors.quantization)
         self.progress(total, total)
 
     def _ends(self) -> None:
         block, names = self.block, self.names
         vocabulary = _in_order(block.vocabulary, 16)
         self._matrix("embedding", names.embedding, vocabulary, (block.vocabulary, block.hidden), is_map=False)
-        if self.tensors.matrix(names.head, is_map=False) is not None and not self.config.get("tie_word_embeddings"):
-            self._matrix("head", names.head, vocabulary, (block.vocabulary, block.hidden), is_map=False)
-        self._norm("norm", names.norm)
+        if not block.is_tied and self.tensors.matrix(names.head, is_map=False) is not None:
+            self._map("head", names.head, vocabulary, (block.vocabulary, block.hidden), is_map=False)
+        self._norm("norm", names.norm, _in_order(block.hidden, 1))
         if names.positions:
             self.file.vector("positions", self._vector(f"{names.positions}.weight", block.positions * block.hidden))
 
     def _layer(self, to: str, source: str) -> None:
         block, names = self.block, self.names
-        self._norm(f"{to}attention_norm", source + names.attention_norm)
-        self._norm(f"{to}mlp_norm", source + names.mlp_norm)
+        for part, name in stream_norms(block, names).items():
+            self._norm(to + part, source + name, _in_order(block.hidden, 1))
         self._heads(to, source)
         hidden, mlp = _in_order(block.hidden, 16), _in_order(block.mlp, 32)
         self._map(f"{to}output", source + names.output, hidden, (block.hidden, block.attention))
-        for part, name in zip(("gate", "up")[-len(names.ups) :], names.ups, strict=True):
-            self._map(to + part, source + name, mlp, (block.mlp, block.hidden))
+        parts = ("gate", "up") if block.is_gated else ("up",)
+        for index, part in enumerate(parts):
+            name, count = names.ups[min(index, len(names.ups) - 1)], len(parts) // len(names.ups)
+            rows = np.where(mlp < 0, -1, mlp + (index * block.mlp if count > 1 else 0))
+            self._map(to + part, source + name, rows, (count * block.mlp, block.hidden))
         self._map(f"{to}down", source + names.down, hidden, (block.hidden, block.mlp))
 
     def _heads(self, to: str, source: str) -> None:
-        """Query, key and value, each head's rows padded to whole lanes."""
+        """Query, key and value, each head's rows padded to whole lanes, and the norms of queries and keys."""
         block, names = self.block, [source + name for name in self.names.qkv]
         counts = (block.num_heads, block.num_groups, block.num_groups)
+        norms, norms_all = head_norms(block, self.names), block.head_norm == "all"
         first, total = 0, sum(counts) * block.head_size
         for index, (part, count) in enumerate(zip(("query", "key", "value"), counts, strict=True)):
-            order = _of_heads(count, block.head_size, is_split=self.tensors.is_split or part == "value")
+            inside = self._inside(part)
             rows = count * block.head_size
-            if len(names) == 1:
-                self._map(to + part, names[0], np.where(order < 0, -1, order + first), (total, block.hidden))
+            if len(names) > 1:
+                self._map(to + part, names[index], _of_heads(count, inside), (rows, block.hidden))
+            elif self.names.is_joined_by_head:
+                order = _of_heads(count, inside, step=3 * block.head_size, first=index * block.head_size)
+                self._map(to + part, names[0], order, (total, block.hidden))
             else:
-                self._map(to + part, names[index], order, (rows, block.hidden))
+                self._map(to + part, names[0], _of_heads(count, inside, first=first), (total, block.hidden))
             first += rows
+            if part in norms:
+                self._norm(f"{to}{part}_norm", source + norms[part], _of_heads(count if norms_all else 1, inside))
 
-    def _map(self, to: str, name: str, order: Order, shape: tuple[int, int]) -> None:
-        self._matrix(to, name, order, shape)
+    def _inside(self, part: str) -> Order:
+        """The numbers of a head in our order: those that are turned together half of `turned` apart."""
+        block = self.block
+        is_paired = part != "value" and (self.tensors.is_paired or block.is_interleaved)
+        return unpaired(block.head_size, block.turned if is_paired else 0)
+
+    def _map(self, to: str, name: str, order: Order, shape: tuple[int, int], *, is_map: bool = True) -> None:
+        self._matrix(to, name, order, shape, is_map=is_map)
         bias = self.tensors.vector(f"{name}.bias")
         if bias is not None:
             self.file.vector(f"{to}.bias", _taken(self._checked(f"{name}.bias", bias, shape[0]), order))
@@ -149,10 +174,12 @@ class _Preparation:
             raise ModelError(f"tensor {source.name} has shape {tuple(source.shape)}; the config asks for {shape}")
         self.file.matrix(to, source.format, source.zero, _slabs(source, order))
 
-    def _norm(self, to: str, name: str) -> None:
-        self.file.vector(f"{to}.weight", self._vector(f"{name}.weight", self.block.hidden))
-        if self.names.has_biases:
-            self.file.vector(f"{to}.bias", self._vector(f"{name}.bias", self.block.hidden))
+    def _norm(self, to: str, name: str, order: Order) -> None:
+        size = int(order.max()) + 1
+        weight = self._vector(f"{name}.weight", size) + np.float32(self.tensors.norm_offset(self.block))
+        self.file.vector(f"{to}.weight", _taken(weight, order))
+        if self.names.has_biases or self.tensors.vector(f"{name}.bias") is not None:
+            self.file.vector(f"{to}.bias", _taken(self._vector(f"{name}.bias", size), order))
 
     def _vector(self, name: str, size: int) -> Floats:
         values = self.tensors.vector(name)
@@ -175,11 +202,11 @@ def _in_order(count: int, multiple: int) -> Order:
     return order
 
 
-def _of_heads(count: int, size: int, *, is_split: bool) -> Order:
-    """A file's rows in the order of our heads: first halves, then second ones, then -1 up to whole lanes."""
-    inside = np.arange(size) if is_split else np.arange(size).reshape(-1, 2).T.reshape(-1)
+def _of_heads(count: int, inside: Order, *, step: int = 0, first: int = 0) -> Order:
+    """A file's rows in the order of our heads, each `step` after the one before, then -1 up to whole lanes."""
+    size = len(inside)
     order = np.full((count, padded(size, 16)), -1)
-    order[:, :size] = np.arange(count)[:, None] * size + inside
+    order[:, :size] = first + np.arange(count)[:, None] * (step or size) + inside
     return order.reshape(-1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,9 @@ import numpy as np
 from minivault.engine.exact.cache import BLOCK_TOKENS
 from minivault.engine.exact.kernels import half
 from minivault.engine.exact.maths import inlined
+from minivault.engine.exact.normalizing import normalize
 from minivault.engine.exact.ops import at_least, at_most
-from minivault.engine.exact.tensors import QUERY, VALUE, Cache, Shape
+from minivault.engine.exact.tensors import BY_HEAD, KEY_NORM, NUM_NORMS, QUERY, QUERY_NORM, VALUE, Cache, Shape
 
 MOST = np.float32(65504)
 """The largest float16."""
@@ -31,14 +31,18 @@ def _kept(kind: Any, x: np.float32) -> int:
 
 
 @inlined
-def place_head(kind: Any, m: Any, layer: int, part: int, group: int, r: int, column: int) -> None:
+def place_head(kind: Any, m: Any, thread: int, layer: int, part: int, group: int, r: int, column: int) -> None:
     """The head that row r of `heads` holds from `column` on: `part` tells of what, `group` which."""
-    shape, cache, position = m.shape, m.cache, m.rows.positions[r]
+    shape, weights, cache, position = m.shape, m.weights, m.cache, m.rows.positions[r]
     head = m.scratch.heads[r, column : column + shape.lanes]
-    if part != VALUE and shape.is_rotary:
-        _rotate(head, m.weights.cos[position], m.weights.sin[position], shape.head_size // 2)
+    if part != VALUE and shape.head_norm == BY_HEAD:
+        norm, partial = layer * NUM_NORMS + (QUERY_NORM if part == QUERY else KEY_NORM), m.scratch.partial[thread]
+        normalize(shape, weights, norm, head, shape.head_size, shape.head_size, head, partial)
+    turn = weights.rotations[layer]
+    if part != VALUE and turn >= 0:
+        _rotate(head, weights.cos[turn, position], weights.sin[turn, position], shape.turned // 2)
     if part == QUERY:
-        scale = np.float32(1 / math.sqrt(shape.head_size) / (layer + 1 if shape.is_scaled_by_depth else 1))
+        scale = np.float32(shape.attention_scale / (layer + 1 if shape.is_scaled_by_depth else 1))
         for d in range(shape.head_size):
             head[d] *= scale
         return

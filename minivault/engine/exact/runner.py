@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from minivault.engine.exact import kinds, threads
 from minivault.engine.exact.cache import BLOCK_TOKENS, PagedCache, Shared
 from minivault.engine.exact.compiling import keep_in, whole
-from minivault.engine.exact.network import Model, num_phases, work
+from minivault.engine.exact.network import num_phases, work
 from minivault.engine.exact.tensors import (
     MAX_ROWS,
     MAX_WANTED,
     TILE_QUERIES,
+    Model,
     cache_view,
     empty_rows,
     scratch_of,
     shape_of,
     weights_of,
 )
+from minivault.engine.exact.turning import is_long
 from minivault.engine.exact.weights import WeightsFile
 from minivault.engine.host import Machine
 from minivault.engine.runner import Chunk
@@ -68,10 +70,12 @@ class ExactRunner:
         family = family_of(file.header["config"])
         assert family is not None  # `prepare` saw to it
         block, shape = family.block(file.header["config"]), shape_of(family.block(file.header["config"]))
-        if not block.rope and context > block.positions:
+        if not block.rotations and context > block.positions:
             raise ModelError(f"context {context} exceeds the model's {block.positions} learned positions")
         self.num_slots, self.context, self.vocabulary_size = num_slots, context, block.vocabulary
         self.signature = {"runner": self.name, "version": VERSION, "quantization": file.quantization}
+        if any(is_long(turn, context) for turn in block.rotations):
+            self.signature["positions"] = "long"
         num_threads = num_threads or len(os.sched_getaffinity(0))
         halves = shape.layers * shape.groups * BLOCK_TOKENS * (shape.head_size + shape.lanes)
         self.cache = PagedCache(halves, num_slots + 1, context, cache_bytes)  # one more slot: `embed` works there
@@ -80,7 +84,7 @@ class ExactRunner:
         self._kind = kinds.made(kind or kinds.kinds(Machine.here().flags)[0])
         self._model = Model(
             shape,
-            weights_of(file, shape, context),
+            weights_of(file, block, context),
             cache_view(self.cache, context),
             empty_rows(),
             scratch_of(block, shape, context, num_threads),

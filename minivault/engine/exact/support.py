@@ -19,4 +19,4 @@ def why_not(config: Config) -> str | None:
     block = family.block(config)
     if block.activation not in ACTIVATIONS:
         return f"activation {block.activation!r} is not supported ({', '.join(ACTIVATIONS)})"
-    return f"head size {block.head_size} is odd" if block.rope and block.head_size % 2 else None
+    return f"{block.turned} numbers of a head are turned, which is odd" if block.turned % 2 else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minivault.engine.exact import threads
 from minivault.engine.exact.cache import PagedCache
-from minivault.engine.exact.maths import rotations
 from minivault.engine.exact.support import ACTIVATIONS
+from minivault.engine.exact.turning import rotations
 from minivault.engine.exact.weights import BLOCK, WeightsFile
 from minivault.families import Block
 
@@ -22,8 +24,10 @@ float16, the bias in float32 or -1), its format's number, its zero, its inputs /
 QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, NUM_MAPS = range(8)
 """The maps of a layer, in the order of its rows."""
 MAP_NAMES = ("query", "key", "value", "output", "gate", "up", "down")
-ATTENTION_NORM, MLP_NORM, NUM_NORMS = range(3)
-NORM_NAMES = ("attention_norm", "mlp_norm")
+ATTENTION_NORM, MLP_NORM, ATTENTION_OUTPUT_NORM, MLP_OUTPUT_NORM, QUERY_NORM, KEY_NORM, NUM_NORMS = range(7)
+NORM_NAMES = ("attention_norm", "mlp_norm", "attention_output_norm", "mlp_output_norm", "query_norm", "key_norm")
+BY_HEAD, ALL_HEADS = 1, 2
+"""What `Shape.head_norm` says of queries and keys; 0: they are not normed."""
 
 MAX_ROWS = 256
 """Most tokens of a pass."""
@@ -35,6 +39,13 @@ TILE_QUERIES = 12
 
 def padded(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
+
+
+def unpaired(size: int, turned: int) -> Ints:
+    """The numbers of a head in our order, given that the first `turned` of them are turned together in pairs."""
+    inside = np.arange(size)
+    inside[:turned] = inside[:turned].reshape(-1, 2).T.reshape(-1)
+    return inside
 
 
 class Shape(NamedTuple):
@@ -51,8 +62,19 @@ class Shape(NamedTuple):
     eps: float
     is_gated: bool
     is_centred: bool
-    is_rotary: bool
+    is_parallel: bool
     is_scaled_by_depth: bool
+    has_input_norms: bool
+    has_output_norms: bool
+    head_norm: int
+    turned: int
+    """Numbers of a head that are turned."""
+    attention_scale: float
+    attention_cap: float
+    logit_cap: float
+    embedding_scale: float
+    residual_scale: float
+    logit_scale: float
 
 
 def shape_of(block: Block) -> Shape:
@@ -68,8 +90,18 @@ def shape_of(block: Block) -> Shape:
         eps=float(block.norm_eps),
         is_gated=block.is_gated,
         is_centred=block.is_centred,
-        is_rotary=bool(block.rope),
+        is_parallel=block.is_parallel,
         is_scaled_by_depth=block.is_scaled_by_depth,
+        has_input_norms=block.has_input_norms,
+        has_output_norms=block.has_output_norms,
+        head_norm={"": 0, "head": BY_HEAD, "all": ALL_HEADS}[block.head_norm],
+        turned=block.turned,
+        attention_scale=block.attention_scale or 1 / math.sqrt(block.head_size),
+        attention_cap=float(block.attention_cap),
+        logit_cap=float(block.logit_cap),
+        embedding_scale=float(block.embedding_scale),
+        residual_scale=float(block.residual_scale),
+        logit_scale=float(block.logit_scale),
     )
 
 
@@ -82,20 +114,27 @@ class Weights(NamedTuple):
     maps: Ints
     """[layers * NUM_MAPS + 2, NUM_FIELDS]; the last two are the embedding and the head."""
     norms: Ints
-    """[layers * NUM_NORMS + 1, 2]: where weight and bias begin (-1: no bias); the last is the final norm."""
+    """[layers * NUM_NORMS + 1, 2]: where weight and bias begin (-1: there is none); the last is the final norm."""
     positions: int
     """Where learned positions begin; -1: none."""
+    windows: Ints
+    """[layers]: most positions that attention looks at."""
+    rotations: Ints
+    """[layers]: which turns queries and keys; -1: none."""
     cos: Floats
+    """[rotations, positions, turned / 2], as is `sin`."""
     sin: Floats
 
 
-def weights_of(file: WeightsFile, shape: Shape, context: int) -> Weights:
-    layers = [f"{layer}." for layer in range(shape.layers)]
+def weights_of(file: WeightsFile, block: Block, context: int) -> Weights:
+    each = [block.layer(layer) for layer in range(block.num_layers)]
+    layers = [f"{layer}." for layer in range(block.num_layers)]
     head = "head" if "head" in file.matrices else "embedding"
     maps = [layer + name for layer in layers for name in MAP_NAMES] + ["embedding", head]
     norms = [layer + name for layer in layers for name in NORM_NAMES] + ["norm"]
     whole = file.bytes[: len(file.bytes) // 4 * 4]
-    cos, sin = rotations(file.frequencies, context if shape.is_rotary else 0)
+    turns = [rotations(turn, block.turned, context) for turn in block.rotations]
+    cos, sin = np.stack(turns, axis=1) if turns else np.zeros((2, 1, 0, 0), np.float32)
     return Weights(
         bytes=file.bytes,
         halves=whole.view(np.uint16),
@@ -103,6 +142,8 @@ def weights_of(file: WeightsFile, shape: Shape, context: int) -> Weights:
         maps=np.array([_fields(file, name) for name in maps]),
         norms=np.array([[file.place(f"{name}.weight"), file.place(f"{name}.bias")] for name in norms]),
         positions=file.place("positions"),
+        windows=np.array([layer.window or context for layer in each]),
+        rotations=np.array([layer.rotation if turns else -1 for layer in each]),
         cos=cos,
         sin=sin,
     )
@@ -144,6 +185,9 @@ class Scratch(NamedTuple):
     """The residual stream."""
     normed: Floats
     for_map: Quantized
+    for_mlp: Quantized
+    branch: Floats
+    """What attention or MLP gives, where it is normed before it joins the stream."""
     heads: Floats
     """Queries, keys and values [rows, heads * lanes]."""
     attended: Floats
@@ -169,6 +213,8 @@ def scratch_of(block: Block, shape: Shape, context: int, threads: int) -> Scratc
         x=floats(MAX_ROWS, hidden),
         normed=floats(MAX_ROWS, hidden),
         for_map=_quantized(hidden),
+        for_mlp=_quantized(hidden),
+        branch=floats(MAX_ROWS, hidden if block.has_output_norms else 0),
         heads=floats(MAX_ROWS, (shape.heads + 2 * shape.groups) * shape.lanes),
         attended=floats(MAX_ROWS, attention),
         for_output=_quantized(attention),
@@ -214,3 +260,15 @@ class Rows(NamedTuple):
 
 def empty_rows() -> Rows:
     return Rows(*(np.zeros(MAX_ROWS, np.int64) for _ in Rows._fields))
+
+
+class Model(NamedTuple):
+    """All that a pass needs, besides the kind of kernels."""
+
+    shape: Shape
+    weights: Weights
+    cache: Cache
+    rows: Rows
+    scratch: Scratch
+    board: threads.Board
+    num_threads: int

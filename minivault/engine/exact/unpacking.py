@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivault.engine.exact.formats import FORMATS
-from minivault.engine.exact.tensors import padded
+from minivault.engine.exact.tensors import padded, unpaired
 from minivault.engine.exact.weights import BLOCK, WeightsFile
 from minivault.families import family_of
+from minivault.families.block import head_norms, stream_norms
 
 Floats = NDArray[np.float32]
 
@@ -36,6 +37,8 @@ class _Unpacking:
         yield f"{prefix}{names.embedding}.weight", self._matrix("embedding")[: block.vocabulary, : block.hidden]
         if "head" in self._file.matrices:
             yield f"{names.head}.weight", self._matrix("head")[: block.vocabulary, : block.hidden]
+            if self._has("head.bias"):
+                yield f"{names.head}.bias", self._vector("head.bias")[: block.vocabulary]
         if names.positions:
             yield f"{prefix}{names.positions}.weight", self._vector("positions").reshape(-1, block.hidden)
         yield from self._norm("norm", prefix + names.norm)
@@ -44,30 +47,56 @@ class _Unpacking:
 
     def _layer(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
         block, names = self._block, self._names
-        yield from self._norm(f"{source}attention_norm", to + names.attention_norm)
-        yield from self._norm(f"{source}mlp_norm", to + names.mlp_norm)
+        for part, name in stream_norms(block, names).items():
+            if part != "mlp_norm" or name != names.attention_norm:  # that one serves both
+                yield from self._norm(source + part, to + name)
         yield from self._heads(source, to)
         yield from self._map(f"{source}output", to + names.output, block.hidden, block.attention)
-        for part, name in zip(("gate", "up")[-len(names.ups) :], names.ups, strict=True):
-            yield from self._map(source + part, to + name, block.mlp, block.hidden)
+        parts = ("gate", "up") if block.is_gated else ("up",)
+        for name, sources in zip(
+            names.ups, [parts] if len(names.ups) == 1 else [(part,) for part in parts], strict=True
+        ):
+            weights = [self._matrix(source + part)[: block.mlp, : block.hidden] for part in sources]
+            yield f"{to}{name}.weight", self._as_stored(np.concatenate(weights))
+            if self._has(f"{source}{sources[0]}.bias"):
+                yield (
+                    f"{to}{name}.bias",
+                    np.concatenate([self._vector(f"{source}{p}.bias")[: block.mlp] for p in sources]),
+                )
         yield from self._map(f"{source}down", to + names.down, block.hidden, block.mlp)
 
     def _heads(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
-        """Query, key and value without the rows that fill lanes; joined where the family joins them."""
-        parts = [source + part for part in ("query", "key", "value")]
-        weights = [self._without_filling(self._matrix(part)[:, : self._block.hidden]) for part in parts]
-        biases = [self._without_filling(self._vector(f"{part}.bias")) for part in parts if self._has(f"{part}.bias")]
+        """Query, key and value as a checkpoint has them, joined where the family joins them, and their norms."""
+        parts = ("query", "key", "value")
+        weights = [
+            self._as_in_checkpoints(self._matrix(source + part)[:, : self._block.hidden], part) for part in parts
+        ]
+        has_biases = self._has(f"{source}query.bias")
+        biases = [self._as_in_checkpoints(self._vector(f"{source}{part}.bias"), part) for part in parts if has_biases]
         if len(self._names.qkv) == 1:
-            weights, biases = [np.concatenate(weights)], [np.concatenate(biases)] if biases else []
+            weights, biases = [self._joined(weights)], [self._joined(biases)] if biases else []
         for name, weight in zip(self._names.qkv, weights, strict=True):
             yield f"{to}{name}.weight", self._as_stored(weight)
         for name, bias in zip(self._names.qkv, biases, strict=False):
             yield f"{to}{name}.bias", bias
+        for part, name in head_norms(self._block, self._names).items():
+            weight = self._as_in_checkpoints(self._vector(f"{source}{part}_norm.weight"), part)
+            yield f"{to}{name}.weight", weight - np.float32(self._block.norm_offset)
 
-    def _without_filling(self, rows: Floats) -> Floats:
-        size = self._block.head_size
-        kept = rows.reshape(-1, padded(size, BLOCK), *rows.shape[1:])[:, :size]
+    def _as_in_checkpoints(self, rows: Floats, part: str) -> Floats:
+        """Rows of heads without those that fill lanes, in the order of the family's checkpoints."""
+        block = self._block
+        is_paired = block.is_interleaved and part != "value"
+        back = np.argsort(unpaired(block.head_size, block.turned if is_paired else 0))
+        kept = rows.reshape(-1, padded(block.head_size, BLOCK), *rows.shape[1:])[:, back]
         return kept.reshape(-1, *rows.shape[1:])
+
+    def _joined(self, parts: list[Floats]) -> Floats:
+        if not self._names.is_joined_by_head:
+            return np.concatenate(parts)
+        size = self._block.head_size
+        heads = [part.reshape(-1, size, *part.shape[1:]) for part in parts]
+        return np.concatenate(heads, axis=1).reshape(-1, *parts[0].shape[1:])
 
     def _map(self, source: str, to: str, outputs: int, inputs: int) -> Iterator[tuple[str, Floats]]:
         yield f"{to}.weight", self._as_stored(self._matrix(source)[:outputs, :inputs])
@@ -75,9 +104,9 @@ class _Unpacking:
             yield f"{to}.bias", self._vector(f"{source}.bias")[:outputs]
 
     def _norm(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
-        for part in ("weight", "bias"):
-            if self._has(f"{source}.{part}"):
-                yield f"{to}.{part}", self._vector(f"{source}.{part}")
+        yield f"{to}.weight", self._vector(f"{source}.weight") - np.float32(self._block.norm_offset)
+        if self._has(f"{source}.bias"):
+            yield f"{to}.bias", self._vector(f"{source}.bias")
 
     def _as_stored(self, weight: Floats) -> Floats:
         return np.ascontiguousarray(weight.T if self._names.is_transposed else weight)

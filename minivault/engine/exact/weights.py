@@ -1,7 +1,7 @@
 """The weights file: what `prepare` makes of a model once, mapped into memory and shared by every process that runs it.
 
 The bytes `MAGIC`, where the header begins and how long it is; then everything at multiples of 64 bytes, as the kernels
-want it; last the header, JSON: version, config, quantisation, rotary frequencies, and where each matrix and vector is.
+want it; last the header, JSON: version, config, quantisation, and where each matrix and vector is.
 """
 
 from __future__ import annotations
@@ -87,13 +87,12 @@ class WeightsWriter:
         """Add float32 numbers, flat."""
         self._vectors[name] = self._bytes([np.ascontiguousarray(values, np.float32).tobytes()]), values.size
 
-    def finish(self, config: Mapping[str, Any], quantization: str, frequencies: Iterable[float]) -> None:
-        """Write the header. `frequencies`: radians per position of each pair of a head, none where not rotary."""
+    def finish(self, config: Mapping[str, Any], quantization: str) -> None:
+        """Write the header."""
         header = {
             "version": VERSION,
             "config": dict(config),
             "quantization": quantization,
-            "frequencies": [float(value).hex() for value in frequencies],
             "matrices": {name: asdict(matrix) for name, matrix in self._matrices.items()},
             "vectors": self._vectors,
         }
@@ -165,10 +164,6 @@ class WeightsFile:
     @property
     def quantization(self) -> str:
         return str(self.header["quantization"])
-
-    @property
-    def frequencies(self) -> NDArray[np.float64]:
-        return np.array([float.fromhex(value) for value in self.header["frequencies"]])
 
     def place(self, vector: str) -> int:
         """Where a vector begins, counted in float32; -1 where there is none."""

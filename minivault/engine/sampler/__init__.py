@@ -31,7 +31,7 @@ import numpy.typing as npt
 from minivault.errors import GenerationFailed
 from minivault.types import Constraint, SamplingParams, TokenLogprob, TopLogprob
 
-__all__ = ["VERSION", "Choice", "Logits", "SamplingState", "load", "logprob", "sample"]
+__all__ = ["VERSION", "Choice", "Logits", "SamplingState", "load", "logprob", "logprobs_of", "sample"]
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -137,6 +137,17 @@ def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
     first = ids[(-row[ids]).argsort(kind="stable")][:num_top].tolist()
     top = tuple(TopLogprob(i, float(row[i]) - normalizer) for i in first)
     return TokenLogprob(token_id, float(row[token_id]) - normalizer, top=top)
+
+
+def logprobs_of(row: Logits, token_ids: Sequence[int]) -> tuple[TokenLogprob, ...]:
+    """Natural-log probabilities of given tokens under the softmax of `row`. Raises GenerationFailed for one that is not
+    finite."""
+    row = np.ascontiguousarray(row, np.float32)
+    normalizer, _ = _compiled()[1](row, 0)
+    found = tuple(TokenLogprob(token_id, float(row[token_id]) - normalizer) for token_id in token_ids)
+    if not all(math.isfinite(entry.logprob) for entry in found):
+        raise GenerationFailed("a token cannot be measured: its logit is not a finite number")
+    return found
 
 
 def _keys(tokens: dict[int, int] | dict[int, bool]) -> Ids:

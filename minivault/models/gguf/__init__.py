@@ -1,8 +1,8 @@
 """GGUF files → the hub's layout (config.json, tokenizer files, weights), so that nothing later needs GGUF.
 
-`convert` takes Llama-family files with a known byte-level tokenizer apart itself, in seconds; everything else goes
-through transformers' own reader, which knows many more architectures and takes longer. Weights stay on the file's grid
-where the packer takes them; otherwise they become float32, exactly what the quantised numbers mean.
+Metadata and vocabularies of the architectures and kinds that we know are read here, in seconds; everything else goes
+through transformers' own reader, which knows more of them and takes longer. Weights stay on the file's grid where the
+packer takes them; otherwise they become float32, exactly what the quantised numbers mean.
 """
 
 from __future__ import annotations
@@ -39,15 +39,19 @@ def convert(path: Path, out: Path, progress: Progress = silent, packer: Packer |
 
     Raises ModelError when the file is damaged or of an architecture that cannot be read.
     """
-    from minivault.models.gguf import general, llama
+    from minivault.models.gguf import config, general, llama, vocabulary
 
     with refuses_damage(path):
         file = GgufFile.open(path)
-        route = llama if llama.can_convert(file) else general
-        route.write_settings(file, out)
+        is_ours = config.can_read(file) and vocabulary.can_build(file)
+        if is_ours:
+            config.write(file, out)
+            vocabulary.build(file, out)
+        else:
+            general.write_settings(file, out)
         is_packed = packer is not None and _pack(packer, file, out, progress)
         if not is_packed:
-            route.write_weights(file, out, progress)
+            (llama if is_ours and llama.can_convert(file) else general).write_weights(file, out, progress)
         return Converted(file.text("general.license"), file.num_parameters, is_packed)
 
 

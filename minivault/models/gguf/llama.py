@@ -1,4 +1,4 @@
-"""Llama-family GGUF (which SmolLM2 is) → the hub's Llama checkpoint.
+"""The weights of a plain Llama in a GGUF file (which SmolLM2 is) → the hub's, in floats.
 
 GGUF stores the rows of the query and key projections interleaved for its own rotary embedding; the hub's layout wants
 each head's two halves apart. Everything else is a change of names.
@@ -7,15 +7,16 @@ each head's two halves apart. Everything else is a change of names.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minivault.errors import ModelError
-from minivault.families.llama import GGUF_ARCHITECTURE, GGUF_KEYS, GGUF_NAMES, NAMES
-from minivault.models.gguf import byte_level_tokenizer, safetensors_stream
+from minivault.families import llama
+from minivault.models.gguf import safetensors_stream
+from minivault.models.gguf.config import config_of
 from minivault.models.gguf.metadata import GgufFile
 from minivault.models.progress import Progress
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NAMES, GGUF_NAMES = (replace(names, query_norm=None, key_norm=None) for names in (llama.NAMES, llama.GGUF_NAMES))
+"""A plain Llama's."""
 _TOP = {
     f"{GGUF_NAMES.embedding}.weight": f"{NAMES.prefix}{NAMES.embedding}.weight",
     f"{GGUF_NAMES.norm}.weight": f"{NAMES.prefix}{NAMES.norm}.weight",
@@ -33,22 +36,8 @@ _IN_LAYER = re.compile(re.escape(GGUF_NAMES.layer).replace(r"\{\}", r"(\d+)") + 
 
 
 def can_convert(file: GgufFile) -> bool:
-    """True for a plain Llama (no experts, rope scaling or extra tensors) with a tokenizer that we rebuild exactly."""
-    scaled = file.value(GGUF_KEYS["rope_scaling"], "none") != "none"
-    return (
-        file.architecture == GGUF_ARCHITECTURE
-        and not scaled
-        and all(_hub_name(name) for name in file.tensor_shapes)
-        and byte_level_tokenizer.can_build(file)
-    )
-
-
-def write_settings(file: GgufFile, out: Path) -> None:
-    """Write config.json, generation_config.json and the tokenizer files into `out`."""
-    config = config_of(file)
-    for name, value in (("config.json", config), ("generation_config.json", _generation_config(config))):
-        (out / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    byte_level_tokenizer.build(file, out)
+    """True for a plain Llama: no experts, no other tensors."""
+    return file.architecture == "llama" and all(_hub_name(name) for name in file.tensor_shapes)
 
 
 def write_weights(file: GgufFile, out: Path, progress: Progress) -> None:
@@ -96,42 +85,3 @@ def _split_halves(weight: NDArray[np.float32], num_heads: int) -> NDArray[np.flo
     pairs = weight.shape[0] // num_heads // 2
     halves: NDArray[np.float32] = weight.reshape(num_heads, pairs, 2, -1).swapaxes(1, 2).reshape(weight.shape)
     return halves
-
-
-def config_of(file: GgufFile) -> dict[str, Any]:
-    """What config.json says of the file."""
-    keys, shapes = GGUF_KEYS, file.tensor_shapes
-    num_heads = int(file.number(keys["num_attention_heads"]))
-    hidden = int(file.number(keys["hidden_size"]))
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "mlp_bias": False,
-        "hidden_act": "silu",
-        "hidden_size": hidden,
-        "head_dim": int(file.value(keys["head_dim"], hidden // num_heads)),
-        "intermediate_size": int(file.number(keys["intermediate_size"])),
-        "num_hidden_layers": int(file.number(keys["num_hidden_layers"])),
-        "num_attention_heads": num_heads,
-        "num_key_value_heads": int(file.value(keys["num_key_value_heads"], num_heads)),
-        "max_position_embeddings": int(file.number(keys["max_position_embeddings"])),
-        # The file holds float32; seven digits give back the number it was made from.
-        "rms_norm_eps": float(f"{file.number(keys['rms_norm_eps']):.7g}"),
-        "rope_theta": float(file.value(keys["rope_theta"], 10000.0)),
-        "rope_scaling": None,
-        "vocab_size": shapes[f"{GGUF_NAMES.embedding}.weight"][0],
-        "tie_word_embeddings": f"{GGUF_NAMES.head}.weight" not in shapes,
-        "bos_token_id": file.value("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": file.value("tokenizer.ggml.eos_token_id"),
-        "pad_token_id": file.value("tokenizer.ggml.padding_token_id"),
-        "initializer_range": 0.02,
-        "use_cache": True,
-        "torch_dtype": "float32",
-    }
-
-
-def _generation_config(config: dict[str, Any]) -> dict[str, Any]:
-    ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if config[key] is not None}
-    return {"_from_model_config": True} | ids

@@ -7,11 +7,17 @@ from minivault.wire.dialect import WORK_ERRORS, Dialect, Operation
 from minivault.wire.framing import NDJSON, SSE
 from minivault.wire.native.generate import GenerateBody, encode_error
 from minivault.wire.native.schema import Error, Generated, StreamEnd, StreamError, Token
+from minivault.wire.rerank import RerankBody, Reranked
 
 
 def _generate(path: str, summary: str, reply: type[Generated] | None) -> Operation:
     lines, streams = (Token, StreamEnd, StreamError), (NDJSON.content_type, SSE.content_type)
     return Operation("post", path, summary, GenerateBody, reply, lines, streams, Error, WORK_ERRORS)
+
+
+def _rerank(path: str) -> Operation:
+    summary = "Documents by relevance, where other servers have it"
+    return Operation("post", path, summary, RerankBody, Reranked, error=Error, errors=WORK_ERRORS)
 
 
 DIALECT = Dialect(
@@ -21,5 +27,7 @@ DIALECT = Dialect(
     operations=(
         _generate("/generate", "Answer a prompt, whole or piece by piece", Generated),
         _generate("/stream-generate", "Answer a prompt piece by piece", None),
+        _rerank("/rerank"),
+        _rerank("/v2/rerank"),
     ),
 )

@@ -12,6 +12,7 @@ from minivault.wire.ollama.embed import EmbedBody, OldEmbedBody
 from minivault.wire.ollama.generate import GenerateBody
 from minivault.wire.ollama.lines import encode_error
 from minivault.wire.ollama.models import ShowBody
+from minivault.wire.rerank import RerankBody, Reranked
 
 
 def _work(path: str, summary: str, request: Model, reply: Model, *, is_stream: bool = False) -> Operation:
@@ -34,6 +35,7 @@ DIALECT = Dialect(
         _work("/api/chat", "Continue a conversation", ChatBody, schema.Chatted, is_stream=True),
         _work("/api/embed", "Unit vectors for texts", EmbedBody, schema.Embedded),
         _work("/api/embeddings", "A unit vector for one text (old)", OldEmbedBody, schema.OldEmbedded),
+        _work("/api/rerank", "Documents by relevance", RerankBody, Reranked),
         _work("/api/show", "What is known of a model", ShowBody, schema.Show),
         _fact("/api/tags", "The models that can be asked for", schema.Tags),
         _fact("/api/ps", "The models in memory", schema.Ps),

@@ -6,12 +6,15 @@ counts as not given.
 
 from minivault.wire.dialect import WORK_ERRORS, Dialect, Model, Operation
 from minivault.wire.framing import SSE
-from minivault.wire.openai import schema
+from minivault.wire.openai import decision_schema, schema
 from minivault.wire.openai.chat import ChatBody
 from minivault.wire.openai.completions import CompletionBody
+from minivault.wire.openai.decisions import DecisionsBody
 from minivault.wire.openai.embeddings import EmbeddingBody
 from minivault.wire.openai.envelope import encode_error
 from minivault.wire.openai.response_body import ResponseBody
+from minivault.wire.openai.systemone import SystemOneBody
+from minivault.wire.rerank import RerankBody, Reranked
 
 
 def _work(path: str, summary: str, request: Model, reply: Model, *lines: Model) -> Operation:
@@ -37,6 +40,9 @@ DIALECT = Dialect(
               schema.TextCompletion, schema.TextCompletion, schema.Error),
         _work("/v1/responses", "Answer an input, without state", ResponseBody, schema.Response, schema.ResponseEvent),
         _work("/v1/embeddings", "Unit vectors for inputs", EmbeddingBody, schema.Embeddings),
+        _work("/v1/decisions", "Answer typed questions with probabilities", DecisionsBody, decision_schema.Decision),
+        _work("/v1/systemone", "The same in another shape", SystemOneBody, decision_schema.SystemOne),
+        _work("/v1/rerank", "Documents by relevance", RerankBody, Reranked),
         _fact("/v1/models", "The models that can be asked for", schema.Models),
         _fact("/v1/models/{name}", "One model", schema.Model, "name"),
     ),

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from minivault.config import load_settings
-from minivault.engine.exact import prepare_checkpoint
+from minivault.engine.exact.runner import ExactRunner
+from minivault.errors import ModelError
+from minivault.models import ModelStore
+from minivault.service import LocalModel
+from minivault.types import Delta, GenerationRequest, SamplingParams
 from tests.engine.exact.checkpoints import VARIANTS, noise
 from tests.engine.exact.conftest import KINDS, Loader
 from tests.engine.exact.driving import tokens
@@ -28,7 +36,10 @@ GOLDEN: dict[tuple[str, int], str] = {
     ("gpt2-scaled", 8): "8035e56e2b8e24132957452b43869ed08061e5d2fec22efe1fa61ab5c9b87b53",
     ("gpt2-scaled", 4): "370c3743e49d2a542bb4e11e22dbced4ed446d799795385bc9805ca3986641a0",
 }
-DEFAULT_MODEL = "517adc989da29bcbe1b52db1418947af45993734fb6ff09c46357604514c1975"
+DEFAULT_MODEL = "15ce57d43b6af158ca50d56c184969facdf5f639c34041a2d0f0a8955c0eb76d"
+SAMPLED = "cdf7719c14ab7b1ecec3c46651880540b6a03c234d92ca00acbce0d27c8161fb"
+"""Of the default model's logits, and of the tokens and log-probabilities of 50 sampled answers."""
+TOPICS = ("rivers", "bread", "clocks", "foxes", "glass", "islands", "kites", "salt", "rain", "maps")
 
 
 def digest(logits: np.ndarray) -> str:
@@ -48,14 +59,45 @@ def test_logits_have_the_golden_digest(load: Loader, variant: str, bits: int, ki
     assert digest(np.concatenate(found)) == GOLDEN[variant, bits]
 
 
+@pytest.fixture(scope="module")
+def default_model() -> Iterator[LocalModel]:
+    settings = load_settings().model_copy(update={"model": "smollm2-135m", "context": 512})
+    try:
+        ModelStore(settings.models_dir).resolve(settings.model)
+    except ModelError as error:
+        pytest.skip(error.message)
+    model = LocalModel(settings)
+    model.wait_loaded()
+    yield model
+    model.close()
+
+
 @pytest.mark.model
 @pytest.mark.timeout(600)
-def test_the_default_model_has_the_golden_digest(load: Loader, tmp_path: Path) -> None:
-    directory = load_settings().models_dir / "smollm2-135m"
-    if not (directory / "model.safetensors").exists():
-        pytest.skip("the default model is not prepared here")
-    prepare_checkpoint(directory, tmp_path / "default.exact")
-    runner = load.open(tmp_path / "default.exact", num_threads=2)
-    found = runner.every_logit([(place * 7919) % runner.vocabulary_size for place in range(40)])
-    runner.close()
-    assert digest(found) == DEFAULT_MODEL
+def test_the_default_model_has_the_golden_digest(default_model: LocalModel) -> None:
+    runner = cast(ExactRunner, default_model.loaded.runner)
+    ids = [(place * 7919) % runner.vocabulary_size for place in range(40)]
+    assert digest(runner.every_logit(ids)) == DEFAULT_MODEL
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_sampled_answers_have_the_golden_digest(default_model: LocalModel) -> None:
+    """All at once, as they come: neither the company nor the machine changes a bit."""
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda seed: sampled(default_model, seed), range(50)))
+    assert hashlib.sha256(json.dumps(answers).encode()).hexdigest() == SAMPLED
+
+
+def sampled(model: LocalModel, seed: int) -> list[list[Any]]:
+    """Tokens and log-probabilities, these as the bits of their float64, of one answer."""
+    params = SamplingParams(max_tokens=20, temperature=(0.0, 0.7, 1.0, 1.5)[seed % 4], seed=seed, logprobs=2)
+    if seed % 3 == 0:
+        params = replace(params, repetition_penalty=1.2, min_p=0.05, top_k=0, top_p=1.0)
+    prompt = f"Tell me about {TOPICS[seed % 10]} in {seed} words."
+    task = model.prepare(GenerationRequest(prompt=prompt, params=params))
+    found: list[list[Any]] = []
+    for event in model.generate(task, f"golden-{seed}").events():
+        if isinstance(event, Delta):
+            found += [[one.token_id, one.logprob.hex(), *(top.token_id for top in one.top)] for one in event.logprobs]
+    return found

@@ -57,7 +57,7 @@ def test_progress_counts_to_its_end(tmp_path: Path) -> None:
     [
         ({"model_type": "mamba"}, "model_type 'mamba' is not one"),
         (checkpoints.CONFIGS["llama"] | {"hidden_act": "tanh"}, "activation 'tanh'"),
-        (checkpoints.CONFIGS["llama"] | {"head_dim": 15}, "head size 15 is odd"),
+        (checkpoints.CONFIGS["llama"] | {"head_dim": 15}, "15 numbers of a head are turned, which is odd"),
     ],
 )
 def test_a_config_that_is_not_served_is_told_why(config: dict[str, Any], line: str) -> None:

@@ -1,0 +1,87 @@
+"""Every family computes what transformers computes of it, as near as 8 bits go, and the same bits in any company."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from minivault.engine import exact
+from minivault.engine.exact.runner import ExactRunner
+from minivault.engine.runner import Chunk
+from minivault.families import MODEL_TYPES
+from tests.engine.exact import families
+from tests.engine.exact.conftest import KINDS, Loader
+from tests.engine.exact.driving import decode, prefill, tokens
+from tests.engine.exact.test_correctness import relative_error
+
+TOKENS = tokens(150)
+
+
+@pytest.fixture(params=families.VARIANTS, scope="module")
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return families.write(request.param, tmp_path_factory.mktemp("family") / request.param)
+
+
+@pytest.fixture(scope="module")
+def prepared(directory: Path) -> Path:
+    exact.prepare_checkpoint(directory, directory / "weights.exact")
+    return directory / "weights.exact"
+
+
+@torch.inference_mode()
+def in_floats(directory: Path, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Logits [tokens, vocabulary] by transformers in float32, of the very numbers that the engine computes with."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(directory)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    names = {families.on_hub(name, directory.name): name for name in model.state_dict()}
+    given = {names[name]: torch.from_numpy(value) for name, value in weights.items()}
+    absent, _ = model.load_state_dict(given, strict=False)
+    assert set(absent) <= set(model.all_tied_weights_keys)
+    model.tie_weights()
+    return model.eval()(torch.tensor([TOKENS])).logits[0].numpy()
+
+
+def test_every_family_is_tried() -> None:
+    tried = {config["model_type"] for config in families.CONFIGS.values()} | {"llama", "gpt2"}
+    assert tried == set(MODEL_TYPES)
+
+
+def test_logits_are_those_of_transformers(directory: Path, prepared: Path, load: Loader) -> None:
+    expected = in_floats(directory, exact.unpack(prepared))
+    runner = load.open(prepared)
+    assert relative_error(runner.every_logit(TOKENS), expected) < 0.06
+    runner.close()
+
+
+def test_bits_are_the_same_however_a_prompt_is_cut_and_whatever_computes(prepared: Path, load: Loader) -> None:
+    found = []
+    for kind in KINDS:
+        runner = load.open(prepared, kind)
+        every = runner.every_logit(TOKENS)
+        found += [every[148], prefill(runner, 0, TOKENS[:149])]
+        assert np.array_equal(decode(runner, [0], TOKENS[149:], [149])[0], every[149])
+        found.append(in_pieces(runner))
+        runner.close()
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def in_pieces(runner: ExactRunner) -> np.ndarray:
+    """The last logits of 149 tokens that came in pieces, another sequence beside them."""
+    for start in (0, 37, 90):
+        stop = {0: 37, 37: 90, 90: 149}[start]
+        logits = runner.forward(
+            [
+                chunk(1, TOKENS[start:stop], start),
+                chunk(2, TOKENS[::-1][start:stop], start),
+            ]
+        )
+    return logits[0]
+
+
+def chunk(slot: int, ids: list[int], start: int) -> Chunk:
+    return Chunk(slot, ids, start, is_prompt=True)
