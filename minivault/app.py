@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, g
 
 from minivault import access
-from minivault.api import errors, native, ollama, openai, status, vault
+from minivault.api import anthropic, errors, native, ollama, openai, status, vault
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
@@ -13,8 +13,10 @@ from minivault.interaction import Recorder, next_id
 from minivault.web import pages
 from minivault.worker.hooks import worker_roster
 
-DIALECTS = (native.bp, ollama.bp, openai.bp)
+DIALECTS = (native.bp, ollama.bp, openai.bp, anthropic.bp)
 """The blueprint of every dialect that is served."""
+REQUEST_ID_HEADERS = ("X-Request-Id", "Request-Id")
+"""As everyone calls it, and as Anthropic's clients do."""
 
 
 def create_app(settings: Settings | None = None, recorder: Recorder | None = None) -> Flask:
@@ -48,7 +50,8 @@ def _identify() -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.get("request_id", "")
+    for name in REQUEST_ID_HEADERS:
+        response.headers[name] = g.get("request_id", "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -306,6 +306,8 @@ class Finished:
     reason: FinishReason
     usage: Usage
     timings: Timings
+    stop: str | None = None
+    """The stop string that ended it, which is no part of the text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,11 @@ _BROWSER_FIELDS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest
 _PROXY_KEYS = frozenset(
     {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"}
 )
-_EXPOSED_FIELDS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
+_EXPOSED_FIELDS = "X-Request-Id, Request-Id, Retry-After, RateLimit, RateLimit-Policy"
 _PREFLIGHT_SECONDS = "600"
 _KEY_HEADERS = ("Authorization",)
+NOT_SERVED = (503, 529)
+"""The statuses, whatever the dialect, of what a client is to try again later."""
 
 KeyHeaders = Mapping[str, Sequence[str]]
 """For the blueprint of each dialect the headers that may hold a key. Its routes are for users."""
@@ -74,7 +76,7 @@ class Guard:
 
     def annotate(self, response: Response) -> Response:
         """Add what the guard knows to the reply: rate-limit fields, a browser's challenge, CORS for listed origins."""
-        if response.status_code == 503:
+        if response.status_code in NOT_SERVED:
             self._uncount()
         window = g.get("rate_window")
         if window is not None:

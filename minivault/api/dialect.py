@@ -16,10 +16,14 @@ class DialectBlueprint(Blueprint):
 
 
 def current_dialect() -> Dialect:
-    """The dialect of the request at hand; where no dialect's route matched, the one whose prefix the path has."""
+    """The dialect of the request at hand: the one whose client it is known to come from, else that of the route; where
+    no dialect's route matched, the one with the longest prefix that the path has."""
+    dialects: tuple[Dialect, ...] = current_app.extensions["minivault.dialects"]
+    for dialect in dialects:
+        if dialect.marker and dialect.marker in request.headers and dialect.is_near(request.path):
+            return dialect
     blueprint = current_app.blueprints.get(request.blueprint or "")
     if isinstance(blueprint, DialectBlueprint):
         return blueprint.dialect
-    dialects: tuple[Dialect, ...] = current_app.extensions["minivault.dialects"]
-    claiming = [dialect for dialect in dialects if request.path.startswith(f"{dialect.prefix}/")]
+    claiming = [dialect for dialect in dialects if dialect.claims(request.path)]
     return max(claiming, key=lambda dialect: len(dialect.prefix))

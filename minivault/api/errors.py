@@ -28,6 +28,9 @@ class MethodNotAllowed(MiniVaultError):
     code = "method_not_allowed"
 
 
+LONGEST_WAIT_S = 120
+"""After more the people who ask are to hear of it: SDKs wait as long as they are told, in silence."""
+
 HTTP_ERRORS: dict[int, type[MiniVaultError]] = {
     400: BadRequest,
     404: NotFound,
@@ -48,10 +51,14 @@ def init_app(app: Flask) -> None:
 def render(error: MiniVaultError) -> Response:
     """The reply for one of our errors, which counts it."""
     recorder().metrics.refused.labels(error.code).inc()
-    body = current_dialect().encode_error(error, g.get("request_id", ""))
-    response = Response(json.dumps(body) + "\n", error.status, mimetype="application/json")
+    dialect = current_dialect()
+    body = dialect.encode_error(error, g.get("request_id", ""))
+    status = dict(dialect.statuses).get(error.code, error.status)
+    response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)
+        if error.retry_after_s > LONGEST_WAIT_S:
+            response.headers["X-Should-Retry"] = "false"
     if isinstance(error, QuotaExceeded):
         response.headers.update(error.headers)
     if error.status == 401:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
-from flask import Response, request
+from flask import Response
 
 from minivault.api.body import read_json_body
-from minivault.api.dialect import DialectBlueprint
+from minivault.api.dialect import DialectBlueprint, current_dialect
 from minivault.api.embedding import embed
 from minivault.api.measuring import decide, rerank
 from minivault.api.responses import API, add_routes, whole_conversation
-from minivault.api.streaming import Watched, json_reply, model_called, origin, recorder, respond, start
+from minivault.api.sdk import sdk_origin as _origin
+from minivault.api.streaming import Watched, json_reply, model_called, recorder, respond, start
 from minivault.errors import BadRequest, Unsupported
-from minivault.interaction import Origin
 from minivault.service import Model
+from minivault.wire.anthropic import DIALECT as ANTHROPIC
+from minivault.wire.anthropic import models as anthropic
 from minivault.wire.framing import NAMED_SSE, SSE
 from minivault.wire.openai import DIALECT
 from minivault.wire.openai.chat import ChatBody, ChatReply
@@ -32,9 +32,6 @@ from minivault.wire.strict_json import loads
 from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
-
-RETRY = re.compile("[1-9][0-9]{0,3}")
-"""The number of a retry, as the SDKs write it."""
 
 
 @bp.post("/chat/completions")
@@ -75,9 +72,7 @@ def responses() -> Response:
     wanted = body.generation(model.info.context, whole_conversation(body))
     with _format_called(body.format_field):
         choices = start(model, [wanted], _origin(API, raw))
-    reply = ResponseReply(
-        replace(_envelope(choices[0], body.model), created_s=created_s(choices[0].interaction.id)), body
-    )
+    reply = ResponseReply(_envelope(choices[0], body.model), body)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
 
@@ -124,13 +119,20 @@ def rerank_documents() -> Response:
 @bp.get("/models")
 def models() -> Response:
     """The models that can be asked for."""
-    return json_reply(encode_models([model.info for model in recorder().roster]))
+    infos = [model.info for model in recorder().roster]
+    return json_reply(anthropic.encode_models(infos) if _is_anthropics() else encode_models(infos))
 
 
 @bp.get("/models/<path:name>")
 def model(name: str) -> Response:
     """One model."""
-    return json_reply(encode_model(name, model_called(name).info))
+    info = model_called(name).info
+    return json_reply(anthropic.encode_model(name, info) if _is_anthropics() else encode_model(name, info))
+
+
+def _is_anthropics() -> bool:
+    """The same paths are asked for by clients of both."""
+    return current_dialect() is ANTHROPIC
 
 
 def _ensure_tools(model: Model, *, has_tools: bool) -> None:
@@ -148,15 +150,6 @@ def _format_called(name: str) -> Iterator[None]:
         if error.field != "format":
             raise
         raise BadRequest(error.message.replace("format", name, 1), field=name) from None
-
-
-def _origin(api: str, raw: bytes) -> Origin:
-    """Who asks. A retry says so in the record: it would otherwise look like a second question."""
-    source = origin(api, raw)
-    retry = request.headers.get("x-stainless-retry-count", "0")
-    if not RETRY.fullmatch(retry):
-        return source
-    return replace(source, user_agent=f"{source.user_agent} retry/{retry}")
 
 
 def _envelope(watched: Watched, model_name: str) -> Envelope:

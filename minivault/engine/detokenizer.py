@@ -19,11 +19,16 @@ class Detokenizer:
     """The text of one answer. Bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self, decode: TokenDecoder, stop: Sequence[str] = ()) -> None:
-        self.is_stopped = False
+        self.stopped_by: str | None = None
+        """The stop string that ended the answer."""
         self._decode = decode
         self._utf8 = _Utf8("replace")
         self._stop = tuple(text for text in stop if text)
         self._held = ""
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.stopped_by is not None
 
     def feed(self, token_id: int) -> str:
         """Take one token; return the text that is now certain (may be empty)."""
@@ -45,18 +50,19 @@ class Detokenizer:
         if self.is_stopped:
             return ""
         pending = self._held + text
-        cut = self._cut(pending)
-        if cut is not None:
-            self.is_stopped, self._held = True, ""
-            return pending[:cut]
+        found = self._found(pending)
+        if found is not None:
+            at, self.stopped_by = found
+            self._held = ""
+            return pending[:at]
         keep = self._num_undecided(pending)
         self._held = pending[len(pending) - keep :]
         return pending[: len(pending) - keep]
 
-    def _cut(self, text: str) -> int | None:
-        """Where the output ends if `text` holds a stop string."""
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
-        return min(found)[1] if found else None
+    def _found(self, text: str) -> tuple[int, str] | None:
+        """Where the output ends if `text` holds a stop string, and which."""
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
+        return min(found)[1:] if found else None
 
     def _num_undecided(self, text: str) -> int:
         """Length of the longest end of `text` that begins a stop string."""

@@ -199,7 +199,7 @@ class Engine:
         usage, timings = sequence.usage(), sequence.timings(self._clock())
         if isinstance(ending, Exception):
             return Failed(self._shown(sequence, ending), usage, timings)
-        return Finished(ending, usage, timings)
+        return Finished(ending, usage, timings, sequence.detokenizer.stopped_by)
 
     def _shown(self, sequence: Sequence, error: Exception) -> MiniVaultError:
         """The error as the client may see it; what is not ours to show goes to the log."""

@@ -21,7 +21,7 @@ from minivault.service.decision import read_decision, read_relevance
 from minivault.service.engine_loop import EngineLoop, Generation, ready_made
 from minivault.service.labels import Labels
 from minivault.service.model import Loaded, ModelStatus, State
-from minivault.service.prompt import read_inputs, read_request
+from minivault.service.prompt import read_inputs, read_prompt, read_request
 from minivault.types import (
     EmbedTask,
     FinishReason,
@@ -151,6 +151,10 @@ class LocalModel:
         self.start()
         loaded = self.loaded
         return read_request(request, loaded.tokenizer, loaded.info)
+
+    def count(self, request: GenerationRequest) -> int:
+        """See `Model.count`."""
+        return len(read_prompt(request, self.loaded.tokenizer).tokens)
 
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """See `Model.generate`."""

@@ -62,6 +62,10 @@ class Model(Protocol):
         """The request as this model reads it. Raises BadRequest naming the field that it cannot take."""
         ...
 
+    def count(self, request: GenerationRequest) -> int:
+        """How many tokens the prompt of a request has, whether it fits or not. Raises as `prepare`."""
+        ...
+
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """Begin an answer. Raises Loading, LoadFailed, Draining or Overloaded at once, never after waiting, and
         BadRequest for a grammar that cannot be compiled. `deadline_ns` is on the monotonic clock."""

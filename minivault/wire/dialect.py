@@ -63,6 +63,18 @@ class Dialect:
     prefix: str = ""
     key_headers: tuple[str, ...] = ("Authorization",)
     """The request headers that may hold a key: `Authorization` after the scheme, any other alone."""
+    marker: str = ""
+    """A request header that only its clients send: with it, the paths beside its own are answered in its words too."""
+    statuses: tuple[tuple[str, int], ...] = ()
+    """An error's code and the HTTP status it has here, where that is not the error's own."""
+
+    def claims(self, path: str) -> bool:
+        """True for its own paths."""
+        return f"{path}/".startswith(f"{self.prefix}/")
+
+    def is_near(self, path: str) -> bool:
+        """True for its own paths and those beside them."""
+        return path.startswith(f"{self.prefix.rpartition('/')[0]}/")
 
 
 def shown(error: Exception) -> MiniVaultError:

@@ -40,6 +40,7 @@ ERRORS = {
     "401": "A valid key is needed.",
     "404": "There is nothing of this name.",
     "429": "A limit was reached; `Retry-After` says when to come back.",
+    "529": "Every place is taken; `Retry-After` says when to come back.",
     "503": "Loading, busy, stopping, or the vault cannot be written; `Retry-After` says when to come back.",
 }
 STREAMS = {
@@ -56,7 +57,10 @@ def build_document(version: str, dialects: tuple[Dialect, ...]) -> dict[str, Any
     references, schemas = _schemas([model for _, operation in tagged for model in operation.models])
     paths: dict[str, dict[str, Any]] = {}
     for tag, operation in tagged:
-        paths.setdefault(operation.path, {})[operation.method] = _Description(operation, references).render(tag)
+        methods = paths.setdefault(operation.path, {})
+        described = _Description(operation, references).render(tag)
+        first = methods.get(operation.method)
+        methods[operation.method] = _shared(first, described) if first else described
     document = {
         "openapi": "3.1.0",
         "jsonSchemaDialect": JSON_SCHEMA_DIALECT,
@@ -114,6 +118,19 @@ class _Description:
 
     def _content(self, model: Model) -> dict[str, Any]:
         return {"schema": self._references[model]}
+
+
+def _shared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """One operation that two dialects offer, with the replies of both. What they say of it in words is the first's."""
+    responses = {
+        status: response | {"content": _either(response["content"], second["responses"][status]["content"])}
+        for status, response in first["responses"].items()
+    }
+    return first | {"tags": first["tags"] + second["tags"], "responses": responses}
+
+
+def _either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    return {kind: {"schema": {"anyOf": [first[kind]["schema"], second[kind]["schema"]]}} for kind in first}
 
 
 def _examples(model: type[BaseModel]) -> dict[str, Any]:

@@ -81,11 +81,12 @@ def _refusal(faults: Sequence[ErrorDetails], given: dict[str, Any], wording: Wor
 def _path(fault: ErrorDetails, given: Any) -> list[str | int]:
     """The fault's location without pydantic's names for the branches of a union."""
     path: list[str | int] = []
-    for part in fault["loc"]:
+    is_missing = fault["type"] == "missing"  # then the last part is none of what is there, but for a null
+    for part in fault["loc"][:-1] if is_missing else fault["loc"]:
         is_inside = part in given if isinstance(given, dict) else isinstance(given, list) and isinstance(part, int)
         if is_inside:
             given = given[part]
             path.append(part)
-    if fault["type"] == "missing":
+    if is_missing:
         path.append(fault["loc"][-1])
     return path

@@ -26,6 +26,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "/v1/completions": {"model": "scripted", "prompt": ["say x", "say y"]},
     "/v1/chat/completions": {"model": "scripted", "messages": MESSAGES, "stream": True},
     "/v1/embeddings": {"model": "scripted", "input": "x"},
+    "/v1/messages": {"model": "scripted", "messages": MESSAGES, "max_tokens": 9},
 }
 LIMITS = {"rate_limit": "2/hour", "token_limit": "10/hour", "concurrency_limit": 2}
 each_call = pytest.mark.parametrize("path", CALLS)

@@ -1,4 +1,4 @@
-"""The npm packages `ollama` and `openai`: skipped until `npm install` was run in `tests/clients/node`."""
+"""The npm packages `ollama`, `openai` and `@anthropic-ai/sdk`: skipped until `npm install` was run beside them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HERE = Path(__file__).parent / "node"
 pytestmark = pytest.mark.clients
 
 
-def run(script: str, server: LiveServer) -> dict[str, Any]:
-    node = shutil.which("node")
-    if node is None or not (HERE / "node_modules" / script).is_dir():
-        pytest.skip(f"node with the npm package {script} is not installed")
+def run(script: str, server: LiveServer, package: str = "") -> dict[str, Any]:
+    node, package = shutil.which("node"), package or script
+    if node is None or not (HERE / "node_modules" / package).is_dir():
+        pytest.skip(f"node with the npm package {package} is not installed")
     command = [node, str(HERE / f"{script}.cjs"), server.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -49,4 +49,16 @@ def test_openai(server: LiveServer) -> None:
     assert found["events"][-1] == "response.completed"
     assert (found["embedding"], found["models"]) == (257, ["scripted"])
     assert found["missing"] == ["NotFoundError", 404, "model_not_found"]
+    assert "model" in found["broken"]
+
+
+def test_anthropic(server: LiveServer) -> None:
+    found = run("anthropic", server, "@anthropic-ai/sdk")
+    assert found["whole"] == "Hello"
+    assert found["requestId"]
+    assert (found["events"][0], found["events"][-1]) == ("message_start", "message_stop")
+    assert found["streamed"][:3] == ["He", "stop_sequence", "l"]
+    assert found["counted"] == found["used"]
+    assert found["models"] == ["scripted"]
+    assert found["missing"] == ["NotFoundError", 404, "not_found_error"]
     assert "model" in found["broken"]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from minivault.types import GenerationRequest
 from minivault.wire import native
+from minivault.wire.anthropic.body import MessagesBody
 from minivault.wire.native.generate import decode
 from minivault.wire.ollama.chat import ChatBody as OllamaChat
 from minivault.wire.ollama.embed import EmbedBody, OldEmbedBody
@@ -51,6 +52,17 @@ RESPONSE: dict[str, Any] = {
     "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}},
     "reasoning": {},
 }
+MESSAGES: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 5,
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "x"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {"a": None}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "z"}]},
+    ],
+    "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}],
+    "thinking": {"type": "adaptive"},
+}
 OLLAMA: dict[str, Any] = {
     "model": "m",
     "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [OBJECT_CALL]}],
@@ -60,6 +72,7 @@ OLLAMA: dict[str, Any] = {
 }
 BODIES: list[tuple[type[Body], dict[str, Any]]] = [
     (ChatBody, CHAT),
+    (MessagesBody, MESSAGES),
     (ResponseBody, RESPONSE),
     (CompletionBody, {"model": "m", "prompt": "x", "stop": ["a"]}),
     (EmbeddingBody, {"model": "m", "input": ["x"]}),
@@ -70,7 +83,7 @@ BODIES: list[tuple[type[Body], dict[str, Any]]] = [
     (ShowBody, {"model": "m"}),
     (native.generate.GenerateBody, {"messages": [{"role": "user", "content": "x"}], "format": SCHEMA}),
 ]
-FREE = ("parameters", "schema", "arguments", "format", "logit_bias", "metadata")
+FREE = ("parameters", "schema", "arguments", "input", "input_schema", "format", "logit_bias", "metadata")
 
 
 def with_nulls(value: Any, model: Any = None) -> Any:
@@ -81,7 +94,11 @@ def with_nulls(value: Any, model: Any = None) -> Any:
         return value
     is_free = {name: isinstance(item, dict) and name in FREE and "type" in item for name, item in value.items()}
     filled = {
-        name: item if (is_free[name] and "properties" in item) or name == "arguments" else with_nulls(item)
+        name: item
+        if (is_free[name] and "properties" in item)
+        or name == "arguments"
+        or (name == "input" and isinstance(item, dict))
+        else with_nulls(item)
         for name, item in value.items()
     }
     members = getattr(model, "model_fields", {})

@@ -36,6 +36,7 @@ DIALECT = Dialect(
     about="What OpenAI's clients speak.",
     encode_error=encode_error,
     prefix="/v1",
+    key_headers=("Authorization", "X-Api-Key"),
     operations=(
         _work("/v1/chat/completions", "Continue a conversation", ChatBody,
               schema.ChatCompletion, schema.ChatCompletionChunk, schema.Error),
