@@ -136,7 +136,7 @@ def _submit(model: Model, record: Mapping[str, Any], purpose: str) -> Generation
 def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:
     """Recorded parameters as they were applied."""
     known = {name: parameters[name] for name in SamplingParams.__slots__ if name in parameters}
-    known["stop"] = tuple(known.get("stop", ()))
+    known["stop"], known["stop_token_ids"] = tuple(known.get("stop", ())), tuple(known.get("stop_token_ids", ()))
     known["logit_bias"] = tuple((int(token), float(bias)) for token, bias in known.get("logit_bias", ()))
     return SamplingParams(**known)
 

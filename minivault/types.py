@@ -47,6 +47,12 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
     """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
+    ignore_eos: bool = False
+    """The model's own end of a text ends no answer: it goes on until something else does."""
+    min_tokens: int = 0
+    """Before so many tokens none is drawn that ends the answer."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer as the model's own end does; they have no text."""
 
 
 @dataclass(frozen=True, slots=True)
