@@ -313,8 +313,16 @@ class Tokenizer(Protocol):
     def read(self, text: str) -> Reading:
         """Plain text with what belongs around a text: nothing in it is a control token."""
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
-        """A conversation up to the assistant's next turn: the template alone writes control tokens."""
+    def read_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        options: Mapping[str, Any] | None = None,
+        continues: bool = False,
+    ) -> Reading:
+        """A conversation up to the assistant's next turn, or, where `continues`, up to where its last message ends: the
+        template alone writes control tokens. `options` are variables of the template's own."""
 
     def decoder(self) -> TokenDecoder: ...
 
