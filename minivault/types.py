@@ -77,8 +77,6 @@ class GenerationRequest:
     """Most tokens of thought; None: no bound of its own."""
     template_options: tuple[tuple[str, Any], ...] = ()
     """Variables of the chat template, by name, as the client sent them."""
-    noted: tuple[str, ...] = ()
-    """Fields that were sent, bind nobody and are kept in the record with the rest."""
     drops_turns: bool = False
     """A conversation that does not fit loses its oldest turns."""
     num_keep: int | None = None

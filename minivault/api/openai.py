@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from flask import Response, request
 
-from minivault.api.body import read_json_body
+from minivault.api.body import decoded, read_json_body
+from minivault.api.choices import Watched
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
-from minivault.api.streaming import Watched, json_reply, model_called, origin, recorder, respond, start
+from minivault.api.streaming import json_reply, model_called, origin, recorder, respond, start
 from minivault.errors import BadRequest, Unsupported
 from minivault.interaction import Origin
 from minivault.service import Model
@@ -25,8 +26,6 @@ from minivault.wire.openai.embeddings import EmbeddingBody, encode_embeddings
 from minivault.wire.openai.envelope import Envelope, encode_model, encode_models
 from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_reply import ResponseReply
-from minivault.wire.strict_json import loads
-from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
 
@@ -38,7 +37,7 @@ RETRY = re.compile("[1-9][0-9]{0,3}")
 def chat_completions() -> Response:
     """Continue a conversation, once or several times."""
     raw = read_json_body()
-    body = validated(ChatBody, loads(raw))
+    body = decoded(ChatBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
@@ -52,11 +51,12 @@ def chat_completions() -> Response:
 def completions() -> Response:
     """Continue one or several prompts as they are."""
     raw = read_json_body()
-    body = validated(CompletionBody, loads(raw))
+    body = decoded(CompletionBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
-    choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
-    echoes = [choice.interaction.task.text if body.echo else "" for choice in choices]
+    with _format_called(body.format_field):
+        choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
+    echoes = [choice.task.text if body.echo else "" for choice in choices]
     reply = CompletionReply(_envelope(choices[0], body.model), echoes, has_usage=body.has_usage_chunk)
     return respond(choices, reply, SSE if body.stream else None)
 
@@ -65,7 +65,7 @@ def completions() -> Response:
 def responses() -> Response:
     """Answer an input, without state."""
     raw = read_json_body()
-    body = validated(ResponseBody, loads(raw))
+    body = decoded(ResponseBody, raw)
     model = model_called(body.model)
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
@@ -78,7 +78,7 @@ def responses() -> Response:
 def embeddings() -> Response:
     """Unit vectors for one or several inputs."""
     raw = read_json_body()
-    body = validated(EmbeddingBody, loads(raw))
+    body = decoded(EmbeddingBody, raw)
     model = model_called(body.model)
     done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))

@@ -1,11 +1,11 @@
 """Sampler: one token from each row of logits, as a pure function of that row, its parameters, its history and its seed.
 
 The order of operations on a row is fixed: logit bias, repetition penalty, presence and frequency penalties, the
-constraint's mask, that of the least length, temperature, top-k, top-p, min-p, draw. The three cuts each keep a prefix of the tokens in canonical
-order (higher logit first, equal logits by lower id). Of what they keep, the token with the highest score is drawn:
-logit / temperature plus Gumbel noise (Maddison, Tarlow, Minka: "A* Sampling", 2014) from a number that belongs to
-(seed, index in the answer, token id) alone. So a small change of the logits changes a token only where two scores
-nearly tie, and none after it. Temperature 0 takes the first token of the order.
+constraint's mask, that of the least length, temperature, top-k, top-p, min-p, draw. The three cuts each keep a prefix
+of the tokens in canonical order (higher logit first, equal logits by lower id). Of what they keep, the token with the
+highest score is drawn: logit / temperature plus Gumbel noise (Maddison, Tarlow, Minka: "A* Sampling", 2014) from a
+number that belongs to (seed, index in the answer, token id) alone. So a small change of the logits changes a token only
+where two scores nearly tie, and none after it. Temperature 0 takes the first token of the order.
 
 - repetition penalty r (CTRL, arXiv 1909.05858): a token of the prompt or the answer has its logit divided by r if
   positive, else multiplied by r.

@@ -6,37 +6,43 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from minivault.errors import BadRequest
 from minivault.types import Message, Role
-from minivault.wire.openai.fields import Strict
+from minivault.wire.fields import unread
 from minivault.wire.tool_calls import ToolCall
+from minivault.wire.validation import Body
 
 ROLES: dict[str, Role] = {"developer": "system", "function": "tool"}
 
 
-class TextPart(Strict):
+class TextPart(Body):
     """A part of a message's content. Only text: this server reads no images, sound or files."""
 
     type: Literal["text", "input_text", "output_text"]
     text: str
-    annotations: list[Any] = Field(default_factory=list)
-    logprobs: list[Any] = Field(default_factory=list)
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_read_here(cls, value: Any) -> Any:
+        if instead := unread(value):
+            raise ValueError(instead)
+        return value
 
 
-class CalledFunction(Strict):
+class CalledFunction(Body):
     name: str
     arguments: str = Field(description="JSON text")
 
 
-class ToolCallPart(Strict):
+class ToolCallPart(Body):
     id: str
     type: Literal["function"] = "function"
     function: CalledFunction
 
 
-class ChatMessage(Strict):
+class ChatMessage(Body):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -62,7 +68,7 @@ class ChatMessage(Strict):
         return Message(as_role(self.role), join_text(self.content), extra)
 
 
-class FunctionBody(Strict):
+class FunctionBody(Body):
     """A tool as the model is told of it."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -71,7 +77,7 @@ class FunctionBody(Strict):
     strict: bool | None = None
 
 
-class ToolBody(Strict):
+class ToolBody(Body):
     type: Literal["function"]
     function: FunctionBody
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from minivault.errors import BadRequest
-from minivault.types import GenerationRequest, Message, SamplingParams
-from minivault.wire.openai.fields import Probability, Strict, Temperature, grammar_of
+from minivault.types import GenerationRequest, Message
+from minivault.wire.fields import OPENAI_RESPONSES, Foreign
+from minivault.wire.openai.fields import Drawn, Limit, bounded, grammar_of
 from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.tool_calls import Offered, offered, with_tool_names
+from minivault.wire.validation import Body
 
 
-class InputItem(Strict):
+class InputItem(Body):
     """One item of `input`: a message, a call the model made, or what the called function returned."""
 
     type: Literal["message", "function_call", "function_call_output"] = "message"
@@ -44,7 +46,7 @@ class InputItem(Strict):
         return value
 
 
-class FlatTool(Strict):
+class FlatTool(Body):
     """A tool; not nested here as it is in chat."""
 
     type: Literal["function"]
@@ -57,7 +59,7 @@ class FlatTool(Strict):
         return {"type": "function", "function": self.model_dump(exclude={"type", "strict"}, exclude_none=True)}
 
 
-class TextFormat(Strict):
+class TextFormat(Body):
     """How the answer must parse."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -67,47 +69,37 @@ class TextFormat(Strict):
     json_schema: dict[str, Any] | None = Field(None, alias="schema")
 
 
-class TextOptions(Strict):
+class TextOptions(Body):
     format: TextFormat | None = None
-    verbosity: Literal["medium"] | None = None
 
 
-class ReasoningOptions(Strict):
-    effort: Literal["none"] | None = None
-    summary: None = None
+class Members(Body):
+    """An object of which nothing is honoured."""
 
 
-class ResponseStreamOptions(Strict):
-    include_obfuscation: Literal[False] = False
-
-
-class ResponseBody(Strict):
+class ResponseBody(Drawn):
     """The body of `/v1/responses`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": "Say hello."}]})
 
+    foreign: ClassVar[Foreign] = OPENAI_RESPONSES
+
     model: str
     input: str | list[InputItem] = Field(min_length=1)
     instructions: str | None = None
-    max_output_tokens: int | None = Field(None, ge=1)
-    temperature: Temperature = 1.0
-    top_p: Probability = 1.0
+    max_output_tokens: Limit | None = Field(None, description="absent or -1 = what the context leaves")
     stream: bool = False
-    stream_options: ResponseStreamOptions | None = None
+    stream_options: Members | None = None
+    chat_template_kwargs: dict[str, Any] = Field({}, description="variables of the model's chat template")
     text: TextOptions | None = None
     tools: list[FlatTool] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
-    metadata: dict[str, str] | None = None
-    store: bool | None = Field(None, description="no effect: answers are kept in the vault and not served again")
-    truncation: Literal["disabled"] | None = None
-    reasoning: ReasoningOptions | None = None
-    background: Literal[False] | None = None
-    include: list[str] | None = Field(None, max_length=0)
-    service_tier: Literal["auto", "default"] | None = None
-    prompt_cache_key: str | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
+    metadata: dict[str, Any] | None = Field(None, description="given back in the reply")
+    truncation: Literal["auto", "disabled"] = Field(
+        "disabled", description="`auto`: leave out the oldest turns that do not fit, instead of refusing"
+    )
+    reasoning: Members | None = None
 
     @property
     def format_field(self) -> str:
@@ -136,13 +128,9 @@ class ResponseBody(Strict):
         return GenerationRequest(
             messages=with_tool_names([item.message() for item in items]),
             system=self.instructions,
+            template_options=tuple(self.chat_template_kwargs.items()),
+            drops_turns=self.truncation == "auto",
             tools=told.tools,
             stream=self.stream,
-            params=SamplingParams(
-                max_tokens=min(self.max_output_tokens or context, context),
-                temperature=self.temperature,
-                top_k=0,
-                top_p=self.top_p,
-                grammar=told.grammar,
-            ),
+            params=self.sampling(0, bounded(self.max_output_tokens, context), None, told.grammar),
         )

@@ -138,7 +138,7 @@ class ResponseReply:
             "tool_choice": body.tool_choice or "auto",
             "tools": [tool.model_dump() for tool in body.tools],
             "top_p": body.top_p,
-            "truncation": "disabled",
+            "truncation": body.truncation,
             "usage": usage and _encode_usage(usage),
         }
 
