@@ -31,6 +31,10 @@ class Refused:
     harmless: tuple[Any, ...] = ()
     words: str = "{field} is not supported by this server: {instead}"
 
+    def allows(self, value: Any) -> bool:
+        """Whether a value asks for nothing. In JSON, true is no number."""
+        return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in self.harmless)
+
 
 Foreign = Mapping[str, Noted | Refused]
 """Fields by their path."""
@@ -39,18 +43,13 @@ Foreign = Mapping[str, Noted | Refused]
 HEADER = "MiniVault-Noted"
 """Of a reply: the fields of its request that are noted."""
 MAX_HEADER_CHARACTERS = 1000
-_UNSAFE = re.compile(r"[^!#-+\--~]")
+_UNSAFE = re.compile(r"[^\w.:/@$-]", re.ASCII)
 
 
 def header_of(names: Iterable[str]) -> str:
     """Names as a header holds them: none with a blank or a comma, and no more than fit."""
-    told = ""
-    for name in names:
-        longer = f"{told}, {_UNSAFE.sub('?', name)}" if told else _UNSAFE.sub("?", name)
-        if len(longer) > MAX_HEADER_CHARACTERS:
-            return f"{told}, ..."
-        told = longer
-    return told
+    told = ", ".join(_UNSAFE.sub("?", name) or "?" for name in names)
+    return told if len(told) <= MAX_HEADER_CHARACTERS else told[:MAX_HEADER_CHARACTERS].rpartition(", ")[0] + ", ..."
 
 
 def noted(why: str, *names: str) -> dict[str, Noted]:
@@ -111,8 +110,14 @@ SAMPLERS: Foreign = {
 }
 OUTPUT: Foreign = {
     **refused(
-        "an answer is one draw; send n for several", "use_beam_search", "num_beams", "do_sample", harmless=(False, 1)
+        "an answer is one draw; send n for several",
+        "use_beam_search",
+        "num_beams",
+        "num_return_sequences",
+        harmless=(False, 1),
     ),
+    **refused("send temperature: 0 for the likeliest tokens", "do_sample", harmless=(True,)),
+    **refused("send response_format", "format", "output_format"),
     **refused("send logit_bias, with -100 for tokens that must not come", "allowed_token_ids", "bad_words"),
     **refused("send max_tokens", "n_predict", "num_predict", "max_new_tokens", "max_length", harmless=(-1,)),
     **refused("send response_format or guided_json", "guided_grammar", "guided_regex", "guided_choice", "grammar"),
@@ -134,6 +139,7 @@ SHARED: Foreign = {**ACCOUNTING, **STREAMS, **SAMPLERS, **OUTPUT, **THINKING}
 
 OPENAI_CHAT: Foreign = {
     **SHARED,
+    **refused("put it into messages", "system", "instructions", "prompt", "input", "images"),
     **noted("not passed on to the model yet", "reasoning"),
     **noted("of no effect on what is said", "prediction", "verbosity", "parallel_tool_calls", "mm_processor_kwargs"),
     **refused("this server speaks and hears nothing; leave it out", "audio"),
@@ -189,6 +195,21 @@ OPENAI_EMBEDDINGS: Foreign = {
     **refused("shorten the input", "truncate_prompt_tokens"),
 }
 
+NATIVE: Foreign = {
+    **refused("send max_tokens", "max_completion_tokens", "max_new_tokens", "num_predict", "n_predict"),
+    **refused("send format", "response_format", "json_schema", "guided_json", "grammar"),
+    **refused("send repetition_penalty", "repeat_penalty", harmless=(1,)),
+    **refused(
+        "send the request to /v1/chat/completions",
+        "tools",
+        "tool_choice",
+        "logit_bias",
+        "n",
+        harmless=([], {}, 1, "none"),
+    ),
+    **refused("send text: this server reads no images", "images", harmless=([],)),
+}
+
 NO_IMAGES, NO_SOUND, NO_FILES = (
     "send text: this server reads no images",
     "send text: this server hears nothing",
@@ -231,6 +252,7 @@ OLLAMA_TEXT: Foreign = {
     **noted("a full context ends the answer with `length`", "shift"),
     **refused("send raw: true and read the record's rendered_prompt", "_debug_render_only", harmless=(False,)),
 }
+OLLAMA_EMBED: Foreign = noted("the model is kept, and embeds in one way", "options", "keep_alive")
 OLLAMA_GENERATE: Foreign = {
     **OLLAMA_TEXT,
     **_lacks("vision", NO_IMAGES, "images", harmless=([],)),

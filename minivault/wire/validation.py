@@ -122,7 +122,7 @@ class _Sieve:
     def _set_aside(self, place: str, path: tuple[str | int, ...], label: str, value: Any) -> None:
         verdict = self.foreign.get(place + label)
         where = ".".join(map(str, (*path, label)))
-        if isinstance(verdict, Refused) and value not in verdict.harmless:
+        if isinstance(verdict, Refused) and not verdict.allows(value):
             told = verdict.words.format(field=where, instead=verdict.instead, model=self.model)
             raise Unsupported(told, field=where)
         if verdict is None and self.is_strict:

@@ -34,7 +34,8 @@ def test_a_stop_token_ends_the_answer_and_has_no_text(drive: Make) -> None:
 def test_nothing_that_ends_an_answer_is_drawn_before_the_least_number_of_tokens(
     drive: Make, temperature: float, ending: dict[str, tuple[int, ...]]
 ) -> None:
-    transcript = drive(ScriptedRunner(say("ab"))).run("?", min_tokens=5, max_tokens=9, temperature=temperature, **ending)
+    params = {"min_tokens": 5, "max_tokens": 9, "temperature": temperature, **ending}
+    transcript = drive(ScriptedRunner(say("ab"))).run("?", **params)
     assert len(transcript.tokens) >= 5
     assert not {EOS, *ending.get("stop_token_ids", ())} & set(transcript.tokens[:5])
     assert transcript.tokens[5] == EOS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -25,6 +25,7 @@ from minivault.types import (
     Usage,
 )
 from minivault.wire.dialect import shown
+from minivault.wire.fields import NATIVE, Foreign
 from minivault.wire.logprobs import token_text
 from minivault.wire.reply import Answer
 from minivault.wire.validation import Body, Wording, validated
@@ -45,6 +46,8 @@ class GenerateBody(Body):
     """The body of a native request; its limits and defaults are the documented ones."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "Hello"}]})
+
+    foreign: ClassVar[Foreign] = NATIVE
 
     prompt: str | None = Field(None, min_length=1, description="the text to answer or continue")
     messages: list[MessageBody] | None = Field(None, min_length=1, description="a conversation, instead of `prompt`")

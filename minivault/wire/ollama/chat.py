@@ -38,8 +38,7 @@ class ChatBody(Generating):
     @property
     def continues(self) -> bool:
         """A last message of the assistant's is the beginning of the answer."""
-        last = self.messages[-1]
-        return last.role == "assistant" and not last.tool_calls
+        return bool(self.messages) and self.messages[-1].role == "assistant" and not self.messages[-1].tool_calls
 
     @property
     def callable_tools(self) -> Offered:
