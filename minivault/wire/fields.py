@@ -207,13 +207,13 @@ NATIVE: Foreign = {
         "n",
         harmless=([], {}, 1, "none"),
     ),
-    **refused("send text: this server reads no images", "images", harmless=([],)),
+    **refused("send text; images are not read", "images", harmless=([],)),
 }
 
 NO_IMAGES, NO_SOUND, NO_FILES = (
-    "send text: this server reads no images",
-    "send text: this server hears nothing",
-    "send its text: this server reads no files",
+    "this server reads no images: send text",
+    "this server hears nothing: send text",
+    "this server reads no files: send their text",
 )
 CONTENT: Foreign = {
     **refused(NO_IMAGES, "image_url", "input_image", "image", "video_url", "input_video", "computer_screenshot"),

@@ -29,7 +29,7 @@ class Body(BaseModel):
     """The base of every request and every object in one: a member that is null counts as not given, as client
     libraries mean it. What a client writes freely (schemas, arguments, metadata) is no `Body` and keeps its nulls."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow")  # so that what is unknown can be looked at, and then taken out
 
     foreign: ClassVar[Foreign] = {}
     """Of a whole request: what becomes of fields, at every depth, that it does not honour."""

@@ -38,6 +38,8 @@ MAX_STOP_TOKENS = 256
 
 
 class MessageBody(Body):
+    model_config = ConfigDict(strict=True)
+
     role: Literal["system", "user", "assistant"]
     content: str
 
@@ -45,7 +47,7 @@ class MessageBody(Body):
 class GenerateBody(Body):
     """The body of a native request; its limits and defaults are the documented ones."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "Hello"}]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"prompt": "Hello"}]})
 
     foreign: ClassVar[Foreign] = NATIVE
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from minivault.errors import BadRequest, Unsupported
@@ -34,6 +34,8 @@ Format = Annotated[Literal["json", ""] | dict[str, Any], BeforeValidator(_known_
 
 class Addressed(Body):
     """What every generating request has: a model, options and how long to keep it."""
+
+    model_config = ConfigDict(strict=True)
 
     foreign: ClassVar[Foreign] = OLLAMA_SHARED
 

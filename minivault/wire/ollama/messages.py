@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from minivault.types import Message, Role
 from minivault.wire.validation import Body
 
 
 class FunctionCall(Body):
+    model_config = ConfigDict(strict=True)
+
     name: str
     arguments: dict[str, Any] = Field({})
 
 
 class ToolCallBody(Body):
+    model_config = ConfigDict(strict=True)
+
     id: str | None = None
     function: FunctionCall
 
 
 class MessageBody(Body):
     """One turn as Ollama's clients write it."""
+
+    model_config = ConfigDict(strict=True)
 
     role: str
     content: str | None = None

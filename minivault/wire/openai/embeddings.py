@@ -10,13 +10,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from minivault.wire.fields import OPENAI_EMBEDDINGS, Foreign
-from minivault.wire.openai.fields import Inputs, Tokens, listed
-from minivault.wire.validation import Body
+from minivault.wire.openai.fields import Inputs, Strict, Tokens, listed
 
 MAX_INPUTS = 256
 
 
-class EmbeddingBody(Body):
+class EmbeddingBody(Strict):
     """The body of `/v1/embeddings`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": ["one", "two"]}]})

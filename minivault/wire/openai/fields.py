@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from minivault.errors import BadRequest
 from minivault.types import SamplingParams
@@ -48,11 +48,17 @@ def _read_schema(value: Any) -> Any:
 GuidedJson = Annotated[dict[str, Any], BeforeValidator(_read_schema)]
 
 
-class StreamOptions(Body):
+class Strict(Body):
+    """An object in which every member is of the exact JSON type."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class StreamOptions(Strict):
     include_usage: bool = False
 
 
-class Drawn(Body):
+class Drawn(Strict):
     """How the tokens of an answer are drawn, under the names of OpenAI, vLLM and llama.cpp."""
 
     temperature: Temperature = 1.0
@@ -111,7 +117,7 @@ class Drawn(Body):
         )
 
 
-class NamedSchema(Body):
+class NamedSchema(Strict):
     """The schema of `response_format`. Output always follows it, with or without `strict`."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -120,7 +126,7 @@ class NamedSchema(Body):
     json_schema: dict[str, Any] = Field(alias="schema")
 
 
-class ResponseFormat(Body):
+class ResponseFormat(Strict):
     """How the answer must parse."""
 
     type: Literal["text", "json_object", "json_schema"]

@@ -11,13 +11,13 @@ from pydantic import Field, field_validator
 from minivault.errors import BadRequest
 from minivault.types import Message, Role
 from minivault.wire.fields import unread
+from minivault.wire.openai.fields import Strict
 from minivault.wire.tool_calls import ToolCall
-from minivault.wire.validation import Body
 
 ROLES: dict[str, Role] = {"developer": "system", "function": "tool"}
 
 
-class TextPart(Body):
+class TextPart(Strict):
     """A part of a message's content. Only text: this server reads no images, sound or files."""
 
     type: Literal["text", "input_text", "output_text"]
@@ -31,18 +31,18 @@ class TextPart(Body):
         return value
 
 
-class CalledFunction(Body):
+class CalledFunction(Strict):
     name: str
     arguments: str = Field(description="JSON text")
 
 
-class ToolCallPart(Body):
+class ToolCallPart(Strict):
     id: str
     type: Literal["function"] = "function"
     function: CalledFunction
 
 
-class ChatMessage(Body):
+class ChatMessage(Strict):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -68,7 +68,7 @@ class ChatMessage(Body):
         return Message(as_role(self.role), join_text(self.content), extra)
 
 
-class FunctionBody(Body):
+class FunctionBody(Strict):
     """A tool as the model is told of it."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -77,7 +77,7 @@ class FunctionBody(Body):
     strict: bool | None = None
 
 
-class ToolBody(Body):
+class ToolBody(Strict):
     type: Literal["function"]
     function: FunctionBody
 

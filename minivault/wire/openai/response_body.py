@@ -9,14 +9,13 @@ from pydantic import ConfigDict, Field
 from minivault.errors import BadRequest
 from minivault.types import GenerationRequest, Message
 from minivault.wire.fields import OPENAI_RESPONSES, Foreign
-from minivault.wire.openai.fields import Drawn, Limit, bounded, grammar_of
+from minivault.wire.openai.fields import Drawn, Limit, Strict, bounded, grammar_of
 from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.tool_calls import Offered, offered, with_tool_names
-from minivault.wire.validation import Body
 
 
-class InputItem(Body):
+class InputItem(Strict):
     """One item of `input`: a message, a call the model made, or what the called function returned."""
 
     type: Literal["message", "function_call", "function_call_output"] = "message"
@@ -46,7 +45,7 @@ class InputItem(Body):
         return value
 
 
-class FlatTool(Body):
+class FlatTool(Strict):
     """A tool; not nested here as it is in chat."""
 
     type: Literal["function"]
@@ -59,7 +58,7 @@ class FlatTool(Body):
         return {"type": "function", "function": self.model_dump(exclude={"type", "strict"}, exclude_none=True)}
 
 
-class TextFormat(Body):
+class TextFormat(Strict):
     """How the answer must parse."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -69,11 +68,11 @@ class TextFormat(Body):
     json_schema: dict[str, Any] | None = Field(None, alias="schema")
 
 
-class TextOptions(Body):
+class TextOptions(Strict):
     format: TextFormat | None = None
 
 
-class Members(Body):
+class Members(Strict):
     """An object of which nothing is honoured."""
 
 
