@@ -201,7 +201,7 @@ class Response(Shape):
     incomplete_details: Incomplete | None
     instructions: str | None
     max_output_tokens: int | None
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     model: str
     output: list[OutputMessage | OutputCall]
     parallel_tool_calls: bool
