@@ -127,8 +127,8 @@ class _Sieve:
             raise Unsupported(told, field=where)
         if verdict is None and self.is_strict:
             raise self.wording.unknown_error(self.wording.unknown.format(field=where), field=where)
-        if len(self.noted) < MAX_NOTED:
-            self.noted[(place + label)[:MAX_NOTED_CHARACTERS]] = None
+        name = (place + label)[:MAX_NOTED_CHARACTERS] if len(self.noted) < MAX_NOTED else "..."
+        self.noted[name] = None
 
 
 def _refusal(faults: Sequence[ErrorDetails], given: dict[str, Any], wording: Wording) -> BadRequest:

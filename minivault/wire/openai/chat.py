@@ -67,8 +67,10 @@ class ChatBody(Sampled):
         """Refuse what contradicts itself. Raises BadRequest naming the field."""
         if self.top_logprobs is not None and not self.logprobs:
             raise BadRequest("top_logprobs needs logprobs: true", field="top_logprobs")
-        if self.continue_final_message and (self.add_generation_prompt or self.messages[-1].role != "assistant"):
-            message = "continue_final_message needs a last message of the assistant's, and no add_generation_prompt"
+        last = self.messages[-1]
+        is_begun = last.role == "assistant" and not last.tool_calls
+        if self.continue_final_message and (self.add_generation_prompt or not is_begun):
+            message = "continue_final_message needs a last message of the assistant's text, and no generation prompt"
             raise BadRequest(message, field="continue_final_message")
         if self.add_generation_prompt is False and not self.continue_final_message:
             message = "add_generation_prompt: false needs continue_final_message: true"
