@@ -73,7 +73,7 @@ def fields() -> str:
             allowed = [json.dumps(value) for value in verdict.harmless] if is_refused else []
             rows.setdefault(row, []).append(f"`{name}`" + (f" (but for {', '.join(allowed)})" if allowed else ""))
         head = [f"**`{operation.path}`**", "", "| | fields | why, or what to do |", "|---|---|---|"]
-        table = [f"| {kind} | {', '.join(names)} | {why} |" for (kind, why), names in sorted(rows.items())]
+        table = [f"| **{kind}** | {', '.join(names)} | {why} |" for (kind, why), names in sorted(rows.items())]
         parts.append("\n".join(head + table))
     return "\n\n".join(parts)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PATTERN = "pattern:"
+"""How a grammar begins that is a regular expression, which all of the output matches."""
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "shutdown", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -46,7 +48,8 @@ class SamplingParams:
     """Number of top alternatives to report with each token (0 = only the chosen one); None = no log-probabilities."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
-    """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
+    """What the output must parse as: the string `json`, a JSON schema as JSON text, or `PATTERN` and a regular
+    expression. None = anything."""
     ignore_eos: bool = False
     """The model's own end of a text ends no answer: it goes on until something else does."""
     min_tokens: int = 0

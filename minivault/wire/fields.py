@@ -117,11 +117,8 @@ OUTPUT: Foreign = {
         harmless=(False, 1),
     ),
     **refused("send temperature: 0 for the likeliest tokens", "do_sample", harmless=(True,)),
-    **refused("send response_format", "format", "output_format"),
     **refused("send logit_bias, with -100 for tokens that must not come", "allowed_token_ids", "bad_words"),
     **refused("send max_tokens", "n_predict", "num_predict", "max_new_tokens", "max_length", harmless=(-1,)),
-    **refused("send response_format or guided_json", "guided_grammar", "guided_regex", "guided_choice", "grammar"),
-    **refused("send response_format or guided_json", "structured_outputs", "json_schema", "guided_decoding"),
     **refused("stop strings are never part of an answer", "include_stop_str_in_output", harmless=(False,)),
     **refused("control tokens have no text", "skip_special_tokens", harmless=(True,)),
     **noted("control tokens have no text", "spaces_between_special_tokens"),
@@ -137,8 +134,16 @@ OUTPUT: Foreign = {
 SHARED: Foreign = {**ACCOUNTING, **STREAMS, **SAMPLERS, **OUTPUT, **THINKING}
 """Of every request to OpenAI's dialect for text."""
 
+FORMATS: Foreign = {
+    **refused(
+        "send response_format or structured_outputs",
+        *("format", "output_format", "grammar", "guided_grammar", "json_schema"),
+    ),
+    **refused("send json, regex or choice", "structured_outputs.grammar", "structured_outputs.structural_tag"),
+}
 OPENAI_CHAT: Foreign = {
     **SHARED,
+    **FORMATS,
     **refused("put it into messages", "system", "instructions", "prompt", "input", "images"),
     **noted("not passed on to the model yet", "reasoning"),
     **noted("of no effect on what is said", "prediction", "verbosity", "parallel_tool_calls", "mm_processor_kwargs"),
@@ -169,6 +174,7 @@ OPENAI_CHAT: Foreign = {
 
 OPENAI_COMPLETIONS: Foreign = {
     **SHARED,
+    **FORMATS,
     **refused("text is continued, not filled in", "suffix", harmless=("",)),
     **refused("a prompt is read with what belongs around a text", "add_special_tokens", harmless=(True,)),
 }
@@ -185,6 +191,13 @@ OPENAI_RESPONSES: Foreign = {
     **within("tools", CACHING),
     **noted("every tool may be called", "tools.allowed_callers", "tools.defer_loading", "tools.output_schema"),
     **refused("send the whole conversation in input", "previous_response_id", "conversation", "context_management"),
+    **refused(
+        "send text.format",
+        *("response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+        *("format", "grammar", "json_schema"),
+    ),
+    **refused("send max_output_tokens", "max_tokens", "max_completion_tokens"),
+    **refused("put them into input", "messages"),
     **refused("an answer is given while the client waits", "background", harmless=(False,)),
     **refused("send instructions and input; prompts are stored nowhere", "prompt"),
     **refused("send logprobs to /v1/chat/completions", "top_logprobs", "logprobs", harmless=(0, False)),

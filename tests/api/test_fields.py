@@ -117,6 +117,12 @@ def test_records_from_before_these_parameters_mean_what_they_did() -> None:
         ({"guided_json": {"not": {}}}, "guided_json"),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_json": {}, "response_format": {"type": "json_object"}}, None),
+        ({"guided_choice": ["a"], "guided_regex": "a"}, None),
+        ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, None),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs"),
+        ({"structured_outputs": {"grammar": "x"}}, "structured_outputs.grammar"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_regex": "(?=a)b"}, "guided_regex"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -2}, "max_tokens"),
         ({"top_k": -2}, "top_k"),
@@ -133,12 +139,26 @@ def test_a_field_of_a_wrong_kind_or_range_is_named(
     assert response.get_json()["error"]["param"] == param
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
+GUIDED: list[tuple[dict[str, Any], str]] = [
+    ({"guided_json": SCHEMA}, '{"a": 1}'),
+    ({"guided_json": json.dumps(SCHEMA)}, '{"a": 1}'),
+    ({"guided_choice": ["red (ish)"]}, "red (ish)"),
+    ({"guided_regex": "b{2}"}, "bb"),
+    ({"structured_outputs": {"choice": ["red"]}}, "red"),
+    ({"structured_outputs": {"regex": "[0]{3}"}}, "000"),
+    ({"structured_outputs": {"json": {"const": 5}}}, "5"),
+]
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-def test_a_guided_schema_is_a_format(client: FlaskClient, path: str) -> None:
-    schema = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
-    for guided in (schema, json.dumps(schema)):
-        (choice,) = client.post(path, json=dict(ASKED)[path] | {"guided_json": guided}).get_json()["choices"]
-        assert json.loads(choice.get("text") or choice["message"]["content"]) == {"a": 1}
+def test_answers_are_guided_under_every_name(app: Flask, client: FlaskClient, settings: Settings, path: str) -> None:
+    for fields, expected in GUIDED:
+        (choice,) = client.post(path, json=dict(ASKED)[path] | fields).get_json()["choices"]
+        assert (choice.get("text") or choice["message"]["content"]) == expected
+        assert choice["finish_reason"] == "stop"
+    verdicts = list(replay(app.extensions["minivault"].roster.default, records(settings), 2))
+    assert [verdict.outcome for verdict in verdicts] == ["identical"] * len(GUIDED)
 
 
 def test_a_limit_of_minus_one_is_what_the_context_leaves(client: FlaskClient, settings: Settings) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from minivault.errors import BadRequest
-from minivault.types import SamplingParams
+from minivault.types import PATTERN, SamplingParams
 from minivault.wire.validation import Body
 
 MAX_CHOICES = 128
@@ -45,6 +46,7 @@ def _read_schema(value: Any) -> Any:
         raise ValueError("must be a JSON schema, or its text") from None
 
 
+Choices = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 GuidedJson = Annotated[dict[str, Any], BeforeValidator(_read_schema)]
 
 
@@ -138,6 +140,23 @@ class ResponseFormat(Strict):
         return grammar_of(self.type, schema, "response_format.json_schema")
 
 
+class Guided(Strict):
+    """How the answer must parse, in vLLM's words: one of these."""
+
+    json_schema: GuidedJson | None = Field(None, alias="json", description="a JSON schema, or its text")
+    json_object: bool = False
+    regex: str | None = Field(None, description="what the whole answer matches")
+    choice: Choices | None = Field(None, description="what the answer may be")
+
+    @property
+    def grammars(self) -> list[str]:
+        """Of each that is given."""
+        found = ["json"] if self.json_object else []
+        found += [json.dumps(self.json_schema)] if self.json_schema is not None else []
+        found += [PATTERN + self.regex] if self.regex is not None else []
+        return found + ([PATTERN + "|".join(map(re.escape, self.choice))] if self.choice else [])
+
+
 class Sampled(Drawn):
     """What chat and text completions share."""
 
@@ -146,7 +165,10 @@ class Sampled(Drawn):
     stream_options: StreamOptions | None = None
     n: int = Field(1, ge=1, le=MAX_CHOICES)
     response_format: ResponseFormat | None = None
-    guided_json: GuidedJson | None = Field(None, description="a JSON schema, or its text")
+    structured_outputs: Guided | None = None
+    guided_json: GuidedJson | None = Field(None, description="older name of `structured_outputs.json`")
+    guided_regex: str | None = Field(None, description="older name of `structured_outputs.regex`")
+    guided_choice: Choices | None = Field(None, description="older name of `structured_outputs.choice`")
 
     @model_validator(mode="after")
     def _stream_options_need_a_stream(self) -> Sampled:
@@ -156,9 +178,17 @@ class Sampled(Drawn):
 
     @model_validator(mode="after")
     def _one_format(self) -> Sampled:
-        if self.guided_json is not None and self.response_format is not None:
-            raise ValueError("send one of response_format and guided_json")
+        if len(self._formats) > 1:
+            raise ValueError(f"send one of {' and '.join(self._formats)}")
+        if self.structured_outputs and len(self.structured_outputs.grammars) > 1:
+            raise ValueError("structured_outputs: send one of its members")
         return self
+
+    @property
+    def _formats(self) -> list[str]:
+        """The fields that say how the answer must parse."""
+        names = ("response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice")
+        return [name for name in names if getattr(self, name) is not None]
 
     @property
     def has_usage_chunk(self) -> bool:
@@ -167,14 +197,17 @@ class Sampled(Drawn):
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "response_format" if self.guided_json is None else "guided_json"
+        return next(iter(self._formats), "response_format")
 
     @property
     def grammar(self) -> str | None:
         """What the answer must parse as, by its own wish."""
-        if self.guided_json is None:
-            return self.response_format.grammar if self.response_format else None
-        return json.dumps(self.guided_json)
+        if self.response_format:
+            return self.response_format.grammar
+        guided = self.structured_outputs or Guided(
+            json=self.guided_json, regex=self.guided_regex, choice=self.guided_choice
+        )
+        return next(iter(guided.grammars), None)
 
 
 def bounded(limit: int | None, context: int) -> int:
