@@ -193,15 +193,15 @@ def test_what_is_read_from_a_changed_vault_is_what_was_written_or_the_verifier_o
             shown = shown_or_none(read, record)
             assert shown == record or not is_intact
             assert shown in (record, None) or shown["seq"] == last, "only what nothing follows may be made up"
-    for read_all in (lambda d: last_records(d, 30), lambda d: list(search(d, Filter(type=None)))):
-        for shown in shown_or_none(read_all, directory) or ():
+    for read_all in (lambda: last_records(directory, 30), lambda: list(search(directory, Filter(type=None)))):
+        for shown in shown_or_none(lambda _none: read_all(), None) or ():
             assert shown in written or shown["seq"] == last or not is_intact
             assert shown in written or shown["seq"] >= min(last, written[-1]["seq"]), "nor what others follow"
 
 
-def shown_or_none(read: Callable[[Any], Any], of: Any) -> Any:
+def shown_or_none(read: Callable[[Any], Any], record: dict[str, Any]) -> Any:
     try:
-        return read(of)
+        return read(record)
     except (VaultError, OSError):
         return None
 
