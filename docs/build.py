@@ -7,10 +7,12 @@ is written and the exit status says whether anything would change.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, get_args
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "minivault"
@@ -50,10 +52,53 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
+def fields() -> str:
+    """What becomes of every field of every request that a model answers or embeds."""
+    sys.path.insert(0, str(PROJECT))
+    from minivault.wire.fields import Refused
+    from minivault.wire.native import DIALECT as NATIVE
+    from minivault.wire.ollama import DIALECT as OLLAMA
+    from minivault.wire.openai import DIALECT as OPENAI
+
+    parts, told = [], set()
+    for operation in (*NATIVE.operations, *OLLAMA.operations, *OPENAI.operations):
+        model = operation.request
+        if model is None or model in told:
+            continue
+        told.add(model)
+        rows: dict[tuple[str, str], list[str]] = {("honoured", ""): list(_honoured(model, model.foreign))}
+        for name, verdict in model.foreign.items():
+            is_refused = isinstance(verdict, Refused)
+            row = ("refused", verdict.instead) if is_refused else ("noted", verdict.why)
+            allowed = [json.dumps(value) for value in verdict.harmless] if is_refused else []
+            rows.setdefault(row, []).append(f"`{name}`" + (f" (but for {', '.join(allowed)})" if allowed else ""))
+        head = [f"**`{operation.path}`**", "", "| | fields | why, or what to do |", "|---|---|---|"]
+        table = [f"| **{kind}** | {', '.join(names)} | {why} |" for (kind, why), names in sorted(rows.items())]
+        parts.append("\n".join(head + table))
+    return "\n\n".join(parts)
+
+
+def _honoured(model: Any, foreign: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """The fields that a model declares, and those of objects in it."""
+    for name, field in model.model_fields.items():
+        path = place + (field.alias or name)
+        if path not in foreign:
+            yield f"`{path}`"
+            for inner in _models_in(field.annotation):
+                yield from _honoured(inner, foreign, f"{path}.")
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "docs/architecture.md": [files],
     "README.md": [settings],
     "docs/operations.md": [metrics],
+    "docs/wire.md": [fields],
 }
 
 

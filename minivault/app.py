@@ -11,6 +11,7 @@ from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
 from minivault.interaction import Recorder, next_id
 from minivault.web import pages
+from minivault.wire.fields import HEADER, header_of
 from minivault.worker.hooks import worker_roster
 
 DIALECTS = (native.bp, ollama.bp, openai.bp, anthropic.bp)
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
 
 def _identify() -> None:
     g.request_id = next_id()
+    g.noted = ()
 
 
 def _add_headers(response: Response) -> Response:
@@ -54,4 +56,6 @@ def _add_headers(response: Response) -> Response:
         response.headers[name] = g.get("request_id", "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
+    if g.get("noted"):
+        response.headers[HEADER] = header_of(g.noted)
     return response

@@ -96,6 +96,7 @@ class Settings(BaseModel):
     allowed_origins: str = Field(
         "", description="origins (web, app, extension) whose pages may call this server, by comma"
     )
+    strict: bool = Field(False, description="refuse fields of a request that are unknown here, instead of noting them")
     offline: bool = Field(True, description="the server process may open no connection beyond this machine")
     url: str = Field("", description="server the CLI talks to; empty = the bind address, if one answers there")
     api_key: str = Field("", description="key the CLI sends", repr=False)

@@ -161,7 +161,7 @@ def _measurements(record: Mapping[str, Any]) -> Iterator[Measurement]:
 def params_from_record(parameters: Mapping[str, Any]) -> SamplingParams:
     """Recorded parameters as they were applied."""
     known = {name: parameters[name] for name in SamplingParams.__slots__ if name in parameters}
-    known["stop"] = tuple(known.get("stop", ()))
+    known["stop"], known["stop_token_ids"] = tuple(known.get("stop", ())), tuple(known.get("stop_token_ids", ()))
     known["logit_bias"] = tuple((int(token), float(bias)) for token, bias in known.get("logit_bias", ()))
     return SamplingParams(**known)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PATTERN = "pattern:"
+"""How a grammar begins that is a regular expression, which all of the output matches."""
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "shutdown", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -46,7 +48,14 @@ class SamplingParams:
     """Number of top alternatives to report with each token (0 = only the chosen one); None = no log-probabilities."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
-    """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
+    """What the output must parse as: the string `json`, a JSON schema as JSON text, or `PATTERN` and a regular
+    expression. None = anything."""
+    ignore_eos: bool = False
+    """The model's own end of a text ends no answer: it goes on until something else does."""
+    min_tokens: int = 0
+    """Before so many tokens none is drawn that ends the answer."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer as the model's own end does; they have no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,6 @@ class GenerationRequest:
     """Most tokens of thought; None: no bound of its own."""
     template_options: tuple[tuple[str, Any], ...] = ()
     """Variables of the chat template, by name, as the client sent them."""
-    noted: tuple[str, ...] = ()
-    """Fields that were sent, bind nobody and are kept in the record with the rest."""
     drops_turns: bool = False
     """A conversation that does not fit loses its oldest turns."""
     num_keep: int | None = None
@@ -381,8 +388,16 @@ class Tokenizer(Protocol):
     def read(self, text: str) -> Reading:
         """Plain text with what belongs around a text: nothing in it is a control token."""
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
-        """A conversation up to the assistant's next turn: the template alone writes control tokens."""
+    def read_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        options: Mapping[str, Any] | None = None,
+        continues: bool = False,
+    ) -> Reading:
+        """A conversation up to the assistant's next turn, or, where `continues`, up to where its last message ends: the
+        template alone writes control tokens. `options` are variables of the template's own."""
 
     def decoder(self) -> TokenDecoder: ...
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from flask import Response
 
-from minivault.api.body import read_json_body
+from minivault.api.body import decoded, read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.sdk import sdk_origin
 from minivault.api.streaming import json_reply, model_called, respond, start
@@ -18,8 +18,6 @@ from minivault.wire.anthropic import DIALECT
 from minivault.wire.anthropic.body import CountBody, MessagesBody
 from minivault.wire.anthropic.reply import MessageReply
 from minivault.wire.framing import NAMED_SSE
-from minivault.wire.strict_json import loads
-from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
 
@@ -28,7 +26,7 @@ bp = DialectBlueprint(DIALECT, __name__)
 def messages() -> Response:
     """Continue a conversation."""
     raw = read_json_body()
-    body = validated(MessagesBody, loads(raw))
+    body = decoded(MessagesBody, raw)
     model = _model_for(body)
     request = body.generation(model.info.context)
     with _in_their_words(body, model, request):
@@ -41,7 +39,7 @@ def messages() -> Response:
 @bp.post("/count_tokens")
 def count_tokens() -> Response:
     """How many tokens a conversation has, tools and all. Nothing is generated and nothing recorded."""
-    body = validated(CountBody, loads(read_json_body()))
+    body = decoded(CountBody, read_json_body())
     model = _model_for(body)
     return json_reply({"input_tokens": model.count(body.prompting())})
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from flask import current_app, request
+from typing import TypeVar
+
+from flask import current_app, g, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from minivault.api.coding import PLAIN, known_coding, unpacked
 from minivault.config import Settings
 from minivault.errors import BadRequest, BodyTimeout, TooLarge, UnsupportedMediaType
+from minivault.wire.strict_json import loads
+from minivault.wire.validation import CLIENTS, Body, Wording, validated
+
+M = TypeVar("M", bound=Body)
 
 JSON_TYPES = ("application/json", "application/x-www-form-urlencoded", "")
 """`curl -d` calls everything a form; a body that is not JSON fails as JSON."""
@@ -25,6 +31,15 @@ def read_json_body() -> bytes:
     if kind not in JSON_TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(f"the body is {kind}: send application/json", field="Content-Type")
     return read_body()
+
+
+def decoded(model: type[M], body: bytes, wording: Wording = CLIENTS) -> M:
+    """A body as the fields of `model`. What binds nobody is told in a header of the reply and kept in the record.
+    Raises BadRequest naming the field at fault."""
+    settings: Settings = current_app.config["MINIVAULT"]
+    fields = validated(model, loads(body), wording, is_strict=settings.strict)
+    g.noted = fields.noted
+    return fields
 
 
 def read_body() -> bytes:

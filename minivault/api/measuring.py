@@ -9,6 +9,7 @@ from dataclasses import replace
 from flask import Response, current_app, g, request
 
 from minivault.access.caller import charge_tokens, generation_permit
+from minivault.api.body import decoded
 from minivault.api.disconnect import client_socket
 from minivault.api.streaming import json_reply, model_called, recorder
 from minivault.errors import BadRequest, Unavailable, Unsupported
@@ -16,8 +17,6 @@ from minivault.interaction import Measuring, Origin, next_id
 from minivault.service import Model
 from minivault.types import GenerationRequest, Measured, MeasureTask, Question
 from minivault.wire.rerank import RerankBody, encode_reranked
-from minivault.wire.strict_json import loads
-from minivault.wire.validation import validated
 
 MAX_TOKENS = 4_000_000
 """Of all prompts of one request, which are in memory together."""
@@ -46,7 +45,7 @@ def decide(
 
 def rerank(source: Origin, raw: bytes) -> Response:
     """Documents by how relevant they are to a query. Refuses all where one does not fit."""
-    body = validated(RerankBody, loads(raw))
+    body = decoded(RerankBody, raw)
     model = model_called(body.model)
 
     def tasks() -> Iterator[MeasureTask]:

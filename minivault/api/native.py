@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from flask import Response
 
-from minivault.api.body import read_json_body
+from minivault.api.body import decoded, read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.measuring import rerank
 from minivault.api.streaming import accepted, origin, recorder, respond, start
 from minivault.wire.native import DIALECT
-from minivault.wire.native.generate import GenerateReply, decode
-from minivault.wire.strict_json import loads
+from minivault.wire.native.generate import WORDING, GenerateBody, GenerateReply
 
 bp = DialectBlueprint(DIALECT, __name__)
 
@@ -40,7 +39,7 @@ def rerank_documents() -> Response:
 
 def _reply(api: str, *, stream_always: bool) -> Response:
     body = read_json_body()
-    wanted = decode(loads(body))
+    wanted = decoded(GenerateBody, body, WORDING).generation()
     if stream_always:
         wanted = replace(wanted, stream=True)
     choices = start(recorder().roster.get(wanted.model), [wanted], origin(api, body))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from typing import Any
 
 from flask import Response, request
 
-from minivault.api.body import read_body
+from minivault.api.body import decoded, read_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
 from minivault.api.measuring import rerank
@@ -17,13 +15,9 @@ from minivault.errors import BadRequest, Forbidden, Unsupported
 from minivault.wire.ollama import DIALECT, models
 from minivault.wire.ollama.chat import ChatBody, ChatReply
 from minivault.wire.ollama.embed import EmbedBody, OldEmbedBody, encode_embeddings
-from minivault.wire.ollama.fields import Addressed
 from minivault.wire.ollama.generate import GenerateBody, GenerateReply
-from minivault.wire.strict_json import loads
-from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
-log = logging.getLogger("minivault.api.ollama")
 
 COPILOT = "GitHubCopilotChat"
 """This client wants the name it asked for in `general.basename`."""
@@ -32,13 +26,12 @@ COPILOT = "GitHubCopilotChat"
 @bp.post("/generate")
 def generate() -> Response:
     """Continue or answer a prompt; an empty one loads the model."""
-    raw, data = _read()
-    body = validated(GenerateBody, data)
+    raw = _read()
+    body = decoded(GenerateBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
     if body.is_load:
         return json_reply(GenerateReply(body.model, time.time_ns).loaded(is_unload=body.is_unload))
-    _log_unknown(body)
     choices = start(model, [body.generation(model.info.context)], origin("ollama.generate", raw))
     prompt_tokens = None if body.raw else choices[0].interaction.task.tokens
     reply = GenerateReply(body.model, time.time_ns, prompt_tokens)
@@ -48,8 +41,8 @@ def generate() -> Response:
 @bp.post("/chat")
 def chat() -> Response:
     """Continue a conversation; an empty one loads the model."""
-    raw, data = _read()
-    body = validated(ChatBody, data)
+    raw = _read()
+    body = decoded(ChatBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
     if not model.info.has_chat:
@@ -59,7 +52,6 @@ def chat() -> Response:
     reply = ChatReply(body.model, time.time_ns, body.callable_tools)
     if body.is_load:
         return json_reply(reply.loaded(is_unload=body.is_unload))
-    _log_unknown(body)
     choices = start(model, [body.generation(model.info.context)], origin("ollama.chat", raw))
     return respond(choices, reply, accepted() if body.stream else None)
 
@@ -68,8 +60,8 @@ def chat() -> Response:
 def embed_texts() -> Response:
     """Unit vectors for one or several texts."""
     began_ns = time.monotonic_ns()
-    raw, data = _read()
-    body = validated(EmbedBody, data)
+    raw = _read()
+    body = decoded(EmbedBody, raw)
     model, source = model_called(body.model), origin("ollama.embed", raw)
     done = embed(model, body.texts, source, dimensions=body.dimensions or None, truncate=body.truncate)
     total_ns = time.monotonic_ns() - began_ns
@@ -79,8 +71,8 @@ def embed_texts() -> Response:
 @bp.post("/embeddings")
 def embed_prompt() -> Response:
     """A unit vector for one text; superseded by `/api/embed`."""
-    raw, data = _read()
-    body = validated(OldEmbedBody, data)
+    raw = _read()
+    body = decoded(OldEmbedBody, raw)
     model = model_called(body.model)
     done = embed(model, [body.prompt] if body.prompt else [], origin("ollama.embeddings", raw))
     return json_reply({"embedding": done.vectors[0] if done.vectors else []})
@@ -89,7 +81,7 @@ def embed_prompt() -> Response:
 @bp.post("/rerank")
 def rerank_documents() -> Response:
     """Documents by how relevant they are to a query."""
-    raw, _ = _read()
+    raw = _read()
     return rerank(origin("ollama.rerank", raw), raw)
 
 
@@ -108,7 +100,7 @@ def ps() -> Response:
 @bp.post("/show")
 def show() -> Response:
     """What is known of a model."""
-    body = validated(models.ShowBody, _read()[1])
+    body = decoded(models.ShowBody, _read())
     asked = body.model or body.name
     model = model_called(asked)
     is_copilot = request.headers.get("User-Agent", "").startswith(COPILOT)
@@ -138,13 +130,8 @@ def manage(digest: str = "") -> Response:  # noqa: ARG001 - the route names it
     raise Forbidden(models.NOT_MANAGED_HERE)
 
 
-def _read() -> tuple[bytes, dict[str, Any]]:
+def _read() -> bytes:
     raw = read_body()
     if not raw.strip():
         raise BadRequest("missing request body")
-    return raw, loads(raw)
-
-
-def _log_unknown(body: Addressed) -> None:
-    if body.options.unknown:
-        log.warning("ignored unknown options: %s", ", ".join(body.options.unknown)[:200])
+    return raw

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from flask import Response
 
-from minivault.api.body import read_json_body
+from minivault.api.body import decoded, read_json_body
+from minivault.api.choices import Watched
 from minivault.api.dialect import DialectBlueprint, current_dialect
 from minivault.api.embedding import embed
 from minivault.api.measuring import decide, rerank
 from minivault.api.responses import API, add_routes, whole_conversation
 from minivault.api.sdk import sdk_origin as _origin
-from minivault.api.streaming import Watched, json_reply, model_called, recorder, respond, start
+from minivault.api.streaming import json_reply, model_called, recorder, respond, start
 from minivault.errors import BadRequest, Unsupported
 from minivault.service import Model
 from minivault.wire.anthropic import DIALECT as ANTHROPIC
@@ -28,8 +29,6 @@ from minivault.wire.openai.envelope import Envelope, created_s, encode_model, en
 from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_reply import ResponseReply
 from minivault.wire.openai.systemone import SystemOneBody, encode_systemone
-from minivault.wire.strict_json import loads
-from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
 
@@ -38,7 +37,7 @@ bp = DialectBlueprint(DIALECT, __name__)
 def chat_completions() -> Response:
     """Continue a conversation, once or several times."""
     raw = read_json_body()
-    body = validated(ChatBody, loads(raw))
+    body = decoded(ChatBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
@@ -52,11 +51,12 @@ def chat_completions() -> Response:
 def completions() -> Response:
     """Continue one or several prompts as they are."""
     raw = read_json_body()
-    body = validated(CompletionBody, loads(raw))
+    body = decoded(CompletionBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
-    choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
-    echoes = [choice.interaction.task.text if body.echo else "" for choice in choices]
+    with _format_called(body.format_field):
+        choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
+    echoes = [choice.task.text if body.echo else "" for choice in choices]
     reply = CompletionReply(_envelope(choices[0], body.model), echoes, has_usage=body.has_usage_chunk)
     return respond(choices, reply, SSE if body.stream else None)
 
@@ -65,7 +65,7 @@ def completions() -> Response:
 def responses() -> Response:
     """Answer an input, and what led to it."""
     raw = read_json_body()
-    body = validated(ResponseBody, loads(raw))
+    body = decoded(ResponseBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
@@ -83,7 +83,7 @@ add_routes(bp)
 def embeddings() -> Response:
     """Unit vectors for one or several inputs."""
     raw = read_json_body()
-    body = validated(EmbeddingBody, loads(raw))
+    body = decoded(EmbeddingBody, raw)
     model = model_called(body.model)
     done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
     return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
@@ -93,7 +93,7 @@ def embeddings() -> Response:
 def decisions() -> Response:
     """Answer typed questions about an input with probabilities."""
     raw = read_json_body()
-    body = validated(DecisionsBody, loads(raw))
+    body = decoded(DecisionsBody, raw)
     model, source = model_called(body.model), _origin("openai.decisions", raw)
     found = decide(model, body.state(), body.asked(), body.permutations, source, "input")
     return json_reply(encode_decisions(body, found))
@@ -103,7 +103,7 @@ def decisions() -> Response:
 def systemone() -> Response:
     """The same in the shape of System One."""
     raw = read_json_body()
-    body = validated(SystemOneBody, loads(raw))
+    body = decoded(SystemOneBody, raw)
     model, source = model_called(body.model), _origin("openai.systemone", raw)
     found = decide(model, body.request(), body.asked(), body.permutations, source, "state")
     return json_reply(encode_systemone(body, found))

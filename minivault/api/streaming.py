@@ -1,45 +1,28 @@
 """Starts what a request asks for, sends it whole or piece by piece, and stops it when the client goes.
 
-A request has one choice or several (OpenAI's `n`, lists of prompts). Each is an interaction of its own, with its own
-seed and record; the first has the request's id. They run together and are sent one after the other.
+A request has one choice or several (OpenAI's `n`, lists of prompts), of which the first has the request's id. They run
+together and are sent one after the other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from flask import Response, current_app, g, request
 
-from minivault.access import Caller, Permit, charge_tokens, generation_permit
-from minivault.api.disconnect import DisconnectWatcher, client_socket
-from minivault.errors import BadRequest, ModelNotFound, Unavailable
+from minivault.api.choices import Watched, begin, in_turn
+from minivault.api.disconnect import client_socket
+from minivault.errors import BadRequest, MiniVaultError, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
-from minivault.types import Event, Failed, GenerateTask, GenerationRequest
+from minivault.types import Event, Failed, GenerationRequest
 from minivault.wire.framing import Framing, preferred
 from minivault.wire.reply import Reply
-
-
-@dataclass(slots=True)
-class Watched:
-    """An interaction together with the watch on its client's socket and its caller's right to generate."""
-
-    interaction: Interaction
-    forget: Callable[[], None]
-    caller: Caller
-    permit: Permit
-
-    def close(self, *, is_served: bool = True) -> None:
-        """Stop the interaction, charge its tokens if it was served, and give the right back; idempotent."""
-        self.forget()
-        self.interaction.close()
-        if self.permit.release() and is_served:
-            charge_tokens(self.caller, self.interaction.usage.total_tokens)
 
 
 def recorder() -> Recorder:
@@ -71,20 +54,27 @@ def origin(api: str, body: bytes) -> Origin:
         client=request.remote_addr or "",
         user_agent=request.headers.get("User-Agent", ""),
         key=g.caller.key_id,
+        noted=g.noted,
     )
 
 
 def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> list[Watched]:
-    """Start every choice, or none: when one is refused, the others are stopped and the refusal is raised."""
-    tasks = [model.prepare(choice) for choice in wanted]
-    started: list[Watched] = []
+    """Every choice of a request, the first of them begun. Raises why none is."""
+    kept_by, sock, watch = recorder(), client_socket(request.environ), None
+    settings = kept_by.settings
+    if sock is not None and settings.disconnect_check:
+        watch = partial(current_app.extensions["minivault.disconnect"].watch, sock)
+    begin_one, choices = partial(Interaction.begin, kept_by, model), list[Watched]()
+    for choice in wanted:
+        its_source = replace(source, id=next_id()) if choices else source
+        task = model.prepare(choice)
+        choices.append(Watched(task, its_source, g.caller, settings.deadline_s, begin_one, watch))
     try:
-        for index, task in enumerate(tasks):
-            started.append(_start(model, task, source if index == 0 else replace(source, id=next_id())))
+        begin(choices[: settings.max_running])
     except BaseException:
-        _close(started, is_served=False)
+        _close(choices, is_served=False)
         raise
-    return started
+    return choices
 
 
 def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -> Response:
@@ -95,47 +85,26 @@ def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -
     """
     if framing is None:
         return json_reply(reply.whole(_collect(choices)))
-    sources = [choice.interaction.events() for choice in choices]
+    source = choices[0].interaction.events()
     try:
-        first = next(sources[0])
+        first = next(source)
         if isinstance(first, Failed):
             raise first.error
     except BaseException as error:
         _close(choices, is_served=not isinstance(error, Unavailable))
         raise
-    events = [chain([first], sources[0]), *sources[1:]]
-    response = Response(_stream(events, reply, framing), content_type=framing.content_type)
+    stream = _stream(choices, chain([first], source), reply, framing)
+    response = Response(stream, content_type=framing.content_type)
     response.headers["X-Accel-Buffering"] = "no"
     # A generator that is never started runs no `finally`: the end hangs on the response instead.
     response.call_on_close(partial(_close, choices))
     return response
 
 
-def _start(model: Model, task: GenerateTask, source: Origin) -> Watched:
-    """Start one choice within its caller's limits, and watch its client."""
-    permit = generation_permit(g.caller)
-    try:
-        interaction = Interaction.begin(recorder(), model, task, source)
-    except BaseException:
-        permit.release()
-        raise
-    return Watched(interaction, _watch(interaction), g.caller, permit)
-
-
-def _watch(interaction: Interaction) -> Callable[[], None]:
-    """Cancel the interaction when its client goes; the returned function ends the watch."""
-    sock = client_socket(request.environ)
-    settings = current_app.config["MINIVAULT"]
-    if sock is None or not settings.disconnect_check:
-        return lambda: None
-    watcher: DisconnectWatcher = current_app.extensions["minivault.disconnect"]
-    return watcher.watch(sock, interaction.cancel)
-
-
 def _collect(choices: Sequence[Watched]) -> list[Answer]:
     is_served = True
     try:
-        return [choice.interaction.collect() for choice in choices]
+        return [choice.interaction.collect() for choice in in_turn(choices)]
     except Unavailable:
         is_served = False
         raise
@@ -149,14 +118,20 @@ def _close(choices: Sequence[Watched], *, is_served: bool = True) -> None:
         choice.close(is_served=is_served)
 
 
-def _stream(sources: Sequence[Iterator[Event]], reply: Reply, framing: Framing) -> Iterator[bytes]:
-    frame = framing.frame
-    for index, events in enumerate(sources):
-        for event in events:
-            for value in reply.encode(index, event):
-                yield frame(value)
-            if isinstance(event, Failed):
-                return
+def _stream(choices: Sequence[Watched], first: Iterator[Event], reply: Reply, framing: Framing) -> Iterator[bytes]:
+    """What happens, choice by choice; `first` are the events of the first one."""
+    frame, index = framing.frame, -1
+    try:
+        for index, choice in enumerate(in_turn(choices)):
+            for event in choice.interaction.events() if index else first:
+                for value in reply.encode(index, event):
+                    yield frame(value)
+                if isinstance(event, Failed):
+                    return
+    except MiniVaultError as error:  # the next choice cannot begin
+        for value in reply.encode(index + 1, Failed(error)):
+            yield frame(value)
+        return
     for value in reply.end():
         yield frame(value)
     if framing.tail:

@@ -78,7 +78,7 @@ class Engine:
         now = self._clock()
         self._sequences[job.id] = sequence = Sequence(
             job=job,
-            sampling=SamplingState(job.params, job.prompt_tokens, job.constraint),
+            sampling=SamplingState(job.params, job.prompt_tokens, job.constraint, self._ends(job)),
             detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop),
             max_new_tokens=min(job.params.max_tokens, self._slots.context - len(job.prompt_tokens)),
             submitted_ns=now,
@@ -142,7 +142,8 @@ class Engine:
         if isinstance(choice, Exception):
             raise choice
         logprobs = () if choice.logprob is None else (self._spelled(choice.logprob),)
-        text = sequence.append(choice.token_id, is_eos=choice.token_id in self._tokenizer.eos_ids)
+        is_eos = choice.token_id in self._tokenizer.eos_ids and not sequence.job.params.ignore_eos
+        text = sequence.append(choice.token_id, is_eos=is_eos)
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
@@ -232,3 +233,8 @@ class Engine:
         biased = [token_id for token_id, _ in job.params.logit_bias]
         if biased and not 0 <= min(biased) <= max(biased) < vocabulary:
             raise BadRequest(f"a biased token is not below the vocabulary's {vocabulary}", field="logit_bias")
+
+    def _ends(self, job: Job) -> set[int]:
+        """The tokens that end its answer."""
+        eos_ids = () if job.params.ignore_eos else self._tokenizer.eos_ids
+        return {i for i in (*eos_ids, *job.params.stop_token_ids) if i < self._runner.vocabulary_size}

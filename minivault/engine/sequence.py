@@ -70,10 +70,10 @@ class Sequence:
             self.ending = reason
 
     def append(self, token_id: int, *, is_eos: bool) -> str:
-        """Take a sampled token; return the text that is now certain. An end-of-sequence token has none."""
-        if is_eos:
+        """Take a sampled token; return the text that is now certain. One that ends the answer has none."""
+        if is_eos or token_id in self.job.params.stop_token_ids:
             self.token_ids.append(token_id)
-            self.end("stop")
+            self.end("stop" if is_eos or self.job.constraint is None else "length")
             return ""
         self.sampling.accept(token_id)
         text = self.detokenizer.feed(token_id)

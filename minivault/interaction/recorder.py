@@ -35,6 +35,8 @@ class Origin:
     client: str = ""
     user_agent: str = ""
     key: str | None = None
+    noted: tuple[str, ...] = ()
+    """Fields of the body that bind nobody."""
 
 
 class Recorder:
@@ -92,6 +94,7 @@ class Recorder:
             key=origin.key,
             answerer=task.answerer,
             control_text=task.has_control_text,
+            noted=origin.noted,
         )
         return Recording(self.vault.begin(opening))
 

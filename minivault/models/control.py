@@ -11,6 +11,7 @@ spells a control token or could become one beside other text. A mark breaks the 
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +54,10 @@ class ControlTokens:
             self._ensure(0, self._twin.encode(text, add_special_tokens=False).ids)
             return Reading(text, tuple(self._twin.encode(text, add_special_tokens=True).ids), has_control_text=True)
         return Reading(text, tuple(self._tokenizer.encode(text, add_special_tokens=True).ids))
+
+    def is_spelled_in(self, value: Any) -> bool:
+        """True where a string or a key of a JSON value spells a control token."""
+        return bool(self._spelling.exact.search(json.dumps(value, ensure_ascii=False)))
 
     def read_chat(self, render: Render, messages: Any, tools: Any) -> Reading:
         """What `render` makes of a conversation; the control tokens are those that it writes itself."""

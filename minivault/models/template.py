@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MAX_TEMPLATE_CHARACTERS = 256 << 10
 MAX_DATE_CHARACTERS = 200
 MAX_REASON_CHARACTERS = 400
+_LAST_PRIVATE = 0x10FFFD
 _FAILURES = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError)
 
 
@@ -56,20 +58,29 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] = (),
         special_tokens: Mapping[str, str],
         now: datetime,
+        options: Mapping[str, Any] | None = None,
+        continues: bool = False,
     ) -> str:
-        """The prompt for the assistant's next turn. Raises BadRequest when the template refuses the conversation."""
+        """The prompt for the assistant's next turn, or, where `continues`, up to where the last message ends. `options`
+        are variables besides those that every template has. Raises BadRequest when the template refuses."""
         from minivault.models.bounds import bounded
 
         compiled = _compile(self.tool_text if tools and self.tool_text else self.text)
-        with _refusals(), bounded(messages, tools):
-            return compiled.render(
-                messages=[dict(message) for message in messages],
-                tools=[dict(tool) for tool in tools] or None,
-                documents=None,
-                add_generation_prompt=True,
-                strftime_now=functools.partial(_strftime, now),
-                **special_tokens,
-            )
+        turns, end = [dict(message) for message in messages], ""
+        if continues:
+            end = _unused(turns, tools)
+            turns[-1]["content"] += end
+        variables = {
+            "messages": turns,
+            "tools": [dict(tool) for tool in tools] or None,
+            "add_generation_prompt": not continues,
+            "strftime_now": functools.partial(_strftime, now),
+            **special_tokens,
+        }
+        _ensure_free(options or {}, variables)
+        with _refusals(), bounded(messages, tools, options):
+            text = compiled.render({"documents": None} | dict(options or {}) | variables)
+        return _up_to(text, end) if continues else text
 
 
 @contextmanager
@@ -91,6 +102,27 @@ def _refusals() -> Iterator[None]:
         kind = type(error).__name__
         reason = f"the model's chat template cannot render this conversation: {kind}: {_one_line(error)}"
         raise BadRequest(reason, field="messages") from None
+
+
+def _ensure_free(options: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
+    if taken := sorted(options.keys() & variables.keys()):
+        message = f"chat_template_kwargs: {taken[0]} is the request's own and no variable to set; leave it out"
+        raise BadRequest(message, field=f"chat_template_kwargs.{taken[0]}")
+
+
+def _unused(*values: Any) -> str:
+    """The last private character that nobody wrote; marks that others set begin with the first."""
+    used = json.dumps(values, ensure_ascii=False)
+    return next(char for code in range(_LAST_PRIVATE, 0, -1) if (char := chr(code)) not in used)
+
+
+def _up_to(text: str, end: str) -> str:
+    """What stands before the end of the last message. Raises BadRequest where the template has left it out."""
+    before, found, _ = text.rpartition(end)
+    if not found:
+        message = "the model's chat template cannot continue an answer: end the conversation with another role"
+        raise BadRequest(message, field="messages")
+    return before
 
 
 def chat_template(directory: Path) -> ChatTemplate:

@@ -70,18 +70,32 @@ class ModelTokenizer:
         reading = self._control.read(text)
         return replace(reading, tokens=tuple(self._begun(reading.tokens)))
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
-        """The conversation as the prompt of the assistant's next turn, by the model's template.
+    def read_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        options: Mapping[str, Any] | None = None,
+        continues: bool = False,
+    ) -> Reading:
+        """The conversation as the prompt of the assistant's next turn, by the model's template; where `continues`, as
+        that of the rest of its last message.
 
-        Raises BadRequest when there is no template or it refuses the conversation.
+        Raises BadRequest when there is no template, it refuses the conversation, or `options` spell a control token.
         """
         if not self.has_chat_template:
             raise BadRequest("this model has no chat template; send a plain prompt", field="messages")
         turns = [{"role": message.role, "content": message.content} | message.extra for message in messages]
+        if options and self._control.is_spelled_in(options):
+            message = "chat_template_kwargs: what spells a control token of this model cannot be a variable"
+            raise BadRequest(message, field="chat_template_kwargs")
         now = self._now()
 
         def render(turns: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> str:
-            text = self._template.render(turns, tools=tools, special_tokens=self._special_tokens, now=now)
+            special, template = self._special_tokens, self._template
+            text = template.render(
+                turns, tools=tools, special_tokens=special, now=now, options=options, continues=continues
+            )
             _ensure_unicode(text)
             return text
 

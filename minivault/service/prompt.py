@@ -43,7 +43,10 @@ class Prompt:
 def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelInfo) -> GenerateTask:
     """The request as the model reads it. Raises BadRequest naming the field: ids that are no tokens, a prompt that does
     not fit, a conversation for a model without a chat template."""
-    _ensure_tokens_exist(dict(request.params.logit_bias), tokenizer, "logit_bias")
+    if request.params.logit_bias:
+        _ensure_tokens_exist(dict(request.params.logit_bias), tokenizer, "logit_bias")
+    if request.params.min_tokens or request.params.ignore_eos or request.params.stop_token_ids:
+        _ensure_it_can_end(request.params, tokenizer)
     has_control_text = False
     if request.after:
         request, has_control_text = _continued(request, tokenizer)
@@ -88,7 +91,9 @@ def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
         return Prompt(text, rendered, tuple(tokenizer.encode(rendered, add_special=True)))
     if not tokenizer.has_chat_template:
         raise Unsupported("this model has no chat template: leave `raw` out or set it to true", field="raw")
-    reading = tokenizer.read_chat(_conversation(request), request.tools)
+    options = dict(request.template_options)
+    conversation = _conversation(request)
+    reading = tokenizer.read_chat(conversation, request.tools, options=options, continues=request.continues)
     return Prompt(text, reading.text, reading.tokens, reading.has_control_text)
 
 
@@ -104,6 +109,17 @@ def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info
     seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
     top_k = min(params.top_k, tokenizer.vocabulary_size)
     return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k)
+
+
+def _ensure_it_can_end(params: SamplingParams, tokenizer: Tokenizer) -> None:
+    """Raises BadRequest for what would keep an answer from ending, or could never happen."""
+    _ensure_tokens_exist(params.stop_token_ids, tokenizer, "stop_token_ids")
+    if params.min_tokens > params.max_tokens:
+        message = f"min_tokens: {params.min_tokens} is more than the {params.max_tokens} tokens the answer may have"
+        raise BadRequest(message, field="min_tokens")
+    field = "ignore_eos" if params.ignore_eos else "min_tokens" if params.min_tokens else None
+    if params.grammar is not None and field:
+        raise BadRequest(f"{field} has no meaning for an answer that must keep to a format; leave it out", field=field)
 
 
 def _read_input(item: str | Sequence[int], tokenizer: Tokenizer) -> Reading:
@@ -151,7 +167,7 @@ def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> tuple[Genera
     _ensure_tokens_exist(request.after, tokenizer, "context")
     text = request.prompt or ""
     if tokenizer.has_chat_template:
-        read = tokenizer.read_chat(_conversation(request))
+        read = tokenizer.read_chat(_conversation(request), options=dict(request.template_options))
     else:
         read = Reading(text, tuple(tokenizer.encode(text, add_special=False)))
     whole = replace(request, prompt=None, system=None, after=(), prompt_tokens=(*request.after, *read.tokens))

@@ -71,18 +71,18 @@ def _multiple_of(_validator: Any, divisor: Any, value: Any, _schema: Any) -> Ite
 
 
 def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Any]:
-    if isinstance(value, str) and not _compiled(pattern).search(value):
+    if isinstance(value, str) and not compiled_pattern(pattern).search(value):
         yield exceptions.ValidationError("does not match")
 
 
 def _pattern_properties(validator: Any, patterns: dict[str, Any], value: Any, _schema: Any) -> Iterator[Any]:
     for pattern, part in patterns.items() if isinstance(value, dict) else ():
         for name, item in value.items():
-            if _compiled(pattern).search(name):
+            if compiled_pattern(pattern).search(name):
                 yield from validator.descend(item, part, path=name, schema_path=pattern)
 
 
-def _compiled(pattern: str) -> Any:
+def compiled_pattern(pattern: str) -> Any:
     """A pattern in ECMAScript's sense, as JSON Schema has it: digits and letters are ASCII's."""
     try:
         return regex.compile(pattern, regex.ASCII)

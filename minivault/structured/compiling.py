@@ -8,6 +8,7 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from minivault.structured.refusal import SchemaRefused
+from minivault.types import PATTERN
 
 LAYOUT: Any = {
     "whitespace_flexible": False,
@@ -48,16 +49,20 @@ def limits(share: int = 1) -> LLParserLimits:
 
 
 def compiled(tokenizer: LLTokenizer, schema: str, bounds: LLParserLimits) -> LLMatcher:
-    """A matcher at its beginning, its first mask computed. Raises SchemaRefused."""
+    """A matcher at its beginning, its first mask computed; `schema` may be a pattern. Raises SchemaRefused."""
     try:
-        matcher = LLMatcher(
-            tokenizer, LLMatcher.grammar_from_json_schema(schema, overrides=LAYOUT), log_level=0, limits=bounds
-        )
+        matcher = LLMatcher(tokenizer, _grammar(schema), log_level=0, limits=bounds)
     except ValueError as error:
         raise SchemaRefused(_one_line(str(error))) from None
     matcher.compute_bitmask()  # the first mask finds what compilation leaves unsaid, such as an empty language
     ensure_sound(matcher)
     return matcher
+
+
+def _grammar(schema: str) -> str:
+    if schema.startswith(PATTERN):
+        return LLMatcher.grammar_from_regex(schema.removeprefix(PATTERN))
+    return LLMatcher.grammar_from_json_schema(schema, overrides=LAYOUT)
 
 
 def ensure_sound(matcher: LLMatcher) -> None:

@@ -21,7 +21,7 @@ from minivault.structured.judge import Judge, Judged
 from minivault.structured.keys import ClosingTokens, Keys
 from minivault.structured.refusal import SchemaRefused
 from minivault.structured.vocabulary import library_tokenizer
-from minivault.types import Tokenizer
+from minivault.types import PATTERN, Tokenizer
 
 ANY = "json"
 ANY_OBJECT = Judged('{"type": "object"}', 256 << 10, has_free_keys=True)
@@ -58,7 +58,7 @@ class GrammarCompiler:
         return sum(schema.size_bytes for schema in self._schemas.values())
 
     def compile(self, grammar: str, field: str = "format") -> SchemaConstraint:
-        """A constraint at its beginning, for one answer. `grammar` is `json` or a JSON schema as JSON text.
+        """A constraint at its beginning, for one answer. `grammar` is as in `types.SamplingParams`.
 
         Raises BadRequest naming `field` for a schema that is broken, too costly, or cannot be held.
         """
@@ -82,7 +82,8 @@ class GrammarCompiler:
             judged = ANY_OBJECT if schema == ANY else self._judge.judge(schema)
             matcher = compiled(self._library, judged.schema, limits())
         except SchemaRefused as refused:
-            message = f"{field}: this JSON schema cannot be used: {refused.reason}"
+            kind = "pattern" if schema.startswith(PATTERN) else "JSON schema"
+            message = f"{field}: this {kind} cannot be used: {refused.reason}"
             raise BadRequest(message, field=field) from None
         return Compiled(matcher, judged.size_bytes, judged.has_free_keys)
 

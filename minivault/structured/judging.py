@@ -10,11 +10,13 @@ from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
 
-from minivault.structured.checking import Checks, read
+from minivault.structured.checking import Checks, compiled_pattern, read
 from minivault.structured.compiling import compiled, ensure_sound, limits
 from minivault.structured.endless import ensure_ends
+from minivault.structured.patterns import CLASSES, narrowed
 from minivault.structured.refusal import SchemaRefused
 from minivault.structured.rewriting import Rewriting
+from minivault.types import PATTERN
 
 TRIAL_TOKENS = 24
 TRIAL_SHARE = 4
@@ -28,23 +30,36 @@ def judge(tokenizer: LLTokenizer, grammar: str) -> dict[str, Any]:
 
     Raises SchemaRefused.
     """
-    schema = read(grammar)
-    if not isinstance(schema, dict | bool):
-        raise SchemaRefused("a JSON schema is an object")
-    rewriting = Rewriting(schema, Checks(schema))
-    ensure_ends(rewriting.schema, rewriting.definitions)
-    text = json.dumps(rewriting.schema, default=_number)
+    text, has_free_keys = _rewritten(grammar)
     before = _bytes_in_use()
     matcher = compiled(tokenizer, text, limits(TRIAL_SHARE))
     _try(matcher, tokenizer)
     size = FIXED_BYTES + len(text) + max(0, _bytes_in_use() - before)
     if size > MAX_BYTES:
         raise SchemaRefused(f"it takes {size >> 20} MB to follow, and {MAX_BYTES >> 20} are the limit; make it smaller")
-    return {"schema": text, "size_bytes": size, "has_free_keys": not rewriting.has_bound_keys}
+    return {"schema": text, "size_bytes": size, "has_free_keys": has_free_keys}
+
+
+def _rewritten(grammar: str) -> tuple[str, bool]:
+    """What to compile, and whether objects in it have keys that follow no pattern."""
+    if grammar.startswith(PATTERN):
+        pattern = grammar.removeprefix(PATTERN)
+        compiled_pattern(pattern)
+        return PATTERN + narrowed(pattern, CLASSES), False
+    schema = read(grammar)
+    if not isinstance(schema, dict | bool):
+        raise SchemaRefused("a JSON schema is an object")
+    rewriting = Rewriting(schema, Checks(schema))
+    ensure_ends(rewriting.schema, rewriting.definitions)
+    return json.dumps(rewriting.schema, default=_number), not rewriting.has_bound_keys
 
 
 def check(grammar: str, text: str) -> dict[str, Any]:
     """Whether an answer satisfies a schema that was judged: `fault` is None, or says where it does not."""
+    if grammar.startswith(PATTERN):
+        return {
+            "fault": None if compiled_pattern(grammar.removeprefix(PATTERN)).fullmatch(text) else "it does not match"
+        }
     return {"fault": Checks(read(grammar)).fault(text)}
 
 

@@ -4,17 +4,20 @@ outside ASCII, and an answer must fit whichever its reader has."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-BLANKS = r" \t\n\v\f\r"
+BLANKS = {r"\s": r" \t\n\v\f\r"}
+CLASSES = {**BLANKS, r"\d": "0-9", r"\w": "0-9A-Za-z_"}
 PIECES = re.compile(r"\\.|\[\^?|\]|.", re.DOTALL)
 
 
-def narrowed(pattern: str) -> str:
-    r"""The pattern with ASCII's blanks for `\s`; what says that there is no blank stays as wide as it is."""
+def narrowed(pattern: str, classes: Mapping[str, str] = BLANKS) -> str:
+    r"""The pattern with ASCII's blanks for `\s`; what says that there is no blank stays as wide as it is. `classes` are
+    the characters that stand for each such piece."""
     result, depth, is_negated = "", 0, False
     for piece in PIECES.findall(pattern):
-        if piece == r"\s" and not is_negated:
-            result += BLANKS if depth else f"[{BLANKS}]"
+        if piece in classes and not is_negated:
+            result += classes[piece] if depth else f"[{classes[piece]}]"
             continue
         if piece[0] == "[":
             depth, is_negated = depth + 1, is_negated or piece == "[^"

@@ -46,6 +46,8 @@ class Opening:
     """Who answered; the record's `source`."""
     control_text: bool = False
     """People wrote text that spells control tokens of the model; it was read as plain text."""
+    noted: tuple[str, ...] = ()
+    """Fields of the request that bind nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         "completion_tokens": closing["completion_tokens"],
         "client": opening["client"],
         "user_agent": opening["user_agent"],
+        **({"noted": opening["noted"]} if opening.get("noted") else {}),
     }
     return draft("interaction", opening["time_ns"], opening["boot"], content, id_=opening["id"])
 

@@ -31,7 +31,6 @@ class RerankBody(Body):
     """The body of every `rerank`."""
 
     model_config = ConfigDict(
-        extra="ignore",
         strict=True,
         json_schema_extra={
             "examples": [{"model": "smollm2-135m", "query": "capital of France", "documents": ["Paris", "Bread"]}]

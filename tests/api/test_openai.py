@@ -94,14 +94,6 @@ def test_streamed_choices_come_one_after_the_other(client: FlaskClient) -> None:
     assert [event["choices"][0]["index"] for event in events] == [0] * 4 + [1] * 4
 
 
-def test_choices_that_do_not_all_fit_are_refused_together(client: FlaskClient, settings: Settings) -> None:
-    response = chat(client, "delay=0.2 say Hello", n=8)
-    assert response.status_code == 503
-    assert response.headers["Retry-After"]
-    assert response.get_json()["error"]["code"] == "overloaded"
-    assert chat(client).status_code == 200
-
-
 def test_parameters_reach_the_sampler(client: FlaskClient, settings: Settings) -> None:
     fields = {"temperature": 0.5, "top_p": 0.9, "presence_penalty": 1, "frequency_penalty": -1, "max_tokens": 99}
     response = chat(client, **fields, max_completion_tokens=2, seed=-3, stop="z", logit_bias={"90": -1.5})
@@ -184,21 +176,17 @@ def test_completion_logprobs_use_the_old_layout(client: FlaskClient) -> None:
 
 
 UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
-    ({"functions": []}, "functions"),
-    ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
+    ({"functions": [{}]}, "functions"),
     ({"web_search_options": {}}, "web_search_options"),
     ({"audio": {}}, "audio"),
-    ({"no_such_field": 1}, "no_such_field"),
-    ({"modalities": ["audio"]}, "modalities.0"),
-    ({"reasoning_effort": "high"}, "reasoning_effort"),
-    ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+    ({"modalities": ["audio"]}, "modalities"),
     ({"stream_options": {"include_usage": True}}, None),
     ({"temperature": 2.5}, "temperature"),
     ({"temperature": "1"}, "temperature"),
-    ({"n": 9}, "n"),
+    ({"n": 129}, "n"),
     ({"n": True}, "n"),
     ({"top_logprobs": 2}, "top_logprobs"),
-    ({"stop": ["a"] * 5}, "stop"),
+    ({"stop": ["a"] * 17}, "stop"),
     ({"logit_bias": {"x": 1}}, "logit_bias"),
     ({"logit_bias": {"999999": 1}}, "logit_bias"),
     ({"messages": []}, "messages"),
@@ -227,7 +215,7 @@ def test_what_is_not_offered_is_refused_by_name(client: FlaskClient, fields: dic
 @pytest.mark.parametrize(
     ("fields", "param"),
     [({"suffix": "x"}, "suffix"), ({"best_of": 2}, "best_of"), ({"echo": True, "logprobs": 1}, "echo"),
-     ({"prompt": []}, None), ({"prompt": ""}, None), ({"prompt": ["a"] * 17}, None), ({"logprobs": 6}, "logprobs")],
+     ({"prompt": []}, None), ({"prompt": ""}, None), ({"prompt": ["a"] * 129}, None), ({"logprobs": 6}, "logprobs")],
 )  # fmt: skip
 def test_completions_refuse_what_they_cannot_do(client: FlaskClient, fields: dict[str, Any], param: str) -> None:
     response = complete(client, **fields)

@@ -41,7 +41,7 @@ class ByteTokenizer:
     def read(self, text: str) -> Reading:
         return Reading(text, tuple(self.encode(text, add_special=True)))
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict] = ()) -> Reading:
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict] = (), **_: object) -> Reading:
         text = "".join(f"<{message.role}>{message.content}\n" for message in messages) + "<assistant>"
         return Reading(text, tuple(text.encode()))
 

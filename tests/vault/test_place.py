@@ -200,9 +200,9 @@ def test_what_is_read_from_a_changed_vault_is_what_was_written_or_the_verifier_o
             assert shown in written or shown["seq"] >= min(last, written[-1]["seq"]), "nor what others follow"
 
 
-def shown_or_none(read: Callable[[Any], Any], of: Any) -> Any:
+def shown_or_none(read: Callable[[Any], Any], record: dict[str, Any]) -> Any:
     try:
-        return read(of)
+        return read(record)
     except (VaultError, OSError):
         return None
 

@@ -94,8 +94,8 @@ def test_a_custom_tool_is_a_function_of_one_string() -> None:
 
 
 def test_tools_that_nobody_here_could_run_are_noted() -> None:
-    asked = request(tools=[FUNCTION, *HOSTED])
-    assert [tool["function"]["name"] for tool in asked.tools] == ["f"]
+    asked = body(tools=[FUNCTION, *HOSTED])
+    assert [tool["function"]["name"] for tool in asked.generation(CONTEXT).tools] == ["f"]
     assert asked.noted == ("tools.1", "tools.2")
     assert not body(tools=HOSTED).has_tools
 
@@ -128,9 +128,9 @@ def test_what_binds_nobody_is_noted() -> None:
     fields = {
         "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"}, "service_tier": "auto", "user": "u",
         "prompt_cache_key": "k", "client_metadata": {"x": 1}, "max_tool_calls": 3, "parallel_tool_calls": True,
-        "top_logprobs": 5, "safety_identifier": "s",
+        "safety_identifier": "s",
     }  # fmt: skip
-    asked = request(**fields, text={"verbosity": "low"}, reasoning={"summary": "auto"})
+    asked = body(**fields, text={"verbosity": "low"}, reasoning={"summary": "auto"})
     assert set(asked.noted) == {*fields, "text.verbosity", "reasoning.summary"}
 
 

@@ -1,11 +1,11 @@
 """Sampler: one token from each row of logits, as a pure function of that row, its parameters, its history and its seed.
 
 The order of operations on a row is fixed: logit bias, repetition penalty, presence and frequency penalties, the
-constraint's mask, temperature, top-k, top-p, min-p, draw. The three cuts each keep a prefix of the tokens in canonical
-order (higher logit first, equal logits by lower id). Of what they keep, the token with the highest score is drawn:
-logit / temperature plus Gumbel noise (Maddison, Tarlow, Minka: "A* Sampling", 2014) from a number that belongs to
-(seed, index in the answer, token id) alone. So a small change of the logits changes a token only where two scores
-nearly tie, and none after it. Temperature 0 takes the first token of the order.
+constraint's mask, that of the least length, temperature, top-k, top-p, min-p, draw. The three cuts each keep a prefix
+of the tokens in canonical order (higher logit first, equal logits by lower id). Of what they keep, the token with the
+highest score is drawn: logit / temperature plus Gumbel noise (Maddison, Tarlow, Minka: "A* Sampling", 2014) from a
+number that belongs to (seed, index in the answer, token id) alone. So a small change of the logits changes a token only
+where two scores nearly tie, and none after it. Temperature 0 takes the first token of the order.
 
 - repetition penalty r (CTRL, arXiv 1909.05858): a token of the prompt or the answer has its logit divided by r if
   positive, else multiplied by r.
@@ -20,7 +20,7 @@ the first draw, so that whoever draws nothing does without numba.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,7 +52,14 @@ class Choice:
 class SamplingState:
     """What one sequence's next choice depends on besides the logits."""
 
-    def __init__(self, params: SamplingParams, prompt: Sequence[int], constraint: Constraint | None = None) -> None:
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt: Sequence[int],
+        constraint: Constraint | None = None,
+        ends: Collection[int] = (),
+    ) -> None:
+        """`ends` are the tokens that end the answer, which `min_tokens` keeps back."""
         self.params = params
         self.constraint = constraint
         self.num_accepted = 0
@@ -60,7 +67,8 @@ class SamplingState:
         """How often each token occurs in the answer."""
         self._seen = dict.fromkeys(prompt, True)
         penalties = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0
-        self.adjusts = bool(params.logit_bias or penalties or constraint is not None)
+        self._ends = np.array(sorted(ends), np.int64)
+        self.adjusts = bool(params.logit_bias or penalties or params.min_tokens or constraint is not None)
         """The logits must be changed before anything is chosen."""
         seed = params.seed or 0
         self._cuts = float(params.temperature), params.top_k, float(params.top_p), float(params.min_p)
@@ -80,7 +88,7 @@ class SamplingState:
             self.constraint.accept(token_id)
 
     def adjust(self, row: Logits) -> None:
-        """Apply bias, penalties and constraint to `row` [vocabulary] in place."""
+        """Apply bias, penalties, constraint and least length to `row` [vocabulary] in place."""
         for token_id, bias in self.params.logit_bias:
             row[token_id] += bias
         if self.params.repetition_penalty != 1.0:
@@ -91,6 +99,8 @@ class SamplingState:
             row[_keys(self.counts)] -= self.params.presence_penalty + counts * self.params.frequency_penalty
         if self.constraint is not None:
             self.constraint.mask(row)
+        if self.num_accepted < self.params.min_tokens:
+            row[self._ends] = -np.inf
 
 
 @cache

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from minivault.errors import BadRequest
 from minivault.types import GenerationRequest, SamplingParams
 from minivault.wire.anthropic.blocks import TextBlock, Turn, conversation, referenced
-from minivault.wire.anthropic.fields import Open, noted
+from minivault.wire.anthropic.fields import Open
 from minivault.wire.anthropic.tools import Tool, ToolChoice, left_out, told_tools
 from minivault.wire.openai.tool_choice import offer
 from minivault.wire.tool_calls import Offered, offered
@@ -67,6 +67,11 @@ class CountBody(Open):
     output_format: OutputFormat | None = Field(None, description="the older place of `output_config.format`")
 
     @property
+    def noted(self) -> tuple[str, ...]:
+        """The fields that bind nobody, and the tools that no model is told of."""
+        return (*super().noted, *left_out(self.tools))
+
+    @property
     def grammar(self) -> str | None:
         """What the answer must parse as, by its own wish."""
         wanted = self.output_config.format or self.output_format
@@ -103,7 +108,6 @@ class CountBody(Open):
             thinks=THINKS.get(kind),
             thinking_effort=effort and EFFORTS.get(effort, effort),
             thinking_budget=self.thinking.budget_tokens if self.thinking else None,
-            noted=noted(self) + left_out(self.tools),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -25,16 +25,20 @@ from minivault.types import (
     Usage,
 )
 from minivault.wire.dialect import shown
+from minivault.wire.fields import NATIVE, Foreign
 from minivault.wire.logprobs import token_text
 from minivault.wire.reply import Answer
 from minivault.wire.validation import Body, Wording, validated
 
-MAX_STOPS = 8
+MAX_STOPS = 16
+NO_LIMIT = 2**31
+"""What the context leaves bounds the answer."""
 MAX_STOP_CHARS = 256
+MAX_STOP_TOKENS = 256
 
 
 class MessageBody(Body):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -43,7 +47,9 @@ class MessageBody(Body):
 class GenerateBody(Body):
     """The body of a native request; its limits and defaults are the documented ones."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"prompt": "Hello"}]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"prompt": "Hello"}]})
+
+    foreign: ClassVar[Foreign] = NATIVE
 
     prompt: str | None = Field(None, min_length=1, description="the text to answer or continue")
     messages: list[MessageBody] | None = Field(None, min_length=1, description="a conversation, instead of `prompt`")
@@ -54,7 +60,12 @@ class GenerateBody(Body):
     system: str | None = Field(None, description="instructions before the conversation")
     raw: bool | None = Field(None, description="continue the prompt as it is, without the chat template")
     model: str | None = Field(None, min_length=1, description="the served model's name")
-    max_tokens: int = Field(256, ge=1, le=131072, description="most tokens to generate")
+    continue_final_message: bool = Field(False, description="go on with the last message, which is the assistant's")
+    chat_template_kwargs: dict[str, Any] = Field({}, description="variables of the model's chat template")
+    max_tokens: int = Field(256, ge=-1, le=131072, description="most tokens to generate; -1 = what the context leaves")
+    min_tokens: int = Field(0, ge=0, description="tokens before any that ends the answer")
+    ignore_eos: bool = Field(False, description="go on where the model would end")
+    stop_token_ids: list[int] = Field([], max_length=MAX_STOP_TOKENS, description="tokens that end the answer")
     temperature: float = Field(0.7, ge=0, le=2)
     top_k: int = Field(40, ge=0, description="0 = off")
     top_p: float = Field(0.95, ge=0, le=1)
@@ -63,7 +74,7 @@ class GenerateBody(Body):
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="drawn and returned when absent")
-    stop: str | list[str] | None = Field(None, description="a text, or up to 8, at which the answer ends")
+    stop: str | list[str] | None = Field(None, description="a text, or up to 16, at which the answer ends")
     logprobs: int | None = Field(None, ge=0, le=20, description="number of top alternatives to report")
     format: Literal["json"] | dict[str, Any] | None = Field(None, description='`"json"` or a JSON schema')
 
@@ -81,9 +92,45 @@ class GenerateBody(Body):
     def _one_input(self) -> GenerateBody:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("send exactly one of `prompt` and `messages`")
+        if self.max_tokens == 0:
+            raise ValueError("`max_tokens` must be at least 1, or -1 for what the context leaves")
+        if self.continue_final_message and (not self.messages or self.messages[-1].role != "assistant"):
+            raise ValueError("`continue_final_message` needs `messages` that end with one of the assistant's")
         if self.raw and (self.messages is not None or self.system is not None):
             raise ValueError("`raw` takes a `prompt` alone, without `messages` or `system`")
         return self
+
+    def generation(self) -> GenerationRequest:
+        """The request for the engine."""
+        params = SamplingParams(
+            max_tokens=NO_LIMIT if self.max_tokens == -1 else self.max_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=self.seed,
+            stop=tuple(self.stop or ()),
+            logprobs=self.logprobs,
+            grammar=json.dumps(self.format) if isinstance(self.format, dict) else self.format,
+            ignore_eos=self.ignore_eos,
+            min_tokens=self.min_tokens,
+            stop_token_ids=tuple(self.stop_token_ids),
+        )
+        return GenerationRequest(
+            prompt=self.prompt,
+            messages=tuple(Message(m.role, m.content) for m in self.messages) if self.messages else None,
+            system=self.system,
+            raw=self.raw,
+            continues=self.continue_final_message,
+            template_options=tuple(self.chat_template_kwargs.items()),
+            drops_turns=self.truncate,
+            model=self.model,
+            stream=self.stream,
+            params=params,
+        )
 
 
 def _say_wrong(field: str, fault: ErrorDetails) -> str:
@@ -101,34 +148,7 @@ WORDING = Wording(
 
 def decode(data: dict[str, Any]) -> GenerationRequest:
     """A parsed body as a request. Raises BadRequest naming the field."""
-    body = validated(GenerateBody, data, WORDING)
-    return GenerationRequest(
-        prompt=body.prompt,
-        messages=tuple(Message(m.role, m.content) for m in body.messages) if body.messages else None,
-        system=body.system,
-        raw=body.raw,
-        drops_turns=body.truncate,
-        model=body.model,
-        stream=body.stream,
-        params=_params(body),
-    )
-
-
-def _params(body: GenerateBody) -> SamplingParams:
-    return SamplingParams(
-        max_tokens=body.max_tokens,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        min_p=body.min_p,
-        repetition_penalty=body.repetition_penalty,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        seed=body.seed,
-        stop=tuple(body.stop or ()),
-        logprobs=body.logprobs,
-        grammar=json.dumps(body.format) if isinstance(body.format, dict) else body.format,
-    )
+    return validated(GenerateBody, data, WORDING).generation()
 
 
 class Identity(Protocol):

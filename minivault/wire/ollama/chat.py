@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from minivault.errors import Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
+from minivault.wire.fields import OLLAMA_CHAT, Foreign
 from minivault.wire.logprobs import spoken
 from minivault.wire.ollama.fields import Generating
 from minivault.wire.ollama.lines import Clock, Lines, encode_error
@@ -26,12 +26,19 @@ class ChatBody(Generating):
         }
     )
 
+    foreign: ClassVar[Foreign] = OLLAMA_CHAT
+
     messages: list[MessageBody] = Field([])
     tools: list[Tool] = Field([])
 
     @property
     def is_load(self) -> bool:
         return not self.messages
+
+    @property
+    def continues(self) -> bool:
+        """A last message of the assistant's is the beginning of the answer."""
+        return bool(self.messages) and self.messages[-1].role == "assistant" and not self.messages[-1].tool_calls
 
     @property
     def callable_tools(self) -> Offered:
@@ -41,13 +48,12 @@ class ChatBody(Generating):
     def ensure_possible(self) -> None:
         """Refuse what cannot be honoured. Raises BadRequest in Ollama's words."""
         self._refuse_what_no_model_here_can()
-        if any(message.images for message in self.messages):
-            raise Unsupported(f'"{self.model}" does not support vision', field="messages")
 
     def generation(self, context: int) -> GenerationRequest:
         """The request for the engine; `context` is the model's, in tokens."""
         return GenerationRequest(
             messages=with_tool_names([message.message() for message in self.messages]),
+            continues=self.continues,
             tools=tuple(self.tools),
             num_keep=self.options.num_keep if self.truncate else None,
             stream=self.stream,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from minivault.wire.fields import OLLAMA_EMBED, Foreign
 from minivault.wire.ollama.fields import Addressed
 from minivault.wire.validation import VERBATIM
 
@@ -16,6 +17,8 @@ class EmbedBody(Addressed):
     """`POST /api/embed`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": ["one", "two"]}]})
+
+    foreign: ClassVar[Foreign] = OLLAMA_EMBED
 
     input: str | list[str] = Field([])
     truncate: bool = True
@@ -37,6 +40,8 @@ class OldEmbedBody(Addressed):
     """`POST /api/embeddings`, superseded by `/api/embed`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "prompt": "one"}]})
+
+    foreign: ClassVar[Foreign] = OLLAMA_EMBED
 
     prompt: str = ""
 

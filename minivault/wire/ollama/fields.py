@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from minivault.errors import BadRequest, Unsupported
 from minivault.faults import shown
 from minivault.types import SamplingParams
+from minivault.wire.fields import OLLAMA_SHARED, OLLAMA_TEXT, Foreign
 from minivault.wire.ollama.options import Options
 from minivault.wire.validation import VERBATIM, Body
 
@@ -34,7 +35,9 @@ Format = Annotated[Literal["json", ""] | dict[str, Any], BeforeValidator(_known_
 class Addressed(Body):
     """What every generating request has: a model, options and how long to keep it."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(strict=True)
+
+    foreign: ClassVar[Foreign] = OLLAMA_SHARED
 
     model: str = ""
     options: Options = Field(default_factory=lambda: Options.model_validate({}))
@@ -48,6 +51,8 @@ class Addressed(Body):
 class Generating(Addressed):
     """What `/api/generate` and `/api/chat` share."""
 
+    foreign: ClassVar[Foreign] = OLLAMA_TEXT
+
     format: Format = Field("", description='`"json"` or a JSON schema')
     stream: bool = True
     think: bool | str = False
@@ -55,15 +60,12 @@ class Generating(Addressed):
     shift: bool = Field(True, description="no effect: a full context ends the answer with `length`")
     logprobs: bool = False
     top_logprobs: int = 0
-    debug_render_only: bool = Field(False, alias="_debug_render_only")
 
     def _refuse_what_no_model_here_can(self) -> None:
         if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
             raise BadRequest(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}", field="top_logprobs")
         if self.think:
             raise Unsupported(f'"{self.model}" does not support thinking', field="think")
-        if self.debug_render_only:
-            raise Unsupported("_debug_render_only is not supported", field="_debug_render_only")
         if self.keep_alive is not None:
             keep_alive_s(self.keep_alive)
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from minivault.errors import BadRequest, Unsupported
+from minivault.errors import BadRequest
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
+from minivault.wire.fields import OLLAMA_GENERATE, Foreign
 from minivault.wire.logprobs import spoken
 from minivault.wire.ollama.fields import Generating
 from minivault.wire.ollama.lines import Clock, Lines, encode_error
@@ -29,11 +30,10 @@ class GenerateBody(Generating):
         }
     )
 
+    foreign: ClassVar[Foreign] = OLLAMA_GENERATE
+
     prompt: str = ""
-    suffix: str = ""
-    images: list[str] = Field([])
     system: str = ""
-    template: str = ""
     raw: bool = False
     context: CONTEXT_TOKENS = Field([], description="token ids from an earlier reply; deprecated")
 
@@ -44,14 +44,8 @@ class GenerateBody(Generating):
     def ensure_possible(self) -> None:
         """Refuse what cannot be honoured. Raises BadRequest in Ollama's words."""
         self._refuse_what_no_model_here_can()
-        if self.raw and (self.template or self.system or self.context):
+        if self.raw and (self.system or self.context):
             raise BadRequest("raw mode does not support template, system, or context", field="raw")
-        if self.suffix:
-            raise Unsupported(f'"{self.model}" does not support insert', field="suffix")
-        if self.images:
-            raise Unsupported(f'"{self.model}" does not support vision', field="images")
-        if self.template:
-            raise Unsupported("a template of the request's own is not supported", field="template")
 
     def generation(self, context: int) -> GenerationRequest:
         """The request for the engine; `context` is the model's, in tokens."""

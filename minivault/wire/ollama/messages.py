@@ -11,14 +11,14 @@ from minivault.wire.validation import Body
 
 
 class FunctionCall(Body):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(strict=True)
 
     name: str
     arguments: dict[str, Any] = Field({})
 
 
 class ToolCallBody(Body):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(strict=True)
 
     id: str | None = None
     function: FunctionCall
@@ -27,12 +27,10 @@ class ToolCallBody(Body):
 class MessageBody(Body):
     """One turn as Ollama's clients write it."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(strict=True)
 
     role: str
     content: str | None = None
-    thinking: str | None = None
-    images: list[str] | None = None
     tool_calls: list[ToolCallBody] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None

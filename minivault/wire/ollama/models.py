@@ -31,7 +31,7 @@ FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15,
 class ShowBody(Body):
     """`POST /api/show`."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [{"model": "smollm2-135m"}]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"model": "smollm2-135m"}]})
 
     model: str = ""
     name: str = Field("", description="the older name of `model`")

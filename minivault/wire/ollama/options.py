@@ -1,14 +1,14 @@
 """The `options` of an Ollama request: its names, types and defaults, and what they mean for our sampling.
 
-A wrong type is refused in Ollama's words, a value that cannot be honoured in ours; an unknown name is ignored and
-reported in `unknown`. Options that tune Ollama's own engine are accepted and have no effect here.
+A wrong type is refused in Ollama's words, a value that cannot be honoured in ours. Options that tune Ollama's own
+engine are accepted and have no effect here.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
@@ -59,8 +59,6 @@ Array = Annotated[list[str], WrapValidator(_array)]
 class Options(Body):
     """Every option by Ollama's name and default."""
 
-    model_config = ConfigDict(extra="allow")
-
     seed: Integer = Field(RANDOM_SEED, description="-1 = drawn")
     num_predict: Integer = Field(-1, description="most tokens to generate; 0 or less = what the context leaves")
     temperature: Annotated[Float, Field(ge=0, le=2)] = 0.8
@@ -81,11 +79,6 @@ class Options(Body):
     draft_num_predict: Integer = Field(4, description="no effect")
     typical_p: Float = Field(1.0, description="no effect")
     use_mmap: Boolean = Field(True, description="no effect")
-
-    @property
-    def unknown(self) -> list[str]:
-        """Names that were sent and mean nothing here."""
-        return sorted(self.model_extra or {})
 
     def sampling(self, context: int, *, logprobs: int | None, grammar: str | None) -> SamplingParams:
         """These options for our engine; `context` bounds an answer that has no limit of its own."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from minivault.errors import BadRequest
+from minivault.errors import BadRequest, Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
+from minivault.wire.fields import OPENAI_CHAT, Foreign
 from minivault.wire.logprobs import encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
-from minivault.wire.openai.fields import ResponseFormat, Sampled
+from minivault.wire.openai.fields import Limit, Sampled, bounded
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.reply import Answer
@@ -35,36 +36,27 @@ class ChatBody(Sampled):
 
     model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
+    foreign: ClassVar[Foreign] = OPENAI_CHAT
+
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1, description="absent = what the context leaves")
-    max_tokens: int | None = Field(None, ge=1, description="the older name of `max_completion_tokens`")
+    max_completion_tokens: Limit | None = Field(None, description="absent or -1 = what the context leaves")
+    max_tokens: Limit | None = Field(None, description="the older name of `max_completion_tokens`")
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: ResponseFormat | None = None
+    continue_final_message: bool = Field(False, description="go on with the last message, which is the assistant's")
+    add_generation_prompt: bool | None = Field(None, description="false goes with `continue_final_message`")
+    chat_template_kwargs: dict[str, Any] = Field({}, description="variables of the model's chat template")
     tools: list[ToolBody] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
-    metadata: dict[str, str] | None = Field(None, description="kept in the vault with the body")
-    modalities: list[Literal["text"]] | None = None
-    service_tier: Literal["auto", "default"] | None = None
-    store: bool | None = Field(None, description="no effect: every answer is kept in the vault")
-    reasoning_effort: Literal["none"] | None = None
-    prompt_cache_key: str | None = Field(None, description="no effect: prompts are matched by content")
-    safety_identifier: str | None = None
 
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "response_format" if self.tool_choice in FREE_CHOICES else "tool_choice"
+        return super().format_field if self.tool_choice in FREE_CHOICES else "tool_choice"
 
     @property
     def has_tools(self) -> bool:
         return bool(self.tools) and self.tool_choice != "none"
-
-    @property
-    def grammar(self) -> str | None:
-        """What the answer must parse as, by its own wish."""
-        return self.response_format.grammar if self.response_format else None
 
     @property
     def callable_tools(self) -> Offered:
@@ -75,16 +67,26 @@ class ChatBody(Sampled):
         """Refuse what contradicts itself. Raises BadRequest naming the field."""
         if self.top_logprobs is not None and not self.logprobs:
             raise BadRequest("top_logprobs needs logprobs: true", field="top_logprobs")
+        last = self.messages[-1]
+        is_begun = last.role == "assistant" and not last.tool_calls
+        if self.continue_final_message and (self.add_generation_prompt or not is_begun):
+            message = "continue_final_message needs a last message of the assistant's text, and no generation prompt"
+            raise BadRequest(message, field="continue_final_message")
+        if self.add_generation_prompt is False and not self.continue_final_message:
+            message = "add_generation_prompt: false needs continue_final_message: true"
+            raise Unsupported(message, field="add_generation_prompt")
 
     def generations(self, context: int) -> list[GenerationRequest]:
         """One request a choice; `context` bounds an answer that has no limit of its own."""
-        limit = min(self.max_completion_tokens or self.max_tokens or context, context)
+        limit = bounded(self.max_completion_tokens or self.max_tokens, context)
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         told = offer([tool.model_dump(exclude_none=True) for tool in self.tools], self.tool_choice, self.grammar)
         messages = with_tool_names([message.message() for message in self.messages])
         return [
             GenerationRequest(
                 messages=messages,
+                continues=self.continue_final_message,
+                template_options=tuple(self.chat_template_kwargs.items()),
                 tools=told.tools,
                 stream=self.stream,
                 params=self.sampling(choice, limit, logprobs, told.grammar),

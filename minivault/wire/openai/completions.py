@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
 from minivault.errors import Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
+from minivault.wire.fields import OPENAI_COMPLETIONS, Foreign
 from minivault.wire.logprobs import finite, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
-from minivault.wire.openai.fields import Inputs, Sampled, Tokens, listed
+from minivault.wire.openai.fields import MAX_CHOICES, Inputs, Limit, Sampled, Tokens, bounded, listed
 from minivault.wire.reply import Answer
-
-MAX_PROMPTS = 16
-MAX_TOTAL_CHOICES = 32
 
 
 class CompletionBody(Sampled):
@@ -24,8 +22,10 @@ class CompletionBody(Sampled):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "prompt": "Once", "seed": 7}]})
 
+    foreign: ClassVar[Foreign] = OPENAI_COMPLETIONS
+
     prompt: Inputs
-    max_tokens: int = Field(16, ge=1)
+    max_tokens: Limit = Field(16, description="-1 = what the context leaves")
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=5)
     best_of: int | None = Field(None, ge=1, description="must equal `n`")
@@ -33,8 +33,8 @@ class CompletionBody(Sampled):
     @model_validator(mode="after")
     def _choices_are_few(self) -> CompletionBody:
         num_prompts = len(self.prompts)
-        if not 1 <= num_prompts <= MAX_PROMPTS or num_prompts * self.n > MAX_TOTAL_CHOICES:
-            raise ValueError(f"prompt: 1 to {MAX_PROMPTS} prompts, and at most {MAX_TOTAL_CHOICES} choices in all")
+        if not 1 <= num_prompts * self.n <= MAX_CHOICES:
+            raise ValueError(f"prompt: 1 to {MAX_CHOICES} prompts, and at most {MAX_CHOICES} choices in all")
         if not all(self.prompts):
             raise ValueError("prompt: must not be empty")
         return self
@@ -52,14 +52,14 @@ class CompletionBody(Sampled):
 
     def generations(self, context: int) -> list[GenerationRequest]:
         """One request a choice, ordered by prompt, then by choice."""
-        limit = min(self.max_tokens, context)
+        limit = bounded(self.max_tokens, context)
         return [
             GenerationRequest(
                 prompt=prompt if isinstance(prompt, str) else None,
                 prompt_tokens=None if isinstance(prompt, str) else tuple(prompt),
                 raw=True,
                 stream=self.stream,
-                params=self.sampling(choice, limit, self.logprobs, None),
+                params=self.sampling(choice, limit, self.logprobs, self.grammar),
             )
             for prompt in self.prompts
             for choice in range(self.n)

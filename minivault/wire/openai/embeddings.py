@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from minivault.wire.fields import OPENAI_EMBEDDINGS, Foreign
 from minivault.wire.openai.fields import Inputs, Strict, Tokens, listed
 
 MAX_INPUTS = 256
@@ -19,11 +20,12 @@ class EmbeddingBody(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": ["one", "two"]}]})
 
+    foreign: ClassVar[Foreign] = OPENAI_EMBEDDINGS
+
     model: str
     input: Inputs
     dimensions: int | None = Field(None, ge=1, description="keep only the first so many numbers")
     encoding_format: Literal["float", "base64"] = "float"
-    user: str | None = None
 
     @model_validator(mode="after")
     def _inputs_are_some(self) -> EmbeddingBody:

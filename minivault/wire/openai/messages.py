@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from minivault.errors import BadRequest
 from minivault.types import Message, Role
+from minivault.wire.fields import unread
 from minivault.wire.openai.fields import Strict
 from minivault.wire.tool_calls import ToolCall
 
@@ -21,8 +22,13 @@ class TextPart(Strict):
 
     type: Literal["text", "input_text", "output_text"]
     text: str
-    annotations: list[Any] = Field(default_factory=list)
-    logprobs: list[Any] = Field(default_factory=list)
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_read_here(cls, value: Any) -> Any:
+        if instead := unread(value):
+            raise ValueError(instead)
+        return value
 
 
 class CalledFunction(Strict):

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from minivault.errors import BadRequest, Unsupported
-from minivault.types import GenerationRequest, SamplingParams
-from minivault.wire.openai.fields import Probability, Strict, Temperature, grammar_of
+from minivault.errors import BadRequest
+from minivault.types import GenerationRequest
+from minivault.wire.fields import OPENAI_RESPONSES, Foreign
+from minivault.wire.openai.fields import Drawn, Limit, Strict, bounded, grammar_of
 from minivault.wire.openai.response_items import InputItem, turns
 from minivault.wire.openai.response_tools import CustomTool, Tool, noted, told
 from minivault.wire.openai.tool_choice import FREE_CHOICES, narrowed, offer
 from minivault.wire.tool_calls import Offered, offered
-
-NOTED = (
-    *("include", "metadata", "user", "safety_identifier", "client_metadata", "service_tier", "parallel_tool_calls"),
-    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "max_tool_calls", "top_logprobs"),
-    *("context_management", "moderation", "background_options"),
-)
-"""Fields that bind nobody: they are in the record, and those that a reply repeats in the reply."""
-
-REFUSED = {
-    "background": "no answer is made in the background: leave it out, and stream an answer that takes long",
-    "conversation": "conversations are not kept by name: send previous_response_id, or the turns in input",
-    "prompt": "prompts are not kept by name: send instructions and input",
-}
-"""Fields that would change the answer and cannot be done: what to do instead."""
 
 
 class TextFormat(Strict):
@@ -42,65 +29,48 @@ class TextFormat(Strict):
 
 class TextOptions(Strict):
     format: TextFormat | None = None
-    verbosity: str | None = Field(None, description="noted")
 
 
 class ReasoningOptions(Strict):
     effort: str | None = None
-    summary: str | None = Field(None, description="noted: a thought is given whole, or not at all")
-    generate_summary: str | None = None
-    context: str | None = None
-    mode: str | None = None
 
 
-class ResponseStreamOptions(Strict):
-    include_obfuscation: bool = Field(False, description="noted")
+class Members(Strict):
+    """An object of which nothing is honoured."""
 
 
-class ResponseBody(Strict):
+class ResponseBody(Drawn):
     """The body of `/v1/responses`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "smollm2-135m", "input": "Say hello."}]})
+
+    foreign: ClassVar[Foreign] = OPENAI_RESPONSES
 
     model: str
     input: str | list[InputItem] | None = None
     previous_response_id: str | None = Field(None, description="an answer to the caller, which this input follows")
     instructions: str | None = Field(None, description="not carried over from an earlier answer")
-    max_output_tokens: int | None = Field(None, ge=1)
-    temperature: Temperature = 1.0
-    top_p: Probability = 1.0
+    max_output_tokens: Limit | None = Field(None, description="absent or -1 = what the context leaves")
     stream: bool = False
-    stream_options: ResponseStreamOptions | None = None
+    stream_options: Members | None = None
+    chat_template_kwargs: dict[str, Any] = Field({}, description="variables of the model's chat template")
     text: TextOptions | None = None
     tools: list[Tool] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     store: bool = Field(True, description="false: the answer is recorded, and neither served again nor continued")
-    truncation: Literal["auto", "disabled"] = Field("disabled", description="auto: the oldest turns may be dropped")
+    truncation: Literal["auto", "disabled"] = Field(
+        "disabled", description="`auto`: leave out the oldest turns that do not fit, instead of refusing"
+    )
     reasoning: ReasoningOptions | None = None
-    metadata: dict[str, str] | None = None
     parallel_tool_calls: bool | None = Field(None, description="no effect: the model decides how many")
-    include: list[str] | None = None
-    max_tool_calls: int | None = None
-    top_logprobs: int | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
-    client_metadata: dict[str, Any] | None = None
-    context_management: list[dict[str, Any]] | None = None
-    moderation: dict[str, Any] | None = None
-    background_options: dict[str, Any] | None = None
-    background: bool = Field(False, description="refused: true")
-    conversation: Any = Field(None, description="refused")
-    prompt: Any = Field(None, description="refused")
+    metadata: dict[str, Any] | None = Field(None, description="given back in the reply")
+    max_tool_calls: int | None = Field(None, description="given back in the reply")
+    prompt_cache_key: str | None = Field(None, description="given back in the reply")
+    safety_identifier: str | None = Field(None, description="given back in the reply")
+    user: str | None = Field(None, description="given back in the reply")
 
     def ensure_possible(self) -> None:
-        """Raise BadRequest for an input that says nothing, Unsupported for what cannot be done."""
-        for name, advice in REFUSED.items():
-            if getattr(self, name):
-                raise Unsupported(f"{name}: {advice}", field=name)
+        """Raise BadRequest for an input that says nothing."""
         if not self.input and not self.previous_response_id:
             raise BadRequest("input is required", field="input")
 
@@ -113,11 +83,8 @@ class ResponseBody(Strict):
 
     @property
     def noted(self) -> tuple[str, ...]:
-        """The fields that were sent and bind nobody."""
-        inner = [("text", "verbosity"), ("reasoning", "summary")]
-        given = [name for name in NOTED if getattr(self, name) is not None]
-        given += [f"{part}.{name}" for part, name in inner if getattr(getattr(self, part), name, None) is not None]
-        return (*given, *noted(self.tools))
+        """The fields that bind nobody, and the tools that no model is told of."""
+        return (*super().noted, *noted(self.tools))
 
     @property
     def format_field(self) -> str:
@@ -156,19 +123,13 @@ class ResponseBody(Strict):
         return GenerationRequest(
             messages=messages,
             system=self.instructions,
-            tools=offering.tools,
-            stream=self.stream,
+            template_options=tuple(self.chat_template_kwargs.items()),
             drops_turns=self.truncation == "auto",
             thinks=False if effort == "none" else None,
             thinking_effort=None if effort == "none" else effort,
-            noted=self.noted,
-            params=SamplingParams(
-                max_tokens=min(self.max_output_tokens or context, context),
-                temperature=self.temperature,
-                top_k=0,
-                top_p=self.top_p,
-                grammar=offering.grammar,
-            ),
+            tools=offering.tools,
+            stream=self.stream,
+            params=self.sampling(0, bounded(self.max_output_tokens, context), None, offering.grammar),
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, RootModel, Tag, field_validator
 
 from minivault.wire.openai.fields import Strict
 
@@ -54,12 +54,15 @@ class CustomTool(Strict):
         return {"type": "function", "function": told | {"parameters": FREE_PARAMETERS}}
 
 
-class NotedTool(Strict):
-    """A tool of a type that nobody here could run."""
+class NotedTool(RootModel[dict[str, Any]]):
+    """A tool of a type that nobody here could run, as it was sent."""
 
-    model_config = ConfigDict(extra="allow")
-
-    type: str
+    @field_validator("root")
+    @classmethod
+    def _has_a_type(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("type"), str):
+            raise ValueError("type is required, and a string")
+        return value
 
 
 def _type_of(tool: Any) -> str:

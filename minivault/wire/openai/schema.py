@@ -234,7 +234,7 @@ class Response(Shape):
     instructions: str | None
     max_output_tokens: int | None
     max_tool_calls: int | None
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     model: str
     output: list[OutputThought | OutputMessage | OutputCall | OutputCustomCall]
     parallel_tool_calls: bool
