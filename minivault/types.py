@@ -44,6 +44,9 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     """Number of top alternatives to report with each token (0 = only the chosen one); None = no log-probabilities."""
+    prompt_logprobs: int | None = None
+    """The same for each token of the prompt, given those before it: None = the prompt is not scored. Only then
+    `max_tokens` may be 0: nothing but scores."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
     """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
@@ -198,21 +201,29 @@ class TopLogprob:
     logprob: float
     data: bytes = b""
     """The token's own bytes, none where it is no text; the sampler does not know them, the engine does."""
+    name: str = ""
+    """What one that is no text is called, such as `<|im_end|>`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob(TopLogprob):
-    """That of the token that was sampled, and of the most likely ones in its place."""
+    """That of the token that was sampled, or stands in the prompt, and of the most likely ones in its place."""
 
     top: tuple[TopLogprob, ...] = ()
+    rank: int = 0
+    """Its place among all tokens, from 1, the most likely: higher logit first, equal logits by lower id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The sequence left the queue and its prompt has been processed; the first token follows."""
+    """The sequence left the queue and its prompt has been processed; the first token follows.
+
+    `prompt_logprobs` has an entry for every token of the prompt where they were asked for. The first, which nothing
+    precedes, is taken as given: log-probability 0, rank 0, no alternatives."""
 
     prompt_tokens: int
     cached_tokens: int = 0
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,3 +325,6 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
+
+    def token_name(self, token_id: int) -> str:
+        """What a token is called in the vocabulary, special tokens included."""

@@ -54,29 +54,43 @@ class Execution:
         return [group for sequence in sequences for group in self._attempt(forward, [sequence])]
 
     def _run(self, chunks: Rows[Chunk]) -> Logits:
-        logits = self._runner.forward(chunks)
-        if len(logits) != len(chunks):
-            raise ValueError(f"the runner gave {len(logits)} rows of logits for {len(chunks)} chunks")
+        logits, num_wanted = self._runner.forward(chunks), sum(chunk.num_logits for chunk in chunks)
+        if len(logits) != num_wanted:
+            raise ValueError(f"the runner gave {len(logits)} rows of logits, not {num_wanted}")
         return logits
 
     def _prefill(self, stops: Mapping[Sequence, int]) -> Group:
-        chunks, ends = list[Chunk](), dict[Sequence, int]()
+        chunks = dict[Sequence, list[Chunk]]()
         for sequence, stop in stops.items():
             self._restore(sequence, stop)
-            chunks += sequence.chunks(stop, self._runner.chunk_tokens)
-            ends[sequence] = len(chunks) - 1
-        logits = self._run(chunks)
+            chunks[sequence] = list(sequence.chunks(stop, self._runner.chunk_tokens))
+        logits = self._run([chunk for own in chunks.values() for chunk in own])
+        ends = self._read(chunks, logits)
         for sequence, stop in stops.items():
             assert sequence.slot is not None
-            self._prefix_cache.store(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
+            keys = sequence.prefix_keys
+            self._prefix_cache.store(sequence.slot, keys, sequence.num_prefilled, stop, sequence.scores)
         for sequence, stop in stops.items():
             sequence.num_prefilled = stop
         done = [sequence for sequence in stops if sequence.is_prefilled]
         return done, logits[[ends[sequence] for sequence in done]]
 
+    def _read(self, chunks: Mapping[Sequence, Rows[Chunk]], logits: Logits) -> dict[Sequence, int]:
+        """Score the prompts that are to be, and tell which row of `logits` is each sequence's last."""
+        row, ends = 0, dict[Sequence, int]()
+        for sequence, own in chunks.items():
+            for chunk in own:
+                if sequence.scores is not None:
+                    first = chunk.start + len(chunk.tokens) - chunk.num_logits
+                    sequence.scores.read(first, logits[row : row + chunk.num_logits])
+                row += chunk.num_logits
+            ends[sequence] = row - 1
+        return ends
+
     def _restore(self, sequence: Sequence, stop: int) -> None:
         """Copy what the prefix cache has of what comes next, and leave something to compute before `stop`."""
         assert sequence.slot is not None
-        start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
+        keys, scores = sequence.prefix_keys, sequence.scores
+        start = self._prefix_cache.restore(sequence.slot, keys, sequence.num_prefilled, stop, scores)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start

@@ -78,7 +78,7 @@ class Scheduler:
         turns, done = deque(self.prefilling), deque[Sequence]()
         while turns:
             sequence = turns[0]
-            start = stops.get(sequence) or self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
+            start = stops.get(sequence) or self._reach(sequence)
             stop = sequence.chunk_end(start, self._chunk_tokens)
             budget -= _cost(start, stop)
             if stops and budget < 0:
@@ -87,6 +87,10 @@ class Scheduler:
             (done if stop == len(sequence.prompt) else turns).append(turns.popleft())
         self.prefilling = turns + done
         return stops
+
+    def _reach(self, sequence: Sequence) -> int:
+        """Up to where its prompt is processed, or need not be."""
+        return self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled, sequence.scores)
 
     def check_integrity(self) -> None:
         """Raises RuntimeError unless exactly the running sequences hold the used slots."""
