@@ -1,4 +1,5 @@
-"""Runs recorded requests again and compares token by token: the proof that a record is the answer it claims to be.
+"""Runs recorded requests again and compares token by token, and the scores of a prompt where these were asked for: the
+proof that a record is the answer it claims to be.
 
 Same fingerprint, same request, same tokens; a record made under another fingerprint, or one that was redacted, cannot
 be compared, and the verdict says why. The same machinery re-derives what an interrupted stream had sent.
@@ -13,7 +14,8 @@ from typing import Any, Literal
 
 from minivault.errors import MiniVaultError
 from minivault.service import Generation, Model
-from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, ModelInfo, SamplingParams
+from minivault.service.scores import digest
+from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, ModelInfo, SamplingParams, Started
 
 Outcome = Literal["identical", "different", "not comparable"]
 
@@ -21,7 +23,7 @@ Outcome = Literal["identical", "different", "not comparable"]
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a replay found. `position` is the first token that differs, `recorded` and `replayed` the two token ids
-    there (None = the answer had ended)."""
+    there (None = the answer had ended). Where the scores of the prompt differ there is no position."""
 
     id: str
     seq: int
@@ -77,7 +79,7 @@ def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mappin
         return f"no answer, but work of another kind ({record['source']})"
     if record.get("fingerprint") != info.fingerprint:
         return _what_differs(str(record.get("fingerprint")), info, parts)
-    if not record.get("completion_tokens"):
+    if not record.get("completion_tokens") and not record.get("scores"):
         return f"it holds no tokens ({record.get('status')})"
     return None
 
@@ -147,23 +149,27 @@ def _verdict(run: _Run | Verdict) -> Verdict:
     record = run.record
     recorded: list[int] = list(record["completion_tokens"])
     try:
-        replayed = _tokens(run, len(recorded), is_whole=record["status"] == "completed")
+        replayed, scores = _tokens_and_scores(run, len(recorded), is_whole=record["status"] == "completed")
     except MiniVaultError as error:
         return Verdict(record["id"], record["seq"], "not comparable", f"the replay failed: {error.message}")
+    if record.get("scores") not in (None, scores):
+        return Verdict(record["id"], record["seq"], "different", "the prompt's log-probabilities differ", len(recorded))
     return _compare(record, recorded, replayed)
 
 
-def _tokens(run: _Run, num_recorded: int, *, is_whole: bool) -> list[int]:
-    """The replayed tokens; of an answer that was cut, as many as were recorded."""
-    token_ids: list[int] = []
+def _tokens_and_scores(run: _Run, num_recorded: int, *, is_whole: bool) -> tuple[list[int], str | None]:
+    """The replayed tokens, of an answer that was cut as many as were recorded; and a digest of the prompt's scores."""
+    token_ids, scores = list[int](), None
     for event in run.generation.events():
         if isinstance(event, Failed):
             raise event.error
+        if isinstance(event, Started) and event.prompt_logprobs is not None:
+            scores = digest(event.prompt_logprobs)
         if isinstance(event, Delta):
             token_ids.extend(event.token_ids)
             if not is_whole and len(token_ids) >= num_recorded:
                 run.generation.cancel()
-    return token_ids if is_whole else token_ids[:num_recorded]
+    return token_ids if is_whole else token_ids[:num_recorded], scores
 
 
 def _compare(record: Mapping[str, Any], recorded: list[int], replayed: list[int]) -> Verdict:

@@ -33,6 +33,7 @@ class SamplingParams:
     """How to choose tokens. `seed` None means: draw one; by the time a `Job` exists it is always set."""
 
     max_tokens: int = 256
+    """0 = the prompt is processed and nothing is sampled."""
     temperature: float = 0.7
     top_k: int = 40
     top_p: float = 0.95
@@ -45,8 +46,7 @@ class SamplingParams:
     logprobs: int | None = None
     """Number of top alternatives to report with each token (0 = only the chosen one); None = no log-probabilities."""
     prompt_logprobs: int | None = None
-    """The same for each token of the prompt, given those before it: None = the prompt is not scored. Only then
-    `max_tokens` may be 0: nothing but scores."""
+    """The same for each token of the prompt, given those before it; None = the prompt is not scored."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
     """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
@@ -201,7 +201,7 @@ class TopLogprob:
     logprob: float
     data: bytes = b""
     """The token's own bytes, none where it is no text; the sampler does not know them, the engine does."""
-    name: str = ""
+    name: str = field(default="", kw_only=True)
     """What one that is no text is called, such as `<|im_end|>`."""
 
 

@@ -98,6 +98,8 @@ def _sentence(verdict: Verdict) -> str:
         return f"identical ({verdict.num_tokens} tokens)"
     if verdict.outcome == "not comparable":
         return f"not comparable: {verdict.reason}"
+    if verdict.position is None:
+        return f"different: {verdict.reason}"
     return f"different: token {verdict.position} was {verdict.recorded}, now {verdict.replayed}"
 
 

@@ -225,9 +225,8 @@ class Engine:
         num_tokens, context, vocabulary = len(job.prompt_tokens), self._slots.context, self._runner.vocabulary_size
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
-        least = 1 if job.params.prompt_logprobs is None else 0
-        if job.params.max_tokens < least:
-            raise BadRequest(f"max_tokens must be at least {least}", field="max_tokens")
+        if job.params.max_tokens < 0:
+            raise BadRequest("max_tokens must not be negative", field="max_tokens")
         if not num_tokens:
             raise BadRequest("the prompt is empty; give at least one token", field="prompt")
         if num_tokens + min(1, job.params.max_tokens) > context:

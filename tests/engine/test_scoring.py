@@ -142,8 +142,8 @@ def test_a_prompt_may_fill_the_context_where_nothing_is_generated(drive: Make) -
         made.submit("x" * 32, max_tokens=1, prompt_logprobs=0)
     with pytest.raises(ContextExceeded):
         made.submit("x" * 33, max_tokens=0, prompt_logprobs=0)
-    with pytest.raises(BadRequest, match="at least 1"):
-        made.submit("x", max_tokens=0)
+    with pytest.raises(BadRequest, match="negative"):
+        made.submit("x", max_tokens=-1)
 
 
 def test_greedy_tokens_have_rank_one(drive: Make) -> None:

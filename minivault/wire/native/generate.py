@@ -25,7 +25,7 @@ from minivault.types import (
     Usage,
 )
 from minivault.wire.dialect import shown
-from minivault.wire.logprobs import token_text
+from minivault.wire.logprobs import NumAlternatives, finite, token_text
 from minivault.wire.reply import Answer
 from minivault.wire.validation import Body, Wording, validated
 
@@ -54,7 +54,7 @@ class GenerateBody(Body):
     system: str | None = Field(None, description="instructions before the conversation")
     raw: bool | None = Field(None, description="continue the prompt as it is, without the chat template")
     model: str | None = Field(None, min_length=1, description="the served model's name")
-    max_tokens: int = Field(256, ge=1, le=131072, description="most tokens to generate")
+    max_tokens: int = Field(256, ge=0, le=131072, description="most tokens to generate; 0 with `prompt_logprobs` alone")
     temperature: float = Field(0.7, ge=0, le=2)
     top_k: int = Field(40, ge=0, description="0 = off")
     top_p: float = Field(0.95, ge=0, le=1)
@@ -65,6 +65,7 @@ class GenerateBody(Body):
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="drawn and returned when absent")
     stop: str | list[str] | None = Field(None, description="a text, or up to 8, at which the answer ends")
     logprobs: int | None = Field(None, ge=0, le=20, description="number of top alternatives to report")
+    prompt_logprobs: NumAlternatives | None = Field(None, description="the same for each token of the prompt")
     format: Literal["json"] | dict[str, Any] | None = Field(None, description='`"json"` or a JSON schema')
 
     @field_validator("stop")
@@ -102,6 +103,8 @@ WORDING = Wording(
 def decode(data: dict[str, Any]) -> GenerationRequest:
     """A parsed body as a request. Raises BadRequest naming the field."""
     body = validated(GenerateBody, data, WORDING)
+    if not body.max_tokens and body.prompt_logprobs is None:
+        raise BadRequest("`max_tokens` must be at least 1, except with `prompt_logprobs`", field="max_tokens")
     return GenerationRequest(
         prompt=body.prompt,
         messages=tuple(Message(m.role, m.content) for m in body.messages) if body.messages else None,
@@ -127,6 +130,7 @@ def _params(body: GenerateBody) -> SamplingParams:
         seed=body.seed,
         stop=tuple(body.stop or ()),
         logprobs=body.logprobs,
+        prompt_logprobs=body.prompt_logprobs,
         grammar=json.dumps(body.format) if isinstance(body.format, dict) else body.format,
     )
 
@@ -170,7 +174,10 @@ class GenerateReply:
             return [{"done": True, **self.summary(event)}]
         if isinstance(event, Failed):
             return [{**encode_error(event.error, self._identity.id), "done": True, "finish_reason": "error"}]
-        return []
+        if event.prompt_logprobs is None:
+            return []
+        self._num_tokens += 1
+        return [{"token": "", "index": 0, "prompt_logprobs": _encode_prompt(event.prompt_logprobs)}]
 
     def end(self) -> list[dict[str, Any]]:
         return []
@@ -179,7 +186,11 @@ class GenerateReply:
         (answer,) = answers
         summary = self.summary(answer.finished)
         reply = {"id": summary.pop("id"), "response": answer.text, **summary}
-        return reply | ({"logprobs": _encode_logprobs(answer.logprobs)} if self._has_logprobs else {})
+        if self._has_logprobs:
+            reply["logprobs"] = _encode_logprobs(answer.logprobs)
+        if answer.prompt_logprobs is not None:
+            reply["prompt_logprobs"] = _encode_prompt(answer.prompt_logprobs)
+        return reply
 
     def summary(self, finished: Finished) -> dict[str, Any]:
         """What a whole reply and a stream's last line have in common."""
@@ -217,9 +228,15 @@ def _encode_logprobs(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
     """Each token's text, natural-log probability and top alternatives, under the unmodified distribution."""
     return [
         {
-            "token": token_text(item.data),
-            "logprob": item.logprob,
-            "top": [{"token": token_text(other.data), "logprob": other.logprob} for other in item.top],
+            "token": token_text(item.data) or item.name,
+            "logprob": finite(item.logprob),
+            "top": [{"token": token_text(one.data) or one.name, "logprob": finite(one.logprob)} for one in item.top],
         }
         for item in logprobs
     ]
+
+
+def _encode_prompt(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """The same of a prompt's tokens, those that are no text by name; nothing precedes the first."""
+    given: dict[str, Any] = {"token": token_text(logprobs[0].data) or logprobs[0].name, "logprob": None, "top": []}
+    return [given, *_encode_logprobs(logprobs[1:])]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
 from minivault.errors import BadRequest
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
-from minivault.wire.logprobs import encode_logprobs, spoken
+from minivault.wire.logprobs import NumAlternatives, encode_logprobs, encode_prompt_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import ResponseFormat, Sampled
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
@@ -40,6 +41,7 @@ class ChatBody(Sampled):
     max_tokens: int | None = Field(None, ge=1, description="the older name of `max_completion_tokens`")
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
+    prompt_logprobs: NumAlternatives | None = Field(None, description="scores of the prompt as vLLM lists them")
     response_format: ResponseFormat | None = None
     tools: list[ToolBody] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
@@ -87,7 +89,9 @@ class ChatBody(Sampled):
                 messages=messages,
                 tools=told.tools,
                 stream=self.stream,
-                params=self.sampling(choice, limit, logprobs, told.grammar),
+                params=replace(
+                    self.sampling(choice, limit, logprobs, told.grammar), prompt_logprobs=self.prompt_logprobs
+                ),
             )
             for choice in range(self.n)
         ]
@@ -105,6 +109,7 @@ class ChatReply:
         self._readers = [ToolCallReader(self._tools) for _ in range(body.n)] if self._tools else []
         self._num_calls = [0] * body.n
         self._usages: list[Usage] = []
+        self._num_listed = body.prompt_logprobs
 
     def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
@@ -120,14 +125,21 @@ class ChatReply:
             return [*chunks, self._chunk(index, {}, (), _reason(event, self._num_calls[index]))]
         if isinstance(event, Failed):
             return [encode_error(event.error)]
-        return [self._chunk(index, {"role": "assistant", "content": ""})]
+        return [self._chunk(index, {"role": "assistant", "content": ""}) | self._listed(event.prompt_logprobs)]
 
     def end(self) -> list[dict[str, Any]]:
         return [self._chunk_head | {"choices": [], "usage": encode_usage(self._usages)}] if self._has_usage else []
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
+        usage = encode_usage([answer.finished.usage for answer in answers])
+        return self._head | {"choices": choices, "usage": usage} | self._listed(answers[0].prompt_logprobs)
+
+    def _listed(self, scored: Sequence[TokenLogprob] | None) -> dict[str, Any]:
+        """The prompt's scores beside the choices, which share it."""
+        if scored is None or self._num_listed is None:
+            return {}
+        return {"prompt_logprobs": encode_prompt_logprobs(scored, self._num_listed)}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
         text, calls = read_tool_calls(answer.text, self._tools) if self._readers else (answer.text, [])
