@@ -57,6 +57,10 @@ class PrefixCache:
     def _has(self, key: bytes, scores: PromptScores | None) -> bool:
         return key in self._blocks and (scores is None or scores.suffice(self._scores.get(key)))
 
+    def missing(self, keys: Sequence[bytes], start: int, stop: int, scores: PromptScores | None = None) -> set[bytes]:
+        """The blocks that are stored once positions [start, stop) of a prompt of `keys` are processed, and not yet."""
+        return {key for key in keys[start // self._size : stop // self._size] if not self._has(key, scores)}
+
     def restore(
         self, slot: int, keys: Sequence[bytes], start: int, stop: int, scores: PromptScores | None = None
     ) -> int:
