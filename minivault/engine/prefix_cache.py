@@ -49,17 +49,26 @@ class PrefixCache:
 
     def reach(self, keys: Sequence[bytes], start: int, scores: PromptScores | None = None) -> int:
         """The position up to which stored blocks can continue a prompt of `keys` processed up to `start`."""
-        stop = start
-        while stop // self._size < len(keys) and self._has(keys[stop // self._size], scores):
-            stop += self._size
+        stop = self._end(keys, start, scores)
         return stop if scores is None else max(start, stop - self._size)
+
+    def _end(self, keys: Sequence[bytes], start: int, scores: PromptScores | None) -> int:
+        """The position after the last of the stored blocks that continue a prompt."""
+        while start // self._size < len(keys) and self._has(keys[start // self._size], scores):
+            start += self._size
+        return start
 
     def _has(self, key: bytes, scores: PromptScores | None) -> bool:
         return key in self._blocks and (scores is None or scores.suffice(self._scores.get(key)))
 
-    def missing(self, keys: Sequence[bytes], start: int, stop: int, scores: PromptScores | None = None) -> set[bytes]:
-        """The blocks that are stored once positions [start, stop) of a prompt of `keys` are processed, and not yet."""
-        return {key for key in keys[start // self._size : stop // self._size] if not self._has(key, scores)}
+    def lacks(self, keys: Sequence[bytes], start: int, scores: PromptScores | None = None) -> bytes | None:
+        """The first block from `start` on that a prompt of `keys` does not find; None where it finds all."""
+        index = self._end(keys, start, scores) // self._size
+        return keys[index] if index < len(keys) else None
+
+    def blocks(self, keys: Sequence[bytes], start: int, stop: int) -> Sequence[bytes]:
+        """Those of `keys` that are there once positions [start, stop) are processed."""
+        return keys[start // self._size : stop // self._size]
 
     def restore(
         self, slot: int, keys: Sequence[bytes], start: int, stop: int, scores: PromptScores | None = None

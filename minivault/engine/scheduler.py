@@ -75,24 +75,23 @@ class Scheduler:
 
     def _take_turns(self) -> dict[Sequence, int]:
         """How far each prompt gets in this step: a chunk at a time, in turns, while the next one fits the budget. One
-        whose chunk another is already processing keeps its turn for the next step."""
-        budget, stops, coming = self._step_tokens, dict[Sequence, int](), set[bytes]()
+        that continues with what another is already processing waits for that."""
+        budget, stops, coming = self._step_tokens, dict[Sequence, int](), set[bytes | None]()
         turns, held, done = deque(self.prefilling), deque[Sequence](), deque[Sequence]()
         while turns:
             sequence = turns[0]
             start = stops.get(sequence) or self._reach(sequence)
             stop = sequence.chunk_end(start, self._chunk_tokens)
-            blocks = self._prefix_cache.missing(sequence.prefix_keys, start, stop, sequence.scores)
-            if blocks & coming:
+            if self._prefix_cache.lacks(sequence.prefix_keys, start, sequence.scores) in coming:
                 held.append(turns.popleft())
                 continue
             budget -= _cost(start, stop)
             if stops and budget < 0:
                 break
             stops[sequence] = stop
-            coming |= blocks
+            coming.update(self._prefix_cache.blocks(sequence.prefix_keys, start, stop))
             (done if stop == len(sequence.prompt) else turns).append(turns.popleft())
-        self.prefilling = held + turns + done
+        self.prefilling = turns + held + done
         return stops
 
     def _reach(self, sequence: Sequence) -> int:
