@@ -30,6 +30,8 @@ class Verdict:
     outcome: Outcome
     reason: str = ""
     num_tokens: int = 0
+    has_scores: bool = False
+    """The prompt's log-probabilities were compared, too."""
     position: int | None = None
     recorded: int | None = None
     replayed: int | None = None
@@ -153,7 +155,8 @@ def _verdict(run: _Run | Verdict) -> Verdict:
     except MiniVaultError as error:
         return Verdict(record["id"], record["seq"], "not comparable", f"the replay failed: {error.message}")
     if record.get("scores") not in (None, scores):
-        return Verdict(record["id"], record["seq"], "different", "the prompt's log-probabilities differ", len(recorded))
+        reason = "the prompt's log-probabilities differ"
+        return Verdict(record["id"], record["seq"], "different", reason, len(recorded), has_scores=True)
     return _compare(record, recorded, replayed)
 
 
@@ -175,14 +178,16 @@ def _tokens_and_scores(run: _Run, num_recorded: int, *, is_whole: bool) -> tuple
 def _compare(record: Mapping[str, Any], recorded: list[int], replayed: list[int]) -> Verdict:
     pairs = itertools.zip_longest(recorded, replayed)
     position = next((i for i, (old, new) in enumerate(pairs) if old != new), None)
+    has_scores = "scores" in record
     if position is None:
-        return Verdict(record["id"], record["seq"], "identical", num_tokens=len(recorded))
+        return Verdict(record["id"], record["seq"], "identical", num_tokens=len(recorded), has_scores=has_scores)
     return Verdict(
         record["id"],
         record["seq"],
         "different",
         f"token {position} differs",
         len(recorded),
+        has_scores,
         position,
         recorded[position] if position < len(recorded) else None,
         replayed[position] if position < len(replayed) else None,

@@ -95,7 +95,8 @@ def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
 
 def _sentence(verdict: Verdict) -> str:
     if verdict.outcome == "identical":
-        return f"identical ({verdict.num_tokens} tokens)"
+        scores = ", and the scores of the prompt" if verdict.has_scores else ""
+        return f"identical ({verdict.num_tokens} tokens{scores})"
     if verdict.outcome == "not comparable":
         return f"not comparable: {verdict.reason}"
     if verdict.position is None:

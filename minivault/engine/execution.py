@@ -81,8 +81,7 @@ class Execution:
         for sequence, own in chunks.items():
             for chunk in own:
                 if sequence.scores is not None:
-                    first = chunk.start + len(chunk.tokens) - chunk.num_logits
-                    sequence.scores.read(first, logits[row : row + chunk.num_logits])
+                    sequence.scores.read(chunk.start, logits[row : row + chunk.num_logits])
                 row += chunk.num_logits
             ends[sequence] = row - 1
         return ends

@@ -26,7 +26,7 @@ class Chunk:
     start: int
     is_prompt: bool
     num_logits: int = 1
-    """After so many of the last tokens logits are wanted."""
+    """After so many of the last tokens logits are wanted: of one, or, where a prompt is scored, of all."""
 
 
 class Runner(Protocol):

@@ -28,10 +28,6 @@ class PromptScores:
         self.known = [TokenLogprob(prompt[0], 0.0)]
         """From the first token on, which is taken as given."""
 
-    def num_wanted(self, start: int, stop: int) -> int:
-        """After how many of the last tokens of positions [start, stop) logits are needed: at least one."""
-        return max(1, stop - max(start, len(self.known) - 1))
-
     def read(self, position: int, rows: Logits) -> None:
         """Take logits [rows, vocabulary] after the tokens from `position` on. Raises GenerationFailed where they are
         not numbers."""

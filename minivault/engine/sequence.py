@@ -62,7 +62,8 @@ class Sequence:
         start = self.num_prefilled
         while start < stop:
             end = self.chunk_end(start, chunk_tokens)
-            num_logits = 1 if self.scores is None else self.scores.num_wanted(start, end)
+            # All of them where it is scored, known or not: to some runners the number of rows makes a difference.
+            num_logits = 1 if self.scores is None else end - start
             yield Chunk(self.slot, self.prompt[start:end], start, True, num_logits)
             start = end
 
