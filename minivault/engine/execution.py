@@ -5,7 +5,7 @@ A runner that raises ends the sequences at fault, and no others: a pass that fai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Rows
 
 import numpy as np
@@ -18,6 +18,9 @@ from minivault.engine.sequence import Sequence
 Logits = NDArray[np.float32]
 Group = tuple[Rows[Sequence], Logits]
 """Sequences, and the logits [rows, vocabulary] to sample their next tokens from."""
+Work = tuple[Sequence, Chunk]
+MAX_LOGITS = 64
+"""Most rows of logits held at once, unless a single chunk has more."""
 
 
 class Execution:
@@ -60,12 +63,13 @@ class Execution:
         return logits
 
     def _prefill(self, stops: Mapping[Sequence, int]) -> Group:
-        chunks = dict[Sequence, list[Chunk]]()
+        work = list[Work]()
         for sequence, stop in stops.items():
             self._restore(sequence, stop)
-            chunks[sequence] = list(sequence.chunks(stop, self._runner.chunk_tokens))
-        logits = self._run([chunk for own in chunks.values() for chunk in own])
-        ends = self._read(chunks, logits)
+            work += [(sequence, chunk) for chunk in sequence.chunks(stop, self._runner.chunk_tokens)]
+        last = dict[Sequence, Logits]()
+        for part in _parts(work):
+            last |= self._read(part)
         for sequence, stop in stops.items():
             assert sequence.slot is not None
             keys = sequence.prefix_keys
@@ -73,18 +77,17 @@ class Execution:
         for sequence, stop in stops.items():
             sequence.num_prefilled = stop
         done = [sequence for sequence in stops if sequence.is_prefilled]
-        return done, logits[[ends[sequence] for sequence in done]]
+        return done, np.array([last[sequence] for sequence in done], np.float32)
 
-    def _read(self, chunks: Mapping[Sequence, Rows[Chunk]], logits: Logits) -> dict[Sequence, int]:
-        """Score the prompts that are to be, and tell which row of `logits` is each sequence's last."""
-        row, ends = 0, dict[Sequence, int]()
-        for sequence, own in chunks.items():
-            for chunk in own:
-                if sequence.scores is not None:
-                    sequence.scores.read(chunk.start, logits[row : row + chunk.num_logits])
-                row += chunk.num_logits
-            ends[sequence] = row - 1
-        return ends
+    def _read(self, part: Rows[Work]) -> dict[Sequence, Logits]:
+        """Process chunks, score what is to be scored, and return the logits after each sequence's last."""
+        logits, row, last = self._run([chunk for _, chunk in part]), 0, dict[Sequence, Logits]()
+        for sequence, chunk in part:
+            if sequence.scores is not None:
+                sequence.scores.read(chunk.start, logits[row : row + chunk.num_logits])
+            row += chunk.num_logits
+            last[sequence] = logits[row - 1].copy()  # not to keep them all
+        return last
 
     def _restore(self, sequence: Sequence, stop: int) -> None:
         """Copy what the prefix cache has of what comes next, and leave something to compute before `stop`."""
@@ -93,3 +96,15 @@ class Execution:
         start = self._prefix_cache.restore(sequence.slot, keys, sequence.num_prefilled, stop, scores)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
+
+
+def _parts(work: Rows[Work]) -> Iterator[list[Work]]:
+    """All of it in order, so much at once as MAX_LOGITS allows."""
+    part, num = list[Work](), 0
+    for sequence, chunk in work:
+        if part and num + chunk.num_logits > MAX_LOGITS:
+            yield part
+            part, num = [], 0
+        part.append((sequence, chunk))
+        num += chunk.num_logits
+    yield part
