@@ -1,4 +1,5 @@
-"""Runs recorded requests again and compares token by token: the proof that a record is the answer it claims to be.
+"""Runs recorded requests again and compares token by token, and the scores of a prompt where these were asked for: the
+proof that a record is the answer it claims to be.
 
 Same fingerprint, same request, same tokens; a record made under another fingerprint, or one that was redacted, cannot
 be compared, and the verdict says why. The same machinery re-derives what an interrupted stream had sent.
@@ -14,7 +15,17 @@ from typing import Any, Literal
 
 from minivault.errors import MiniVaultError
 from minivault.service import Generation, Model, measured, weighed
-from minivault.types import Delta, Failed, GenerateTask, GenerationRequest, Measurement, ModelInfo, SamplingParams
+from minivault.service.scores import digest
+from minivault.types import (
+    Delta,
+    Failed,
+    GenerateTask,
+    GenerationRequest,
+    Measurement,
+    ModelInfo,
+    SamplingParams,
+    Started,
+)
 
 Outcome = Literal["identical", "different", "not comparable"]
 
@@ -22,13 +33,16 @@ Outcome = Literal["identical", "different", "not comparable"]
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a replay found. `position` is the first token that differs, `recorded` and `replayed` the two token ids
-    there (None = the answer had ended); of what was measured and not generated, the two log-probabilities."""
+    there (None = the answer had ended); of what was measured and not generated, the two log-probabilities. Where the
+    scores of the prompt differ there is no position."""
 
     id: str
     seq: int
     outcome: Outcome
     reason: str = ""
     num_tokens: int = 0
+    has_scores: bool = False
+    """The prompt's log-probabilities were compared, too."""
     position: int | None = None
     recorded: float | None = None
     replayed: float | None = None
@@ -82,7 +96,8 @@ def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mappin
         return f"no answer, but work of another kind ({record['source']})"
     if record.get("fingerprint") != info.fingerprint:
         return _what_differs(str(record.get("fingerprint")), info, parts)
-    if not record.get("response" if record.get("source") in MEASURED else "completion_tokens"):
+    held = "response" if record.get("source") in MEASURED else "completion_tokens"
+    if not record.get(held) and not record.get("scores"):
         return f"it holds no tokens ({record.get('status')})"
     return None
 
@@ -172,23 +187,28 @@ def _verdict(run: _Run | Verdict) -> Verdict:
     record = run.record
     recorded: list[int] = list(record["completion_tokens"])
     try:
-        replayed = _tokens(run, len(recorded), is_whole=record["status"] == "completed")
+        replayed, scores = _tokens_and_scores(run, len(recorded), is_whole=record["status"] == "completed")
     except MiniVaultError as error:
         return Verdict(record["id"], record["seq"], "not comparable", f"the replay failed: {error.message}")
+    if record.get("scores") not in (None, scores):
+        reason = "the prompt's log-probabilities differ"
+        return Verdict(record["id"], record["seq"], "different", reason, len(recorded), has_scores=True)
     return _compare(record, recorded, replayed)
 
 
-def _tokens(run: _Run, num_recorded: int, *, is_whole: bool) -> list[int]:
-    """The replayed tokens; of an answer that was cut, as many as were recorded."""
-    token_ids: list[int] = []
+def _tokens_and_scores(run: _Run, num_recorded: int, *, is_whole: bool) -> tuple[list[int], str | None]:
+    """The replayed tokens, of an answer that was cut as many as were recorded; and a digest of the prompt's scores."""
+    token_ids, scores = list[int](), None
     for event in run.generation.events():
         if isinstance(event, Failed):
             raise event.error
+        if isinstance(event, Started) and event.prompt_logprobs is not None:
+            scores = digest(event.prompt_logprobs)
         if isinstance(event, Delta):
             token_ids.extend(event.token_ids)
             if not is_whole and len(token_ids) >= num_recorded:
                 run.generation.cancel()
-    return token_ids if is_whole else token_ids[:num_recorded]
+    return token_ids if is_whole else token_ids[:num_recorded], scores
 
 
 def _compare(
@@ -196,14 +216,17 @@ def _compare(
 ) -> Verdict:
     pairs = itertools.zip_longest(recorded, replayed)
     position = next((i for i, (old, new) in enumerate(pairs) if old != new), None)
+    has_scores = "scores" in record
     if position is None:
-        return Verdict(record["id"], record["seq"], "identical", num_tokens=len(recorded), unit=unit)
+        tokens = len(recorded)
+        return Verdict(record["id"], record["seq"], "identical", num_tokens=tokens, has_scores=has_scores, unit=unit)
     return Verdict(
         record["id"],
         record["seq"],
         "different",
         f"{unit} {position} differs",
         len(recorded),
+        has_scores,
         position,
         recorded[position] if position < len(recorded) else None,
         replayed[position] if position < len(replayed) else None,

@@ -35,6 +35,7 @@ class SamplingParams:
     """How to choose tokens. `seed` None means: draw one; by the time a `Job` exists it is always set."""
 
     max_tokens: int = 256
+    """0 = the prompt is processed and nothing is sampled."""
     temperature: float = 0.7
     top_k: int = 40
     top_p: float = 0.95
@@ -46,6 +47,8 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     """Number of top alternatives to report with each token (0 = only the chosen one); None = no log-probabilities."""
+    prompt_logprobs: int | None = None
+    """The same for each token of the prompt, given those before it; None = the prompt is not scored."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
     """What the output must parse as: the string `json`, a JSON schema as JSON text, or `PATTERN` and a regular
@@ -277,21 +280,29 @@ class TopLogprob:
     logprob: float
     data: bytes = b""
     """The token's own bytes, none where it is no text; the sampler does not know them, the engine does."""
+    name: str = field(default="", kw_only=True)
+    """What one that is no text is called, such as `<|im_end|>`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob(TopLogprob):
-    """That of the token that was sampled, and of the most likely ones in its place."""
+    """That of the token that was sampled, or stands in the prompt, and of the most likely ones in its place."""
 
     top: tuple[TopLogprob, ...] = ()
+    rank: int = 0
+    """Its place among all tokens, from 1, the most likely: higher logit first, equal logits by lower id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The sequence left the queue and its prompt has been processed; the first token follows."""
+    """The sequence left the queue and its prompt has been processed; the first token follows.
+
+    `prompt_logprobs` has an entry for every token of the prompt where they were asked for. The first, which nothing
+    precedes, is taken as given: log-probability 0, rank 0, no alternatives."""
 
     prompt_tokens: int
     cached_tokens: int = 0
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,3 +414,6 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
+
+    def token_name(self, token_id: int) -> str:
+        """What a token is called in the vocabulary, special tokens included."""

@@ -53,6 +53,9 @@ class ByteTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return bytes([token_id]) if token_id < EOS else b""
 
+    def token_name(self, token_id: int) -> str:
+        return f"<{token_id}>"
+
 
 class Transcript(ByteTokenizer):
     """Its template shows every turn, a line each."""
@@ -103,7 +106,7 @@ class ScriptedRunner:
         self._prompts: dict[int, bytes] = {}
 
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        return np.stack([self._row(chunk) for chunk in chunks])
+        return np.stack([row for chunk in chunks for row in [self._row(chunk)] * chunk.num_logits])
 
     def _row(self, chunk: Chunk) -> NDArray[np.float32]:
         if not chunk.is_prompt:

@@ -151,3 +151,22 @@ def test_what_does_not_agree_is_not_passed_off_as_sent(recorder: Recorder) -> No
     assert regenerate(recorder.roster.default, record, 3, 2) is None
     assert regenerate(recorder.roster.default, record, 300, 300) is None
     assert regenerate(recorder.roster.default, {**record, "fingerprint": "mv1:other"}, 3, 3) is None
+
+
+def test_scores_of_a_prompt_are_recorded_and_compared(recorder: Recorder) -> None:
+    answer(recorder, "aab", max_tokens=0, prompt_logprobs=2)
+    answer(recorder, "aab", max_tokens=2, prompt_logprobs=2)
+    answer(recorder, "aab", max_tokens=2)
+    only, both, none = records(recorder)
+    assert only["scores"] == both["scores"]
+    assert "scores" not in none
+    assert (only["response"], only["completion_tokens"], only["finish_reason"]) == ("", [], "length")
+    assert only["usage"]["completion_tokens"] == 0
+    assert only["parameters"]["prompt_logprobs"] == 2
+    model = recorder.roster.default
+    assert [verdict.outcome for verdict in replay(model, [only, both, none], 2)] == ["identical"] * 3
+    forged = {**only, "scores": "sha256:" + "0" * 64}
+    fewer = {**both, "parameters": {**both["parameters"], "prompt_logprobs": 1}}
+    for verdict in replay(model, [forged, fewer], 1):
+        assert (verdict.outcome, verdict.position) == ("different", None)
+        assert verdict.reason == "the prompt's log-probabilities differ"

@@ -57,7 +57,8 @@ def completions() -> Response:
     with _format_called(body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
     echoes = [choice.task.text if body.echo else "" for choice in choices]
-    reply = CompletionReply(_envelope(choices[0], body.model), echoes, has_usage=body.has_usage_chunk)
+    envelope = _envelope(choices[0], body.model)
+    reply = CompletionReply(envelope, echoes, has_usage=body.has_usage_chunk, scores=body.scores)
     return respond(choices, reply, SSE if body.stream else None)
 
 

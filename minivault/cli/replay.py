@@ -95,9 +95,12 @@ def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
 
 def _sentence(verdict: Verdict) -> str:
     if verdict.outcome == "identical":
-        return f"identical ({verdict.num_tokens} {verdict.unit}s)"
+        scores = ", and the scores of the prompt" if verdict.has_scores else ""
+        return f"identical ({verdict.num_tokens} {verdict.unit}s{scores})"
     if verdict.outcome == "not comparable":
         return f"not comparable: {verdict.reason}"
+    if verdict.position is None:
+        return f"different: {verdict.reason}"
     return f"different: {verdict.unit} {verdict.position} was {verdict.recorded}, now {verdict.replayed}"
 
 

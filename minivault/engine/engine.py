@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution, Group
@@ -21,10 +22,22 @@ from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
 from minivault.engine.slots import Slots
 from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
-from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Tokenizer, TokenLogprob
+from minivault.types import (
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Job,
+    Started,
+    Tokenizer,
+    TokenLogprob,
+    TopLogprob,
+)
 
 log = logging.getLogger("minivault.engine")
 
+Entry = TypeVar("Entry", bound=TopLogprob)
 
 STEP_TOKENS = 200
 """Prompt tokens a step may process (fewer, far into a prompt): what first tokens gain, running answers wait."""
@@ -123,6 +136,9 @@ class Engine:
             for sequence, choice, row in zip(sequences, choices, logits, strict=True):
                 if sequence.prefilled_ns is None:
                     self._start(sequence)
+                if not sequence.max_new_tokens:
+                    sequence.end("length")
+                    continue
                 try:
                     if sequence.job.labels:
                         self._measure(sequence, row)
@@ -136,7 +152,8 @@ class Engine:
         sequence.prefilled_ns = self._clock()
         self._counts["prompt_tokens"] += len(sequence.prompt)
         self._counts["cached_tokens"] += sequence.num_cached
-        self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached))
+        scores = None if sequence.scores is None else tuple(map(self._spelled, sequence.scores.known))
+        self._emit(sequence, Started(len(sequence.prompt), sequence.num_cached, scores))
 
     def _append(self, sequence: Sequence, choice: Choice | Exception) -> None:
         if isinstance(choice, Exception):
@@ -159,10 +176,12 @@ class Engine:
             sequence.end("stop")
 
     def _spelled(self, logprob: TokenLogprob) -> TokenLogprob:
-        """With the bytes of every token in it."""
-        token_bytes = self._tokenizer.token_bytes
-        top = tuple(replace(entry, data=token_bytes(entry.token_id)) for entry in logprob.top)
-        return replace(logprob, data=token_bytes(logprob.token_id), top=top)
+        """With the bytes of every token in it, or its name."""
+        return replace(self._named(logprob), top=tuple(map(self._named, logprob.top)))
+
+    def _named(self, entry: Entry) -> Entry:
+        data = self._tokenizer.token_bytes(entry.token_id)
+        return replace(entry, data=data, name="" if data else self._tokenizer.token_name(entry.token_id))
 
     # -- finish ----------------------------------------------------------------------------------------------------
 
@@ -219,11 +238,11 @@ class Engine:
         num_tokens, context, vocabulary = len(job.prompt_tokens), self._slots.context, self._runner.vocabulary_size
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
-        if job.params.max_tokens < 1:
-            raise BadRequest("max_tokens must be at least 1", field="max_tokens")
+        if job.params.max_tokens < 0:
+            raise BadRequest("max_tokens must not be negative", field="max_tokens")
         if not num_tokens:
             raise BadRequest("the prompt is empty; give at least one token", field="prompt")
-        if num_tokens >= context:
+        if num_tokens + min(1, job.params.max_tokens) > context:
             raise ContextExceeded(
                 f"the prompt has {num_tokens} tokens and the context holds {context}, answer included; shorten it",
                 field="prompt",

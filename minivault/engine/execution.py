@@ -5,7 +5,7 @@ A runner that raises ends the sequences at fault, and no others: a pass that fai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Rows
 
 import numpy as np
@@ -18,6 +18,9 @@ from minivault.engine.sequence import Sequence
 Logits = NDArray[np.float32]
 Group = tuple[Rows[Sequence], Logits]
 """Sequences, and the logits [rows, vocabulary] to sample their next tokens from."""
+Work = tuple[Sequence, Chunk]
+MAX_LOGITS = 64
+"""Most rows of logits held at once, unless a single chunk has more."""
 
 
 class Execution:
@@ -54,29 +57,54 @@ class Execution:
         return [group for sequence in sequences for group in self._attempt(forward, [sequence])]
 
     def _run(self, chunks: Rows[Chunk]) -> Logits:
-        logits = self._runner.forward(chunks)
-        if len(logits) != len(chunks):
-            raise ValueError(f"the runner gave {len(logits)} rows of logits for {len(chunks)} chunks")
+        logits, num_wanted = self._runner.forward(chunks), sum(chunk.num_logits for chunk in chunks)
+        if len(logits) != num_wanted:
+            raise ValueError(f"the runner gave {len(logits)} rows of logits, not {num_wanted}")
         return logits
 
     def _prefill(self, stops: Mapping[Sequence, int]) -> Group:
-        chunks, ends = list[Chunk](), dict[Sequence, int]()
+        work = list[Work]()
         for sequence, stop in stops.items():
             self._restore(sequence, stop)
-            chunks += sequence.chunks(stop, self._runner.chunk_tokens)
-            ends[sequence] = len(chunks) - 1
-        logits = self._run(chunks)
+            work += [(sequence, chunk) for chunk in sequence.chunks(stop, self._runner.chunk_tokens)]
+        last = dict[Sequence, Logits]()
+        for part in _parts(work):
+            last |= self._read(part)
         for sequence, stop in stops.items():
             assert sequence.slot is not None
-            self._prefix_cache.store(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
+            keys = sequence.prefix_keys
+            self._prefix_cache.store(sequence.slot, keys, sequence.num_prefilled, stop, sequence.scores)
         for sequence, stop in stops.items():
             sequence.num_prefilled = stop
         done = [sequence for sequence in stops if sequence.is_prefilled]
-        return done, logits[[ends[sequence] for sequence in done]]
+        return done, np.array([last[sequence] for sequence in done], np.float32)
+
+    def _read(self, part: Rows[Work]) -> dict[Sequence, Logits]:
+        """Process chunks, score what is to be scored, and return the logits after each sequence's last."""
+        logits, row, last = self._run([chunk for _, chunk in part]), 0, dict[Sequence, Logits]()
+        for sequence, chunk in part:
+            if sequence.scores is not None:
+                sequence.scores.read(chunk.start, logits[row : row + chunk.num_logits])
+            row += chunk.num_logits
+            last[sequence] = logits[row - 1].copy()  # not to keep them all
+        return last
 
     def _restore(self, sequence: Sequence, stop: int) -> None:
         """Copy what the prefix cache has of what comes next, and leave something to compute before `stop`."""
         assert sequence.slot is not None
-        start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
+        keys, scores = sequence.prefix_keys, sequence.scores
+        start = self._prefix_cache.restore(sequence.slot, keys, sequence.num_prefilled, stop, scores)
         sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
+
+
+def _parts(work: Rows[Work]) -> Iterator[list[Work]]:
+    """All of it in order, so much at once as MAX_LOGITS allows."""
+    part, num = list[Work](), 0
+    for sequence, chunk in work:
+        if part and num + chunk.num_logits > MAX_LOGITS:
+            yield part
+            part, num = [], 0
+        part.append((sequence, chunk))
+        num += chunk.num_logits
+    yield part

@@ -25,6 +25,8 @@ class Chunk:
     tokens: Sequence[int]
     start: int
     is_prompt: bool
+    num_logits: int = 1
+    """After so many of the last tokens logits are wanted: of one, or, where a prompt is scored, of all."""
 
 
 class Runner(Protocol):
@@ -50,7 +52,7 @@ class Runner(Protocol):
 
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Process chunks that are all of prompts or all sampled tokens, those of a slot in order; return the logits
-        after the last token of each [chunks, vocabulary].
+        after the last `num_logits` tokens of each [rows, vocabulary]: one row a chunk, unless a prompt is scored.
 
         A row's bits do not depend on the other rows, nor on what of it was copied in. May be repeated: after an error
         the engine runs the same chunks again, sequence by sequence, to find out which is at fault."""

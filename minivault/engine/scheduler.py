@@ -3,7 +3,8 @@
 Waiting sequences are admitted in order of arrival, by worst case. A step decodes every sequence whose prompt is
 processed, and processes as much of prompts as `step_tokens` tokens at their beginning would cost, but at least a chunk,
 so that the gap between two tokens stays bounded. Sequences in prefill take turns, chunk by chunk, so that a long prompt
-does not hold up short ones.
+does not hold up short ones. What several prompts begin with is processed for one of them; the others find it in the
+prefix cache at their next turn.
 """
 
 from __future__ import annotations
@@ -73,20 +74,29 @@ class Scheduler:
             (self.decoding if sequence.is_prefilled else self.prefilling).append(sequence)
 
     def _take_turns(self) -> dict[Sequence, int]:
-        """How far each prompt gets in this step: a chunk at a time, in turns, while the next one fits the budget."""
-        budget, stops = self._step_tokens, dict[Sequence, int]()
-        turns, done = deque(self.prefilling), deque[Sequence]()
+        """How far each prompt gets in this step: a chunk at a time, in turns, while the next one fits the budget. One
+        that continues with what another is already processing waits for that."""
+        budget, stops, coming = self._step_tokens, dict[Sequence, int](), set[bytes | None]()
+        turns, held, done = deque(self.prefilling), deque[Sequence](), deque[Sequence]()
         while turns:
             sequence = turns[0]
-            start = stops.get(sequence) or self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled)
+            start = stops.get(sequence) or self._reach(sequence)
             stop = sequence.chunk_end(start, self._chunk_tokens)
+            if self._prefix_cache.lacks(sequence.prefix_keys, start, sequence.scores) in coming:
+                held.append(turns.popleft())
+                continue
             budget -= _cost(start, stop)
             if stops and budget < 0:
                 break
             stops[sequence] = stop
+            coming.update(self._prefix_cache.blocks(sequence.prefix_keys, start, stop))
             (done if stop == len(sequence.prompt) else turns).append(turns.popleft())
-        self.prefilling = turns + done
+        self.prefilling = turns + held + done
         return stops
+
+    def _reach(self, sequence: Sequence) -> int:
+        """Up to where its prompt is processed, or need not be."""
+        return self._prefix_cache.reach(sequence.prefix_keys, sequence.num_prefilled, sequence.scores)
 
     def check_integrity(self) -> None:
         """Raises RuntimeError unless exactly the running sequences hold the used slots."""

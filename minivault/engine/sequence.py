@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.runner import Chunk
 from minivault.engine.sampler import SamplingState
+from minivault.engine.scoring import PromptScores
 from minivault.types import FinishReason, Job, Timings, Usage
 
 
@@ -27,6 +28,8 @@ class Sequence:
     token_ids: list[int] = field(default_factory=list)
     """Every sampled token, the one that ends the answer included."""
     prompt: tuple[int, ...] = field(init=False)
+    scores: PromptScores | None = field(init=False, default=None)
+    """Of its prompt, where they are asked for."""
     ending: FinishReason | Exception | None = None
     """Why it ends, once that is known; the engine retires it at the next opportunity."""
     admitted_ns: int | None = None
@@ -35,6 +38,8 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt = self.job.prompt_tokens
+        if (num_top := self.job.params.prompt_logprobs) is not None:
+            self.scores = PromptScores(self.prompt, num_top)
 
     @property
     def num_positions(self) -> int:
@@ -57,7 +62,9 @@ class Sequence:
         start = self.num_prefilled
         while start < stop:
             end = self.chunk_end(start, chunk_tokens)
-            yield Chunk(self.slot, self.prompt[start:end], start, is_prompt=True)
+            # All of them where it is scored, known or not: to some runners the number of rows makes a difference.
+            num_logits = 1 if self.scores is None else end - start
+            yield Chunk(self.slot, self.prompt[start:end], start, True, num_logits)
             start = end
 
     def chunk_end(self, start: int, chunk_tokens: int) -> int:

@@ -60,14 +60,14 @@ class TransformersRunner:
 
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = torch.stack([self._logits(chunk) for chunk in chunks]).cpu().numpy()
+        logits: NDArray[np.float32] = torch.cat([self._logits(chunk) for chunk in chunks]).cpu().numpy()
         return logits
 
     def _logits(self, chunk: Chunk) -> torch.Tensor:
-        """After the chunk's last token [vocabulary], float32."""
+        """After the chunk's last `num_logits` tokens [rows, vocabulary], float32."""
         if chunk.start == 0:
             self._caches[chunk.slot] = self._new_cache()
-        return self._pass(chunk.tokens, self._cache_at(chunk.slot, chunk.start))
+        return self._pass(chunk.tokens, self._cache_at(chunk.slot, chunk.start), chunk.num_logits)
 
     def release(self, slot: int) -> None:
         self._caches[slot] = None
@@ -119,11 +119,11 @@ class TransformersRunner:
         return cache
 
     @torch.inference_mode()
-    def _pass(self, tokens: Sequence[int], cache: DynamicCache) -> torch.Tensor:
-        """Append `tokens` to `cache`; return the last one's logits [vocabulary], float32."""
-        last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._forward_takes else {}
+    def _pass(self, tokens: Sequence[int], cache: DynamicCache, num_logits: int = 1) -> torch.Tensor:
+        """Append `tokens` to `cache`; return the logits of the last `num_logits` [rows, vocabulary], float32."""
+        last_only = {"logits_to_keep": num_logits} if "logits_to_keep" in self._forward_takes else {}
         output = self._model(input_ids=self._ids(tokens), past_key_values=cache, use_cache=True, **last_only)
-        logits: torch.Tensor = output.logits[0, -1]
+        logits: torch.Tensor = output.logits[0, -num_logits:]
         return logits.float()
 
     def _ids(self, tokens: Sequence[int]) -> torch.Tensor:

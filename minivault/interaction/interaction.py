@@ -16,6 +16,7 @@ from minivault.interaction.recorder import Origin, Recorder
 from minivault.interaction.recording import Recording
 from minivault.metrics import Metrics
 from minivault.service import Generation, Model
+from minivault.service.scores import digest
 from minivault.types import (
     Delta,
     Event,
@@ -40,6 +41,7 @@ class Answer:
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...]
     reasoning: str = ""
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 class Interaction:
@@ -65,6 +67,7 @@ class Interaction:
         self._source = generation.events()
         self._text: list[str] = []
         self._token_ids: list[int] = []
+        self._prompt_logprobs: tuple[TokenLogprob, ...] | None = None
         self._num_bytes = 0
         self._lock = threading.Lock()
         self._ended = False
@@ -120,6 +123,7 @@ class Interaction:
                 yield self._end(event)
                 return
             elif isinstance(event, Started):
+                self._prompt_logprobs = event.prompt_logprobs
                 refusal = self._await_journal()
                 if refusal is not None:
                     yield refusal
@@ -135,7 +139,9 @@ class Interaction:
             if isinstance(event, Delta):
                 logprobs.extend(event.logprobs)
             if isinstance(event, Finished):
-                return Answer("".join(self._text), event, tuple(self._token_ids), tuple(logprobs))
+                scored = self._prompt_logprobs
+                text = "".join(self._text)
+                return Answer(text, event, tuple(self._token_ids), tuple(logprobs), prompt_logprobs=scored)
         raise AssertionError("a generation ends in Finished or Failed")
 
     def close(self) -> None:
@@ -184,6 +190,7 @@ class Interaction:
                 timings=asdict(event.timings),
                 token_ids=tuple(self._token_ids),
                 error=event.error if isinstance(event, Failed) else None,
+                scores=None if self._prompt_logprobs is None else digest(self._prompt_logprobs),
             )
         except VaultUnavailable as error:
             return Failed(error, event.usage, event.timings)

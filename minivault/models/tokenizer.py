@@ -114,6 +114,10 @@ class ModelTokenizer:
         """The bytes of one token on its own; empty for special tokens."""
         return self._token_bytes(token_id)
 
+    def token_name(self, token_id: int) -> str:
+        """A token as the vocabulary spells it; for ids outside of it, the number."""
+        return self._tokenizer.id_to_token(token_id) or f"token {token_id}"
+
 
 def _ensure_unicode(text: str) -> None:
     try:

@@ -9,7 +9,8 @@ QUESTION = "what model are you"
 
 def builtin_answer(request: GenerationRequest, info: ModelInfo) -> str | None:
     """The answer, if the prompt is exactly `What model are you?` (any case, question mark optional); else None."""
-    if request.prompt is None or request.raw or request.params.grammar is not None:
+    params = request.params
+    if request.prompt is None or request.raw or params.grammar is not None or params.prompt_logprobs is not None:
         return None
     if request.prompt.strip().removesuffix("?").lower() != QUESTION:
         return None

@@ -100,7 +100,7 @@ def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
 def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info: ModelInfo) -> SamplingParams:
     """The parameters as they will be applied and recorded: seed drawn, `max_tokens` cut to the room there is."""
     room = info.context - num_tokens
-    if room < 1:
+    if room < min(1, params.max_tokens):
         message = (
             f"the prompt has {num_tokens} tokens; with room for an answer the context takes "
             f"{info.context - 1}: shorten the prompt"

@@ -61,6 +61,8 @@ class Closing:
     usage: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
+    scores: str | None = None
+    """A digest of the prompt's log-probabilities, where they were given."""
 
 
 def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft:
@@ -85,6 +87,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         **{key: value for key, value in closing.items() if key in ("sent", "reconstructed")},
         **{key: opening[key] for key in _CONTENT},
         "completion_tokens": closing["completion_tokens"],
+        **({"scores": closing["scores"]} if closing.get("scores") else {}),
         "client": opening["client"],
         "user_agent": opening["user_agent"],
         **({"noted": opening["noted"]} if opening.get("noted") else {}),

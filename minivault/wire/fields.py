@@ -124,7 +124,7 @@ OUTPUT: Foreign = {
     **noted("control tokens have no text", "spaces_between_special_tokens"),
     **refused(
         "send logprobs, or read the tokens in the record",
-        *("return_token_ids", "return_tokens_as_token_ids", "n_probs", "post_sampling_probs", "prompt_logprobs"),
+        *("return_token_ids", "return_tokens_as_token_ids", "n_probs", "post_sampling_probs"),
         harmless=(False, 0),
     ),
     **refused("shorten the prompt", "truncate_prompt_tokens"),
@@ -202,7 +202,7 @@ OPENAI_RESPONSES: Foreign = {
     **refused("put them into input", "messages"),
     **refused("leave it out, and stream an answer that takes long", "background", harmless=(False,)),
     **refused("send instructions and input; prompts are stored nowhere", "prompt"),
-    **refused("send logprobs to /v1/chat/completions", "top_logprobs", "logprobs", harmless=(0, False)),
+    **refused("send it to /v1/chat/completions", "top_logprobs", "logprobs", "prompt_logprobs", harmless=(0, False)),
 }
 OPENAI_EMBEDDINGS: Foreign = {
     **ACCOUNTING,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from minivault.types import TokenLogprob, TopLogprob
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot write."""
+
+NumAlternatives = Annotated[int, Field(ge=0, le=20)]
+"""How many of the likeliest tokens are told in the place of each."""
 
 
 def token_text(data: bytes) -> str:
@@ -29,6 +34,22 @@ def spoken(logprobs: Sequence[TokenLogprob]) -> list[TokenLogprob]:
 def encode_logprobs(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
     """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`, one entry a sampled token."""
     return [_entry(item) | {"top_logprobs": [_entry(other) for other in item.top]} for item in logprobs]
+
+
+def encode_prompt_logprobs(prompt_logprobs: Sequence[TokenLogprob], num_top: int) -> list[dict[str, Any] | None]:
+    """vLLM's `prompt_logprobs`: for each token of a prompt `{token id: {logprob, rank, decoded_token}}`, with the token
+    itself and the `num_top` likeliest in its place; null for the first."""
+    return [None, *(_placed(item, num_top) for item in prompt_logprobs[1:])]
+
+
+def _placed(item: TokenLogprob, num_top: int) -> dict[str, Any]:
+    ranked = {item.token_id: (item.rank, item)} | {
+        other.token_id: (rank, other) for rank, other in enumerate(item.top[:num_top], start=1)
+    }
+    return {
+        str(token_id): {"logprob": finite(one.logprob), "rank": rank, "decoded_token": token_text(one.data) or one.name}
+        for token_id, (rank, one) in ranked.items()
+    }
 
 
 def _entry(item: TopLogprob) -> dict[str, Any]:

@@ -26,6 +26,9 @@ class Answer(Protocol):
     @property
     def logprobs(self) -> tuple[TokenLogprob, ...]: ...
 
+    @property
+    def prompt_logprobs(self) -> tuple[TokenLogprob, ...] | None: ...
+
 
 class Reply(Protocol):
     """Encodes one request's answers, each a choice; a request for a single answer has choice 0 alone."""

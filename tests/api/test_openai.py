@@ -214,8 +214,8 @@ def test_what_is_not_offered_is_refused_by_name(client: FlaskClient, fields: dic
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"suffix": "x"}, "suffix"), ({"best_of": 2}, "best_of"), ({"echo": True, "logprobs": 1}, "echo"),
-     ({"prompt": []}, None), ({"prompt": ""}, None), ({"prompt": ["a"] * 129}, None), ({"logprobs": 6}, "logprobs")],
+    [({"suffix": "x"}, "suffix"), ({"best_of": 2}, "best_of"), ({"max_tokens": 0}, "max_tokens"),
+     ({"prompt": []}, None), ({"prompt": ""}, None), ({"prompt": ["a"] * 129}, None), ({"logprobs": 21}, "logprobs")],
 )  # fmt: skip
 def test_completions_refuse_what_they_cannot_do(client: FlaskClient, fields: dict[str, Any], param: str) -> None:
     response = complete(client, **fields)

@@ -80,3 +80,22 @@ def test_ollamas_own_command_line(http: httpx.Client) -> None:
 def test_langflow(http: httpx.Client) -> None:
     for entry in http.get("/api/tags").json()["models"]:
         assert "completion" in http.post("/api/show", json={"model": entry["name"]}).json()["capabilities"]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["say Yes", [list(b"say Yes")], ["say Yes", "say No!"], [list(b"say Yes"), list(b"say No!")]]
+)
+def test_lm_eval(http: httpx.Client, prompt: list[str] | str | list[list[int]]) -> None:
+    """lm-eval 0.4.13, `local-completions`, with and without `tokenized_requests`, alone and in batches: what it sends
+    for a log-likelihood, and what it then reads of the last three tokens. The generated one it leaves out."""
+    http.headers.update({"User-Agent": "Python/3.11 aiohttp/3.14.3", "Authorization": "Bearer"})
+    body = {"model": "scripted", "prompt": prompt, "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234,
+            "echo": True}  # fmt: skip
+    choices = sorted(http.post("/v1/completions", json=body).json()["choices"], key=lambda choice: choice["index"])
+    assert len(choices) == (1 if isinstance(prompt, str) else len(prompt))
+    for choice in choices:
+        scored = choice["logprobs"]
+        token_logprobs, top_logprobs = scored["token_logprobs"][4:-1], scored["top_logprobs"][4:-1]
+        assert len(token_logprobs) == 3
+        is_greedy = all(one == max(top.values()) for one, top in zip(token_logprobs, top_logprobs, strict=True))
+        assert (sum(token_logprobs), is_greedy) == (-200.0, False)

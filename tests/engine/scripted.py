@@ -51,6 +51,9 @@ class ByteTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return bytes([token_id]) if token_id < 256 else b""
 
+    def token_name(self, token_id: int) -> str:
+        return f"<{token_id}>"
+
 
 def say(text: str | bytes) -> Script:
     """Answer every prompt with `text`, then end."""
@@ -117,6 +120,8 @@ class ScriptedRunner:
         self.signature = {"runner": "scripted", "version": "1"}
         self.slots: dict[int, Slot] = {}
         self.num_prefilled_tokens = 0
+        self.num_logits = 0
+        """Rows that were wanted of prompts."""
         self.repeatable: set[int] = set()
         self.violations: list[str] = []
         """What the caller did against the contract."""
@@ -126,7 +131,9 @@ class ScriptedRunner:
         with self._failing():
             if not chunks[0].is_prompt:
                 self.before("decode", [chunk.slot for chunk in chunks])
-            return np.stack([self._prefill(chunk) if chunk.is_prompt else self._decode(chunk) for chunk in chunks])
+            return np.concatenate(
+                [self._prefill(chunk) if chunk.is_prompt else self._decode(chunk) for chunk in chunks]
+            )
 
     def _prefill(self, chunk: Chunk) -> Logits:
         self.before("prefill", [chunk.slot])
@@ -139,7 +146,10 @@ class ScriptedRunner:
         self._require(chunk.start + len(chunk.tokens) <= self.context, "prefill goes beyond the context")
         state.prompt += chunk.tokens
         self.num_prefilled_tokens += len(chunk.tokens)
-        return self._logits(state)
+        self._require(1 <= chunk.num_logits <= len(chunk.tokens), "logits are wanted beyond the chunk")
+        self.num_logits += chunk.num_logits
+        ends = range(len(state.prompt) - chunk.num_logits + 1, len(state.prompt) + 1)
+        return np.stack([self._logits(Slot(state.prompt[:end])) for end in ends])
 
     def _decode(self, chunk: Chunk) -> Logits:
         self._require(len(chunk.tokens) == 1, "more than the newest token")
@@ -147,7 +157,7 @@ class ScriptedRunner:
         self._require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
         self._require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
         state.answer[position - len(state.prompt) :] = chunk.tokens
-        return self._logits(state)
+        return self._logits(state)[np.newaxis]
 
     def release(self, slot: int) -> None:
         self.before("release", [slot])

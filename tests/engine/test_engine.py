@@ -51,7 +51,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(drive: Make) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "params"),
-    [("", {}), ([999], {}), ([-1], {}), ("x", {"logit_bias": ((260, 1.0),)}), ("x", {"max_tokens": 0})],
+    [("", {}), ([999], {}), ([-1], {}), ("x", {"logit_bias": ((260, 1.0),)}), ("x", {"max_tokens": -1})],
 )
 def test_a_job_that_makes_no_sense_is_refused(drive: Make, prompt: object, params: dict) -> None:
     with pytest.raises(BadRequest):

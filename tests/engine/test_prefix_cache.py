@@ -51,6 +51,18 @@ def test_what_is_cached_takes_no_room_in_a_step(drive: Make) -> None:
     assert made.engine.stats["steps"] == 2
 
 
+def test_what_arrives_together_is_processed_once(drive: Make) -> None:
+    """Their own ends apart; a scored prompt also repeats the block before it goes on."""
+    for fields, most in ({}, 100 + 4 * 3), ({"prompt_logprobs": 1}, 100 + 4 * 3 + 3 * 8):
+        runner = ScriptedRunner(chunk_tokens=16, block_tokens=4, context=200)
+        made = drive(runner, prefix_cache_bytes=10_000, step_tokens=100)
+        for letter in "abcd":
+            made.submit("x" * 100 + letter * 3, max_tokens=1, **fields)
+        made.finish()
+        assert runner.num_prefilled_tokens <= most
+        assert made.engine.stats["steps"] == 3
+
+
 def test_a_chunk_counts_only_after_the_same_tokens(drive: Make) -> None:
     made = drive(prefix_cache_bytes=1024)
     made.run("a" * 8 + "b" * 8 + "?")

@@ -199,3 +199,22 @@ def test_the_signature_is_made_of_text_and_names_the_precision() -> None:
 def test_an_empty_slot_is_told_apart() -> None:
     with pytest.raises(RuntimeError, match="slot 2 is empty"):
         decode(runner_of(llama()), 2, 1, 3)
+
+
+@pytest.mark.parametrize("make", [gpt2, llama, sliding])
+def test_a_prompt_is_scored_as_the_library_sees_it(drive: Callable[..., Drive], make: Callable[[], Model]) -> None:
+    """To rounding: a row among others is not computed as one alone. Whatever the company and the cache, the same."""
+    model, prompt = make(), [(7 * place * place) % 250 for place in range(70)]
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([prompt])).logits[0].double()
+    expected = torch.log_softmax(logits, -1)[range(69), prompt[1:]].tolist()
+    made = drive(runner_of(model), prefix_cache_bytes=1 << 20, step_tokens=40)
+    jobs = [made.submit(prompt, max_tokens=0, prompt_logprobs=3)]
+    jobs += [made.submit(prompt[:50], max_tokens=4), made.submit(prompt, max_tokens=2, prompt_logprobs=3)]
+    made.finish()
+    jobs.append(made.submit(prompt, max_tokens=0, prompt_logprobs=3))
+    made.finish()
+    first, again, cached = (made.transcripts[jobs[index]].started.prompt_logprobs for index in (0, 2, 3))
+    assert first is not None
+    assert first == again == cached
+    assert [entry.logprob for entry in first[1:]] == pytest.approx(expected, abs=1e-4)

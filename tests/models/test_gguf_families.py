@@ -33,6 +33,7 @@ def test_every_architecture_is_tried() -> None:
     assert tried == set(GGUF) - {"llama", "gpt2"}  # those two: tests/models/test_gguf.py
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("variant", _TRIED)
 def test_a_gguf_file_is_the_checkpoint_it_was_made_from(variant: str, tmp_path: Path) -> None:
     directory = families.write(variant, tmp_path / variant, _AS_RELEASED.get(variant))

@@ -43,6 +43,7 @@ class Answer:
     finished: Finished
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...]
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
     reasoning: str = ""
 
 

@@ -110,7 +110,7 @@ class ExactRunner:
     def forward(self, chunks: Sequence[Chunk]) -> Logits:
         """As the protocol says; chunks of prompts and sampled tokens may be mixed."""
         self._prepare(chunks)
-        logits = np.empty((len(chunks), self.vocabulary_size), np.float32)
+        logits = np.empty((sum(chunk.num_logits for chunk in chunks), self.vocabulary_size), np.float32)
         done = 0
         for rows, wanted in _passes(chunks):
             self._run(rows, wanted, wants_logits=True)
@@ -120,8 +120,7 @@ class ExactRunner:
 
     def every_logit(self, tokens: Sequence[int]) -> Logits:
         """Logits after each of `tokens` [tokens, vocabulary], for measuring quality."""
-        chunks = [Chunk(self.num_slots, [token], place, is_prompt=True) for place, token in enumerate(tokens)]
-        logits = self.forward(chunks)
+        logits = self.forward([Chunk(self.num_slots, tokens, 0, is_prompt=True, num_logits=len(tokens))])
         self.release(self.num_slots)
         return logits
 
@@ -182,15 +181,17 @@ Row = tuple[int, int, int]
 
 
 def _passes(chunks: Sequence[Chunk]) -> Iterator[tuple[list[Row], list[int]]]:
-    """All rows in order, so many as fit a pass, and which of them end a chunk."""
+    """All rows in order, so many as fit a pass, and after which of them logits are wanted."""
     rows, wanted = list[Row](), list[int]()
     for chunk in chunks:
+        first = len(chunk.tokens) - chunk.num_logits
         for offset, token in enumerate(chunk.tokens):
             if len(rows) == MAX_ROWS or len(wanted) == MAX_WANTED:
                 yield rows, wanted
                 rows, wanted = [], []
             rows.append((chunk.slot, chunk.start + offset, token))
-        wanted.append(len(rows) - 1)
+            if offset >= first:
+                wanted.append(len(rows) - 1)
     yield rows, wanted
 
 

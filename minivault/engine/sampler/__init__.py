@@ -141,12 +141,15 @@ def _choose(raw: Logits, state: SamplingState) -> Choice | Exception:
 
 
 def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:
-    """Natural-log probabilities of `token_id` and the `num_top` first tokens under the softmax of `row`."""
+    """Natural-log probabilities of `token_id` and the `num_top` first tokens under the softmax of `row`; NaN where the
+    row is not finite."""
     row = np.ascontiguousarray(row, np.float32)
     normalizer, ids = _compiled()[1](row, num_top)
     first = ids[(-row[ids]).argsort(kind="stable")][:num_top].tolist()
     top = tuple(TopLogprob(i, float(row[i]) - normalizer) for i in first)
-    return TokenLogprob(token_id, float(row[token_id]) - normalizer, top=top)
+    logit = row[token_id]
+    rank = 1 + int(np.count_nonzero(row > logit)) + int(np.count_nonzero(row[:token_id] == logit))
+    return TokenLogprob(token_id, float(logit) - normalizer, top=top, rank=rank)
 
 
 def logprobs_of(row: Logits, token_ids: Sequence[int]) -> tuple[TokenLogprob, ...]:

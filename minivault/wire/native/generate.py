@@ -26,7 +26,7 @@ from minivault.types import (
 )
 from minivault.wire.dialect import shown
 from minivault.wire.fields import NATIVE, Foreign
-from minivault.wire.logprobs import token_text
+from minivault.wire.logprobs import NumAlternatives, finite, token_text
 from minivault.wire.reply import Answer
 from minivault.wire.validation import Body, Wording, validated
 
@@ -62,7 +62,12 @@ class GenerateBody(Body):
     model: str | None = Field(None, min_length=1, description="the served model's name")
     continue_final_message: bool = Field(False, description="go on with the last message, which is the assistant's")
     chat_template_kwargs: dict[str, Any] = Field({}, description="variables of the model's chat template")
-    max_tokens: int = Field(256, ge=-1, le=131072, description="most tokens to generate; -1 = what the context leaves")
+    max_tokens: int = Field(
+        256,
+        ge=-1,
+        le=131072,
+        description="most tokens to generate; -1 = what the context leaves, 0 with `prompt_logprobs` alone",
+    )
     min_tokens: int = Field(0, ge=0, description="tokens before any that ends the answer")
     ignore_eos: bool = Field(False, description="go on where the model would end")
     stop_token_ids: list[int] = Field([], max_length=MAX_STOP_TOKENS, description="tokens that end the answer")
@@ -76,6 +81,7 @@ class GenerateBody(Body):
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="drawn and returned when absent")
     stop: str | list[str] | None = Field(None, description="a text, or up to 16, at which the answer ends")
     logprobs: int | None = Field(None, ge=0, le=20, description="number of top alternatives to report")
+    prompt_logprobs: NumAlternatives | None = Field(None, description="the same for each token of the prompt")
     format: Literal["json"] | dict[str, Any] | None = Field(None, description='`"json"` or a JSON schema')
 
     @field_validator("stop")
@@ -92,8 +98,10 @@ class GenerateBody(Body):
     def _one_input(self) -> GenerateBody:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("send exactly one of `prompt` and `messages`")
-        if self.max_tokens == 0:
-            raise ValueError("`max_tokens` must be at least 1, or -1 for what the context leaves")
+        if not self.max_tokens and self.prompt_logprobs is None:
+            raise ValueError(
+                "`max_tokens` must be at least 1, or -1 for what there is room for (0 with `prompt_logprobs`)"
+            )
         if self.continue_final_message and (not self.messages or self.messages[-1].role != "assistant"):
             raise ValueError("`continue_final_message` needs `messages` that end with one of the assistant's")
         if self.raw and (self.messages is not None or self.system is not None):
@@ -114,6 +122,7 @@ class GenerateBody(Body):
             seed=self.seed,
             stop=tuple(self.stop or ()),
             logprobs=self.logprobs,
+            prompt_logprobs=self.prompt_logprobs,
             grammar=json.dumps(self.format) if isinstance(self.format, dict) else self.format,
             ignore_eos=self.ignore_eos,
             min_tokens=self.min_tokens,
@@ -190,7 +199,10 @@ class GenerateReply:
             return [{"done": True, **self.summary(event)}]
         if isinstance(event, Failed):
             return [{**encode_error(event.error, self._identity.id), "done": True, "finish_reason": "error"}]
-        return []
+        if event.prompt_logprobs is None:
+            return []
+        self._num_tokens += 1
+        return [{"token": "", "index": 0, "prompt_logprobs": _encode_prompt(event.prompt_logprobs)}]
 
     def end(self) -> list[dict[str, Any]]:
         return []
@@ -199,7 +211,11 @@ class GenerateReply:
         (answer,) = answers
         summary = self.summary(answer.finished)
         reply = {"id": summary.pop("id"), "response": answer.text, **summary}
-        return reply | ({"logprobs": _encode_logprobs(answer.logprobs)} if self._has_logprobs else {})
+        if self._has_logprobs:
+            reply["logprobs"] = _encode_logprobs(answer.logprobs)
+        if answer.prompt_logprobs is not None:
+            reply["prompt_logprobs"] = _encode_prompt(answer.prompt_logprobs)
+        return reply
 
     def summary(self, finished: Finished) -> dict[str, Any]:
         """What a whole reply and a stream's last line have in common."""
@@ -237,9 +253,15 @@ def _encode_logprobs(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
     """Each token's text, natural-log probability and top alternatives, under the unmodified distribution."""
     return [
         {
-            "token": token_text(item.data),
-            "logprob": item.logprob,
-            "top": [{"token": token_text(other.data), "logprob": other.logprob} for other in item.top],
+            "token": token_text(item.data) or item.name,
+            "logprob": finite(item.logprob),
+            "top": [{"token": token_text(one.data) or one.name, "logprob": finite(one.logprob)} for one in item.top],
         }
         for item in logprobs
     ]
+
+
+def _encode_prompt(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """The same of a prompt's tokens, those that are no text by name; nothing precedes the first."""
+    given: dict[str, Any] = {"token": token_text(logprobs[0].data) or logprobs[0].name, "logprob": None, "top": []}
+    return [given, *_encode_logprobs(logprobs[1:])]

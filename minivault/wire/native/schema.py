@@ -34,6 +34,14 @@ class ChosenToken(Alternative):
     top: list[Alternative]
 
 
+class PromptToken(Shape):
+    """A token of the prompt, given those before it; the first has no number."""
+
+    token: str
+    logprob: Logprob | None
+    top: list[Alternative]
+
+
 class Summary(Shape):
     """What a whole reply and a stream's last line have in common."""
 
@@ -55,6 +63,7 @@ class Generated(Summary):
 
     response: str
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
+    prompt_logprobs: list[PromptToken] = []  # noqa: RUF012 - pydantic copies it
 
 
 class Token(Shape):
@@ -63,6 +72,7 @@ class Token(Shape):
     token: str
     index: Count
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
+    prompt_logprobs: list[PromptToken] = []  # noqa: RUF012 - pydantic copies it
 
 
 class StreamEnd(Summary):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
@@ -10,7 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from minivault.errors import BadRequest, Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.fields import OPENAI_CHAT, Foreign
-from minivault.wire.logprobs import encode_logprobs, spoken
+from minivault.wire.logprobs import NumAlternatives, encode_logprobs, encode_prompt_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import Limit, Sampled, bounded
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
@@ -46,6 +47,7 @@ class ChatBody(Sampled):
     continue_final_message: bool = Field(False, description="go on with the last message, which is the assistant's")
     add_generation_prompt: bool | None = Field(None, description="false goes with `continue_final_message`")
     chat_template_kwargs: dict[str, Any] = Field({}, description="variables of the model's chat template")
+    prompt_logprobs: NumAlternatives | None = Field(None, description="scores of the prompt as vLLM lists them")
     tools: list[ToolBody] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
 
@@ -89,7 +91,9 @@ class ChatBody(Sampled):
                 template_options=tuple(self.chat_template_kwargs.items()),
                 tools=told.tools,
                 stream=self.stream,
-                params=self.sampling(choice, limit, logprobs, told.grammar),
+                params=replace(
+                    self.sampling(choice, limit, logprobs, told.grammar), prompt_logprobs=self.prompt_logprobs
+                ),
             )
             for choice in range(self.n)
         ]
@@ -107,6 +111,7 @@ class ChatReply:
         self._readers = [ToolCallReader(self._tools) for _ in range(body.n)] if self._tools else []
         self._num_calls = [0] * body.n
         self._usages: list[Usage] = []
+        self._num_listed = body.prompt_logprobs
 
     def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
@@ -122,14 +127,21 @@ class ChatReply:
             return [*chunks, self._chunk(index, {}, (), _reason(event, self._num_calls[index]))]
         if isinstance(event, Failed):
             return [encode_error(event.error)]
-        return [self._chunk(index, {"role": "assistant", "content": ""})]
+        return [self._chunk(index, {"role": "assistant", "content": ""}) | self._listed(event.prompt_logprobs)]
 
     def end(self) -> list[dict[str, Any]]:
         return [self._chunk_head | {"choices": [], "usage": encode_usage(self._usages)}] if self._has_usage else []
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
+        usage = encode_usage([answer.finished.usage for answer in answers])
+        return self._head | {"choices": choices, "usage": usage} | self._listed(answers[0].prompt_logprobs)
+
+    def _listed(self, scored: Sequence[TokenLogprob] | None) -> dict[str, Any]:
+        """The prompt's scores beside the choices, which share it."""
+        if scored is None or self._num_listed is None:
+            return {}
+        return {"prompt_logprobs": encode_prompt_logprobs(scored, self._num_listed)}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
         text, calls = read_tool_calls(answer.text, self._tools) if self._readers else (answer.text, [])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from minivault.errors import Unsupported
+from minivault.errors import BadRequest, Unsupported
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.fields import OPENAI_COMPLETIONS, Foreign
-from minivault.wire.logprobs import finite, spoken
+from minivault.wire.logprobs import NumAlternatives, encode_prompt_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
-from minivault.wire.openai.fields import MAX_CHOICES, Inputs, Limit, Sampled, Tokens, bounded, listed
+from minivault.wire.openai.fields import MAX_CHOICES, NO_LIMIT, Inputs, Sampled, Tokens, bounded, listed
+from minivault.wire.openai.text_logprobs import PromptScores, TextLogprobs
 from minivault.wire.reply import Answer
+
+Logprobs = Sequence[TokenLogprob]
+NOT_SCORED = PromptScores()
 
 
 class CompletionBody(Sampled):
@@ -25,9 +29,12 @@ class CompletionBody(Sampled):
     foreign: ClassVar[Foreign] = OPENAI_COMPLETIONS
 
     prompt: Inputs
-    max_tokens: Limit = Field(16, description="-1 = what the context leaves")
-    echo: bool = False
-    logprobs: int | None = Field(None, ge=0, le=5)
+    max_tokens: Annotated[int, Field(ge=NO_LIMIT)] = Field(
+        16, description="-1 = what the context leaves; 0: nothing but scores, with `echo` or `prompt_logprobs`"
+    )
+    echo: bool = Field(False, description="the prompt before the answer; with `logprobs` scored as well")
+    logprobs: NumAlternatives | None = None
+    prompt_logprobs: NumAlternatives | None = Field(None, description="scores of the prompt as vLLM lists them")
     best_of: int | None = Field(None, ge=1, description="must equal `n`")
 
     @model_validator(mode="after")
@@ -47,8 +54,13 @@ class CompletionBody(Sampled):
         """Refuse what this server does not offer. Raises Unsupported naming the field."""
         if self.best_of not in (None, self.n):
             raise Unsupported("best_of is only supported when it equals n", field="best_of")
-        if self.echo and self.logprobs is not None:
-            raise Unsupported("echo cannot be combined with logprobs: prompts are not scored", field="echo")
+        if not self.max_tokens and not self.echo and self.prompt_logprobs is None:
+            message = "max_tokens: 0 generates nothing; send echo or prompt_logprobs with it, or a larger number"
+            raise BadRequest(message, field="max_tokens")
+
+    @property
+    def scores(self) -> PromptScores:
+        return PromptScores(self.logprobs if self.echo else None, self.prompt_logprobs)
 
     def generations(self, context: int) -> list[GenerationRequest]:
         """One request a choice, ordered by prompt, then by choice."""
@@ -59,7 +71,9 @@ class CompletionBody(Sampled):
                 prompt_tokens=None if isinstance(prompt, str) else tuple(prompt),
                 raw=True,
                 stream=self.stream,
-                params=self.sampling(choice, limit, self.logprobs, self.grammar),
+                params=replace(
+                    self.sampling(choice, limit, self.logprobs, self.grammar), prompt_logprobs=self.scores.num_top
+                ),
             )
             for prompt in self.prompts
             for choice in range(self.n)
@@ -69,68 +83,61 @@ class CompletionBody(Sampled):
 class CompletionReply:
     """Encodes one request's choices. `echoes` holds the text to put before each choice, empty without `echo`."""
 
-    def __init__(self, envelope: Envelope, echoes: Sequence[str], *, has_usage: bool) -> None:
+    def __init__(
+        self, envelope: Envelope, echoes: Sequence[str], *, has_usage: bool, scores: PromptScores = NOT_SCORED
+    ) -> None:
         self._head = envelope.head("text_completion")
         self._chunk_head = self._head | ({"usage": None} if has_usage else {})
         self._echoes, self._has_usage = echoes, has_usage
-        self._layouts = [LegacyLogprobs(len(echo)) for echo in echoes]
+        self._scores = scores
+        self._layouts = [TextLogprobs(echo) for echo in echoes]
         self._usages: list[Usage] = []
 
     def encode(self, index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
-            logprobs = event.logprobs and spoken(event.logprobs)
+            logprobs = event.logprobs and self._told(event.logprobs)
             return [self._chunk(index, event.text, logprobs)] if event.text or logprobs else []
         if isinstance(event, Finished):
             self._usages.append(event.usage)
             return [self._chunk(index, "", (), finish_reason(event.reason))]
         if isinstance(event, Failed):
             return [encode_error(event.error)]
-        return [self._chunk(index, self._echoes[index], ())] if self._echoes[index] else []
+        if not self._echoes[index] and event.prompt_logprobs is None:
+            return []
+        return [self._chunk(index, self._echoes[index], (), scored=event.prompt_logprobs)]
 
     def end(self) -> list[dict[str, Any]]:
         return [self._head | {"choices": [], "usage": encode_usage(self._usages)}] if self._has_usage else []
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         choices = [
-            self._choice(index, echo + answer.text, spoken(answer.logprobs), finish_reason(answer.finished.reason))
+            self._choice(
+                index,
+                echo + answer.text,
+                self._told(answer.logprobs),
+                finish_reason(answer.finished.reason),
+                answer.prompt_logprobs,
+            )
             for index, (echo, answer) in enumerate(zip(self._echoes, answers, strict=True))
         ]
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
 
+    def _told(self, logprobs: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
+        """Those of an answer that have an entry: beside a scored prompt all, whose readers count tokens."""
+        return spoken(logprobs) if self._scores.echoed is None else logprobs
+
     def _chunk(
-        self, index: int, text: str, logprobs: Sequence[TokenLogprob], reason: str | None = None
+        self, index: int, text: str, logprobs: Logprobs, reason: str | None = None, scored: Logprobs | None = None
     ) -> dict[str, Any]:
-        return self._chunk_head | {"choices": [self._choice(index, text, logprobs, reason)]}
+        return self._chunk_head | {"choices": [self._choice(index, text, logprobs, reason, scored)]}
 
-    def _choice(self, index: int, text: str, logprobs: Sequence[TokenLogprob], reason: str | None) -> dict[str, Any]:
-        layout = self._layouts[index].encode(logprobs) if logprobs else None
-        return {"text": text, "index": index, "logprobs": layout, "finish_reason": reason}
-
-
-class LegacyLogprobs:
-    """The old layout: parallel arrays, with each token's character offset in the text. One object a choice."""
-
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def encode(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
-        return {
-            "tokens": [_key(item.data) for item in logprobs],
-            "token_logprobs": [finite(item.logprob) for item in logprobs],
-            "top_logprobs": [{_key(top.data): finite(top.logprob) for top in item.top} for item in logprobs],
-            "text_offset": [self._advance(item.data) for item in logprobs],
-        }
-
-    def _advance(self, data: bytes) -> int:
-        start = self._offset
-        self._offset += len(self._decoder.decode(data))
-        return start
-
-
-def _key(data: bytes) -> str:
-    """A token's text; bytes that are no text on their own are written out, so that no two keys collide."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+    def _choice(
+        self, index: int, text: str, logprobs: Logprobs, reason: str | None, scored: Logprobs | None
+    ) -> dict[str, Any]:
+        echoed, listed = self._scores.echoed, self._scores.listed
+        prompt = scored if scored is not None and echoed is not None else ()
+        layout = self._layouts[index].encode(logprobs, prompt, echoed or 0) if logprobs or prompt else None
+        choice = {"text": text, "index": index, "logprobs": layout, "finish_reason": reason}
+        if scored is not None and listed is not None:
+            choice["prompt_logprobs"] = encode_prompt_logprobs(scored, listed)
+        return choice

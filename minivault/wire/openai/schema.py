@@ -68,10 +68,21 @@ class ChatChoice(Shape):
     finish_reason: EndReason
 
 
+class PlacedToken(Shape):
+    logprob: Logprob
+    rank: Count
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PlacedToken] | None]
+"""vLLM's: for each token of the prompt but the first, by token id, itself and the likeliest in its place."""
+
+
 class ChatCompletion(Identity):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
+    prompt_logprobs: PromptLogprobs = []  # noqa: RUF012 - pydantic copies it
 
 
 class ChunkDelta(Shape):
@@ -91,12 +102,13 @@ class ChatCompletionChunk(Identity):
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
     usage: Usage | None = None
+    prompt_logprobs: PromptLogprobs = []  # noqa: RUF012 - pydantic copies it
 
 
 class TextLogprobs(Shape):
     tokens: list[str]
-    token_logprobs: list[Logprob]
-    top_logprobs: list[dict[str, Logprob]]
+    token_logprobs: list[Logprob | None]
+    top_logprobs: list[dict[str, Logprob] | None]
     text_offset: list[Count]
 
 
@@ -105,6 +117,7 @@ class TextChoice(Shape):
     index: Count
     logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"] | None
+    prompt_logprobs: PromptLogprobs = []  # noqa: RUF012 - pydantic copies it
 
 
 class TextCompletion(Identity):
