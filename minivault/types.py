@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "shutdown", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
+Calls = Literal["auto", "strict", "forced"]
+Thinking = Literal["possible", "begun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,13 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
     """What the output must parse as: the string `json`, or a JSON schema as JSON text. None = anything."""
+    calls: Calls | None = None
+    """None: no tools were offered. `auto`: calls are part of the text, as the model marks them. `strict`: where the
+    model calls, the call keeps to `grammar`. `forced`: the answer is one call, which keeps to `grammar`."""
+    thinking: Thinking | None = None
+    """Where thoughts are told from the answer. `possible`: it may begin with one; `begun`: it begins inside one."""
+    thinking_budget: int | None = None
+    """Most tokens of thought, after which it is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,22 @@ class Constraint(Protocol):
     def fault(self, text: str) -> str | None:
         """Where a whole answer breaks what it was to keep to; None when it does not. Called by whoever reads it."""
         ...
+
+
+class Thought(Protocol):
+    """Tells an answer's text from the thoughts in it. One object an answer, fed with its text piece by piece."""
+
+    is_open: bool
+    """What comes next is thought."""
+
+    def feed(self, text: str) -> str:
+        """The part of the text so far that is now known to be the answer's."""
+
+    def take(self) -> str:
+        """The thoughts that have become known since the last call."""
+
+    def finish(self) -> str:
+        """What was held back at the end of the answer and is its text; thoughts in it are to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +191,9 @@ class Job:
     params: SamplingParams
     deadline_ns: int | None = None
     constraint: Constraint | None = None
+    thought: Thought | None = None
+    marks: Mapping[int, bytes] = field(default_factory=dict)
+    """Control tokens that belong to the text of this answer, since its reader looks for them: id → their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +201,8 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of the completion that are thought."""
 
     @property
     def total_tokens(self) -> int:
@@ -273,6 +303,10 @@ class ModelInfo:
     """It takes conversations."""
     has_tools: bool = False
     """It can be told of tools."""
+    call_format: str = "hermes"
+    """How it writes tool calls: a name in `talk.calls`."""
+    thought_format: str = ""
+    """How it writes thoughts: a name in `talk.thoughts`; empty where it does not think."""
     source: str = ""
     chat_template: str = ""
     modified_ns: int = 0
@@ -293,6 +327,9 @@ class TokenDecoder(Protocol):
     def __call__(self, token_id: int) -> bytes: ...
 
 
+NO_OPTIONS: Mapping[str, Any] = {}
+
+
 class Tokenizer(Protocol):
     """A model's tokenizer: what it gives is exactly what the model sees."""
 
@@ -307,8 +344,11 @@ class Tokenizer(Protocol):
     def read(self, text: str) -> Reading:
         """Plain text with what belongs around a text: nothing in it is a control token."""
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
-        """A conversation up to the assistant's next turn: the template alone writes control tokens."""
+    def read_chat(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), options: Mapping[str, Any] = NO_OPTIONS
+    ) -> Reading:
+        """A conversation up to the assistant's next turn: the template alone writes control tokens. `options` are
+        variables of the template by name; given only where there are some."""
 
     def decoder(self) -> TokenDecoder: ...
 

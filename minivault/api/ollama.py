@@ -55,7 +55,7 @@ def chat() -> Response:
         raise Unsupported(f'"{body.model}" does not support chat', field="messages")
     if body.tools and not model.info.has_tools:
         raise Unsupported(f'"{body.model}" does not support tools', field="tools")
-    reply = ChatReply(body.model, time.time_ns, body.callable_tools)
+    reply = ChatReply(body.model, time.time_ns, body.callable_tools, model.info.call_format)
     if body.is_load:
         return json_reply(reply.loaded(is_unload=body.is_unload))
     _log_unknown(body)

@@ -44,7 +44,7 @@ def chat_completions() -> Response:
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
-    reply = ChatReply(_envelope(choices[0], body.model), body)
+    reply = ChatReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, SSE if body.stream else None)
 
 
@@ -70,7 +70,7 @@ def responses() -> Response:
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
         choices = start(model, [body.generation(model.info.context)], _origin("openai.responses", raw))
-    reply = ResponseReply(_envelope(choices[0], body.model), body)
+    reply = ResponseReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
 

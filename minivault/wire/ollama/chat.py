@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from minivault.errors import Unsupported
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
 from minivault.wire.logprobs import spoken
 from minivault.wire.ollama.fields import Generating
@@ -60,9 +61,11 @@ class ChatReply(Lines):
 
     NOTHING: ClassVar[dict[str, Any]] = {"message": {"role": "assistant", "content": ""}}
 
-    def __init__(self, model: str, clock: Clock, tools: Offered | None = None) -> None:
+    def __init__(
+        self, model: str, clock: Clock, tools: Offered | None = None, call_format: str = HERMES
+    ) -> None:
         super().__init__(model, clock)
-        self._tools = ToolCallReader(tools) if tools else None
+        self._tools = ToolCallReader(tools, call_format) if tools else None
 
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
@@ -80,7 +83,7 @@ class ChatReply(Lines):
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         (answer,) = answers
-        text, calls = read_tool_calls(answer.text, self._tools.tools) if self._tools else (answer.text, [])
+        text, calls = read_tool_calls(answer.text, self._tools.tools, self._tools.format) if self._tools else (answer.text, [])
         return self._last(answer.finished, _said(text, calls), spoken(answer.logprobs))
 
 

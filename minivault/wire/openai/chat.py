@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from minivault.errors import BadRequest
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.logprobs import encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
@@ -96,13 +97,14 @@ class ChatBody(Sampled):
 class ChatReply:
     """Encodes one request's choices, whole or as chunks."""
 
-    def __init__(self, envelope: Envelope, body: ChatBody) -> None:
+    def __init__(self, envelope: Envelope, body: ChatBody, call_format: str = HERMES) -> None:
         self._id = envelope.id
         self._head = envelope.head("chat.completion", PREFIX)
         self._has_usage = body.has_usage_chunk
         self._chunk_head = envelope.head("chat.completion.chunk", PREFIX) | ({"usage": None} if self._has_usage else {})
         self._tools = body.callable_tools
-        self._readers = [ToolCallReader(self._tools) for _ in range(body.n)] if self._tools else []
+        self._call_format = call_format
+        self._readers = [ToolCallReader(self._tools, call_format) for _ in range(body.n)] if self._tools else []
         self._num_calls = [0] * body.n
         self._usages: list[Usage] = []
 
@@ -130,7 +132,7 @@ class ChatReply:
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        text, calls = read_tool_calls(answer.text, self._tools) if self._readers else (answer.text, [])
+        text, calls = read_tool_calls(answer.text, self._tools, self._call_format) if self._readers else (answer.text, [])
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
         if calls:
             message["tool_calls"] = self._encode_calls(index, calls)

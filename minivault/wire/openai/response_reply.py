@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, Usage
 from minivault.wire.openai.envelope import Envelope, encode_error, finish_reason
 from minivault.wire.openai.messages import encode_tool_call
@@ -16,8 +17,8 @@ from minivault.wire.tool_calls import ToolCall, read_tool_calls
 class ResponseReply:
     """Encodes one request's answer, whole or as events. With tools, text is sent when it is known to be no call."""
 
-    def __init__(self, envelope: Envelope, body: ResponseBody) -> None:
-        self._envelope, self._body = envelope, body
+    def __init__(self, envelope: Envelope, body: ResponseBody, call_format: str = HERMES) -> None:
+        self._envelope, self._body, self._call_format = envelope, body, call_format
         self._tools = body.callable_tools
         self._message_id = f"msg_{envelope.id}"
         self._part = {"item_id": self._message_id, "output_index": 0, "content_index": 0}
@@ -96,7 +97,7 @@ class ResponseReply:
         return {"type": kind, "sequence_number": self._num_events - 1, **members}
 
     def _split(self, text: str) -> tuple[str, list[ToolCall]]:
-        return read_tool_calls(text, self._tools) if self._tools else (text, [])
+        return read_tool_calls(text, self._tools, self._call_format) if self._tools else (text, [])
 
     def _output(self, text: str, calls: Sequence[ToolCall], finished: Finished) -> list[dict[str, Any]]:
         status = _status(finished)
