@@ -82,7 +82,7 @@ FORMATS = {
         ),
         CallFormat(
             "llama3",
-            _has("<|python_tag|>"),
+            _has_any("<|python_tag|>", '{"name": function name, "parameters":'),
             (Bracket("<|python_tag|>", "", call_text.json_calls),),
         ),
         CallFormat(

@@ -12,6 +12,7 @@ from typing import Any
 
 from minivault.talk.call_text import Offered, ToolCall, json_calls
 from minivault.talk.calls import HERMES, Bracket, call_format
+from minivault.talk.pieces import overlap
 from minivault.types import Message
 
 __all__ = ["Offered", "ToolCall", "ToolCallReader", "offered", "read_tool_calls", "with_tool_names"]
@@ -113,7 +114,7 @@ class ToolCallReader:
             return ""
         start, _ = self._opening(self._held)
         if start < 0:
-            start = len(self._held) - max(_overlap(self._held, bracket.opening) for bracket in self._brackets)
+            start = len(self._held) - max(overlap(self._held, bracket.opening) for bracket in self._brackets)
         if not self._has_shown and not self._held[:start].strip():
             return ""
         shown, self._held = self._held[:start], self._held[start:]
@@ -135,8 +136,3 @@ def read_tool_calls(text: str, tools: Offered, format: str = HERMES) -> tuple[st
 def _is_quoted(text: str) -> bool:
     """Whether a JSON text ends inside quotes."""
     return sum(1 for found in _QUOTE.finditer(text) if found[1]) % 2 == 1
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that begins `mark`."""
-    return next((size for size in range(min(len(mark) - 1, len(text)), 0, -1) if mark.startswith(text[-size:])), 0)

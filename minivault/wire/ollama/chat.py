@@ -83,7 +83,8 @@ class ChatReply(Lines):
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         (answer,) = answers
-        text, calls = read_tool_calls(answer.text, self._tools.tools, self._tools.format) if self._tools else (answer.text, [])
+        tools = self._tools
+        text, calls = read_tool_calls(answer.text, tools.tools, tools.format) if tools else (answer.text, [])
         return self._last(answer.finished, _said(text, calls), spoken(answer.logprobs))
 
 

@@ -132,7 +132,7 @@ class ChatReply:
         return self._head | {"choices": choices, "usage": encode_usage([answer.finished.usage for answer in answers])}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        text, calls = read_tool_calls(answer.text, self._tools, self._call_format) if self._readers else (answer.text, [])
+        text, calls = read_tool_calls(answer.text, self._tools, self._call_format)
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
         if calls:
             message["tool_calls"] = self._encode_calls(index, calls)
