@@ -95,6 +95,11 @@ class GenerationRequest:
 class Constraint(Protocol):
     """Restricts what may be sampled next, so that the output parses (structured output). One object an answer."""
 
+    @property
+    def has_to_parse(self) -> bool:
+        """The whole answer must parse: one that is cut is none."""
+        ...
+
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
 
@@ -109,17 +114,22 @@ class Constraint(Protocol):
 class Thought(Protocol):
     """Tells an answer's text from the thoughts in it. One object an answer, fed with its text piece by piece."""
 
-    is_open: bool
-    """What comes next is thought."""
+    @property
+    def is_open(self) -> bool:
+        """What comes next is thought."""
+        ...
 
     def feed(self, text: str) -> str:
         """The part of the text so far that is now known to be the answer's."""
+        ...
 
     def take(self) -> str:
         """The thoughts that have become known since the last call."""
+        ...
 
     def finish(self) -> str:
         """What was held back at the end of the answer and is its text; thoughts in it are to be taken."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

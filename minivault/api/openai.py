@@ -98,7 +98,7 @@ def model(name: str) -> Response:
 
 def _ensure_tools(model: Model, *, has_tools: bool) -> None:
     if has_tools and not model.info.has_tools:
-        message = f"{model.info.name} does not support tools: its chat template has no place for them"
+        message = f"{model.info.name} does not support tools: it has no chat template"
         raise Unsupported(message, field="tools")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from minivault.errors import BadRequest, ModelError
 from minivault.models import layout
+from minivault.types import NO_OPTIONS
 
 if TYPE_CHECKING:
     import jinja2
@@ -54,15 +55,17 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
+        options: Mapping[str, Any] = NO_OPTIONS,
         special_tokens: Mapping[str, str],
         now: datetime,
     ) -> str:
-        """The prompt for the assistant's next turn. Raises BadRequest when the template refuses the conversation."""
+        """The prompt for the assistant's next turn. `options` are variables of the template's own: what a template is
+        always given has its meaning. Raises BadRequest when the template refuses the conversation."""
         from minivault.models.bounds import bounded
 
         compiled = _compile(self.tool_text if tools and self.tool_text else self.text)
-        with _refusals(), bounded(messages, tools):
-            return compiled.render(
+        with _refusals(), bounded(messages, tools, options):
+            given = dict(
                 messages=[dict(message) for message in messages],
                 tools=[dict(tool) for tool in tools] or None,
                 documents=None,
@@ -70,6 +73,7 @@ class ChatTemplate:
                 strftime_now=functools.partial(_strftime, now),
                 **special_tokens,
             )
+            return compiled.render({**options, **given})
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from minivault.models.control import ControlTokens
 from minivault.models.model_files import ModelFiles
 from minivault.models.template import ChatTemplate, chat_template
 from minivault.models.token_bytes import decoder_section, decoding
-from minivault.types import Message, Reading, TokenDecoder
+from minivault.types import NO_OPTIONS, Message, Reading, TokenDecoder
 
 if TYPE_CHECKING:
     import tokenizers
@@ -70,7 +70,9 @@ class ModelTokenizer:
         reading = self._control.read(text)
         return replace(reading, tokens=tuple(self._begun(reading.tokens)))
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+    def read_chat(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), options: Mapping[str, Any] = NO_OPTIONS
+    ) -> Reading:
         """The conversation as the prompt of the assistant's next turn, by the model's template.
 
         Raises BadRequest when there is no template or it refuses the conversation.
@@ -80,12 +82,15 @@ class ModelTokenizer:
         turns = [{"role": message.role, "content": message.content} | message.extra for message in messages]
         now = self._now()
 
-        def render(turns: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> str:
-            text = self._template.render(turns, tools=tools, special_tokens=self._special_tokens, now=now)
+        def render(turns: Sequence[dict[str, Any]], given: tuple[Sequence[dict[str, Any]], Mapping[str, Any]]) -> str:
+            tools, options = given
+            text = self._template.render(
+                turns, tools=tools, options=options, special_tokens=self._special_tokens, now=now
+            )
             _ensure_unicode(text)
             return text
 
-        return self._control.read_chat(render, turns, list(tools))
+        return self._control.read_chat(render, turns, [list(tools), dict(options)])
 
     def _begun(self, ids: Sequence[int]) -> Sequence[int]:
         """With the token that begins a text, where the settings say so and the tokenizer does not."""

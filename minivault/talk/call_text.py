@@ -46,7 +46,7 @@ def mistral_calls(text: str, tools: Offered) -> list[ToolCall]:
     """A JSON list of calls, or `name[ARGS]{…}`, several after one `[TOOL_CALLS]` each."""
     parts = [part.strip() for part in text.split("[TOOL_CALLS]")]
     if parts[0][:1] in ("[", "{"):
-        return _all([call for part in parts for call in json_calls(part, tools) or [None]])
+        return json_calls(";".join(parts), tools)
     calls: list[ToolCall | None] = []
     for part in parts:
         head, mark, arguments = part.partition(ARGUMENTS)

@@ -61,9 +61,7 @@ class ChatReply(Lines):
 
     NOTHING: ClassVar[dict[str, Any]] = {"message": {"role": "assistant", "content": ""}}
 
-    def __init__(
-        self, model: str, clock: Clock, tools: Offered | None = None, call_format: str = HERMES
-    ) -> None:
+    def __init__(self, model: str, clock: Clock, tools: Offered | None = None, call_format: str = HERMES) -> None:
         super().__init__(model, clock)
         self._tools = ToolCallReader(tools, call_format) if tools else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
@@ -56,7 +57,9 @@ class ChatBody(Sampled):
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "response_format" if self.tool_choice in FREE_CHOICES else "tool_choice"
+        if self.tool_choice not in FREE_CHOICES:
+            return "tool_choice"
+        return "response_format" if self.response_format else "tools"
 
     @property
     def has_tools(self) -> bool:
@@ -88,7 +91,7 @@ class ChatBody(Sampled):
                 messages=messages,
                 tools=told.tools,
                 stream=self.stream,
-                params=self.sampling(choice, limit, logprobs, told.grammar),
+                params=replace(self.sampling(choice, limit, logprobs, told.grammar), calls=told.calls),
             )
             for choice in range(self.n)
         ]

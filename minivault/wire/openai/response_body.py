@@ -54,7 +54,7 @@ class FlatTool(Strict):
     strict: bool | None = None
 
     def nested(self) -> dict[str, Any]:
-        return {"type": "function", "function": self.model_dump(exclude={"type", "strict"}, exclude_none=True)}
+        return {"type": "function", "function": self.model_dump(exclude={"type"}, exclude_none=True)}
 
 
 class TextFormat(Strict):
@@ -112,7 +112,9 @@ class ResponseBody(Strict):
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "text.format" if self.tool_choice in FREE_CHOICES else "tool_choice"
+        if self.tool_choice not in FREE_CHOICES:
+            return "tool_choice"
+        return "text.format" if self.text and self.text.format else "tools"
 
     @property
     def has_tools(self) -> bool:
@@ -144,5 +146,6 @@ class ResponseBody(Strict):
                 top_k=0,
                 top_p=self.top_p,
                 grammar=told.grammar,
+                calls=told.calls,
             ),
         )
