@@ -35,6 +35,7 @@ def generate() -> Response:
     body = validated(GenerateBody, data)
     model = model_called(body.model)
     body.ensure_possible()
+    body.ensure_thinks(model.info)
     if body.is_load:
         return json_reply(GenerateReply(body.model, time.time_ns).loaded(is_unload=body.is_unload))
     _log_unknown(body)
@@ -51,6 +52,7 @@ def chat() -> Response:
     body = validated(ChatBody, data)
     model = model_called(body.model)
     body.ensure_possible()
+    body.ensure_thinks(model.info)
     if not model.info.has_chat:
         raise Unsupported(f'"{body.model}" does not support chat', field="messages")
     if body.tools and not model.info.has_tools:

@@ -64,6 +64,7 @@ class Interaction:
         self._generation = generation
         self._source = generation.events()
         self._text: list[str] = []
+        self._reasoning: list[str] = []
         self._token_ids: list[int] = []
         self._num_bytes = 0
         self._lock = threading.Lock()
@@ -135,7 +136,8 @@ class Interaction:
             if isinstance(event, Delta):
                 logprobs.extend(event.logprobs)
             if isinstance(event, Finished):
-                return Answer("".join(self._text), event, tuple(self._token_ids), tuple(logprobs))
+                reasoning = "".join(self._reasoning)
+                return Answer("".join(self._text), event, tuple(self._token_ids), tuple(logprobs), reasoning)
         raise AssertionError("a generation ends in Finished or Failed")
 
     def close(self) -> None:
@@ -167,6 +169,9 @@ class Interaction:
         self._text.append(delta.text)
         self._token_ids += delta.token_ids
         self._num_bytes += len(delta.text.encode())
+        if delta.reasoning:
+            self._reasoning.append(delta.reasoning)
+            self._num_bytes += len(delta.reasoning.encode())
 
     def _end(self, event: Finished | Failed) -> Finished | Failed:
         """Record the end, then hand it out; a record that cannot be kept turns the end into a failure."""
@@ -183,6 +188,7 @@ class Interaction:
                 usage=event.usage,
                 timings=asdict(event.timings),
                 token_ids=tuple(self._token_ids),
+                reasoning="".join(self._reasoning),
                 error=event.error if isinstance(event, Failed) else None,
             )
         except VaultUnavailable as error:

@@ -33,13 +33,14 @@ class Recording:
         usage: Usage,
         timings: Mapping[str, int],
         token_ids: tuple[int, ...] = (),
+        reasoning: str = "",
         error: Exception | None = None,
     ) -> Status:
         """Block until the end is recorded, and return the status that it was recorded with."""
         status = STATUS_OF.get(reason, "cancelled")
         used = {**asdict(usage), "total_tokens": usage.total_tokens}
         failure = None if error is None else _as_fields(error)
-        self._finish(Closing(status, reason, response, token_ids, used, timings, failure))
+        self._finish(Closing(status, reason, response, token_ids, used, timings, failure, reasoning))
         return status
 
 

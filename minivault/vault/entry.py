@@ -59,6 +59,8 @@ class Closing:
     usage: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
+    reasoning: str = ""
+    """What the model thought first; no part of `response`."""
 
 
 def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft:
@@ -66,6 +68,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
     content = {
         "prompt": opening["prompt"],
         "response": closing["response"],
+        **({"reasoning": closing["reasoning"]} if closing.get("reasoning") else {}),
         "status": closing["status"],
         "finish_reason": closing["finish_reason"],
         "model": opening["model"],

@@ -15,7 +15,7 @@ from minivault.talk.calls import HERMES, Bracket, call_format
 from minivault.talk.pieces import overlap
 from minivault.types import Message
 
-__all__ = ["Offered", "ToolCall", "ToolCallReader", "offered", "read_tool_calls", "with_tool_names"]
+__all__ = ["Offered", "ToolCall", "ToolCallReader", "offered", "read_tool_calls", "thought", "with_tool_names"]
 
 _QUOTE = re.compile(r'\\.|(")', re.DOTALL)
 _BARE = ("{", "[", "")
@@ -30,6 +30,11 @@ def offered(tools: Iterable[Mapping[str, Any]]) -> Offered:
         for function in functions
         if isinstance(function.get("name"), str)
     }
+
+
+def thought(text: str) -> dict[str, str]:
+    """What an assistant's turn holds besides its content, by both names that templates read."""
+    return {"reasoning_content": text, "thinking": text}
 
 
 def with_tool_names(messages: Sequence[Message]) -> tuple[Message, ...]:

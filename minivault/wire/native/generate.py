@@ -65,6 +65,10 @@ class GenerateBody(Body):
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="drawn and returned when absent")
     stop: str | list[str] | None = Field(None, description="a text, or up to 8, at which the answer ends")
     logprobs: int | None = Field(None, ge=0, le=20, description="number of top alternatives to report")
+    think: bool | Literal["low", "medium", "high"] | None = Field(
+        None, description="whether to think first, or how hard; as the model does by default when absent"
+    )
+    thinking_budget: int | None = Field(None, ge=0, description="most tokens of thought")
     format: Literal["json"] | dict[str, Any] | None = Field(None, description='`"json"` or a JSON schema')
 
     @field_validator("stop")
@@ -108,6 +112,9 @@ def decode(data: dict[str, Any]) -> GenerationRequest:
         system=body.system,
         raw=body.raw,
         drops_turns=body.truncate,
+        thinks=None if body.think is None else bool(body.think),
+        thinking_effort=body.think if isinstance(body.think, str) else None,
+        thinking_budget=body.thinking_budget,
         model=body.model,
         stream=body.stream,
         params=_params(body),
@@ -159,9 +166,11 @@ class GenerateReply:
 
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
-            if not event.text and not event.logprobs:
+            if not event.text and not event.logprobs and not event.reasoning:
                 return []
             line: dict[str, Any] = {"token": event.text, "index": self._num_tokens}
+            if event.reasoning:
+                line["reasoning"] = event.reasoning
             if event.logprobs:
                 line["logprobs"] = _encode_logprobs(event.logprobs)
             self._num_tokens += 1
@@ -179,6 +188,8 @@ class GenerateReply:
         (answer,) = answers
         summary = self.summary(answer.finished)
         reply = {"id": summary.pop("id"), "response": answer.text, **summary}
+        if answer.reasoning:
+            reply["reasoning"] = answer.reasoning
         return reply | ({"logprobs": _encode_logprobs(answer.logprobs)} if self._has_logprobs else {})
 
     def summary(self, finished: Finished) -> dict[str, Any]:
@@ -210,6 +221,7 @@ def _encode_usage(usage: Usage) -> dict[str, int]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
     }
 
 

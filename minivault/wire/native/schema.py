@@ -16,6 +16,7 @@ class Usage(Shape):
     completion_tokens: Count
     total_tokens: Count
     cached_tokens: Count
+    reasoning_tokens: Count
 
 
 class Timings(Shape):
@@ -54,6 +55,7 @@ class Generated(Summary):
     """A whole reply."""
 
     response: str
+    reasoning: str = Field("", description="what the model thought first")
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
 
 
@@ -62,6 +64,7 @@ class Token(Shape):
 
     token: str
     index: Count
+    reasoning: str = Field("", description="a piece of what the model thinks first; `token` is empty then")
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
 
 

@@ -52,6 +52,7 @@ class ChatBody(Generating):
             tools=tuple(self.tools),
             num_keep=self.options.num_keep if self.truncate else None,
             stream=self.stream,
+            **self._thinking,
             params=self._sampling(context),
         )
 
@@ -69,8 +70,9 @@ class ChatReply(Lines):
         if isinstance(event, Delta):
             text, calls = self._tools.feed(event.text) if self._tools else (event.text, [])
             logprobs = event.logprobs and spoken(event.logprobs)
-            said = {"message": {"role": "assistant", "content": text}}
-            lines = [self._line(said, logprobs)] if text or logprobs else []
+            lines = (
+                [self._line(_said(text, (), event.reasoning), logprobs)] if text or logprobs or event.reasoning else []
+            )
             return [*lines, self._line(_said("", calls))] if calls else lines
         if isinstance(event, Finished):
             text, calls = self._tools.finish() if self._tools else ("", [])
@@ -83,11 +85,13 @@ class ChatReply(Lines):
         (answer,) = answers
         tools = self._tools
         text, calls = read_tool_calls(answer.text, tools.tools, tools.format) if tools else (answer.text, [])
-        return self._last(answer.finished, _said(text, calls), spoken(answer.logprobs))
+        return self._last(answer.finished, _said(text, calls, answer.reasoning), spoken(answer.logprobs))
 
 
-def _said(text: str, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+def _said(text: str, calls: Sequence[ToolCall] = (), thinking: str = "") -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text}
+    if thinking:
+        message["thinking"] = thinking
     if calls:
         message["tool_calls"] = [
             {"function": {"index": index, "name": call.name, "arguments": call.arguments}}

@@ -15,6 +15,7 @@ from minivault.wire.logprobs import encode_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import ResponseFormat, Sampled
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
+from minivault.wire.openai.thinking import Budget, Effort, ReasoningOptions, ThinkingOptions, thinking
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.reply import Answer
 from minivault.wire.tool_calls import Offered, ToolCall, ToolCallReader, offered, read_tool_calls, with_tool_names
@@ -50,7 +51,11 @@ class ChatBody(Sampled):
     modalities: list[Literal["text"]] | None = None
     service_tier: Literal["auto", "default"] | None = None
     store: bool | None = Field(None, description="no effect: every answer is kept in the vault")
-    reasoning_effort: Literal["none"] | None = None
+    reasoning_effort: Effort | None = Field(None, description="no effect on models that do not think")
+    reasoning: ReasoningOptions | None = None
+    thinking: ThinkingOptions | None = None
+    thinking_budget: Budget | None = Field(None, description="most tokens of thought")
+    chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables of the chat template")
     prompt_cache_key: str | None = Field(None, description="no effect: prompts are matched by content")
     safety_identifier: str | None = None
 
@@ -91,6 +96,8 @@ class ChatBody(Sampled):
                 messages=messages,
                 tools=told.tools,
                 stream=self.stream,
+                **thinking(self.reasoning_effort, self.reasoning, self.thinking, self.thinking_budget),
+                template_options=tuple((self.chat_template_kwargs or {}).items()),
                 params=replace(self.sampling(choice, limit, logprobs, told.grammar), calls=told.calls),
             )
             for choice in range(self.n)
@@ -115,7 +122,10 @@ class ChatReply:
         if isinstance(event, Delta):
             text, calls = self._readers[index].feed(event.text) if self._readers else (event.text, [])
             logprobs = event.logprobs and spoken(event.logprobs)
-            chunks = [self._chunk(index, {"content": text}, logprobs)] if text or logprobs else []
+            said = {"content": text} if text or not event.reasoning else {}
+            if event.reasoning:
+                said["reasoning_content"] = event.reasoning
+            chunks = [self._chunk(index, said, logprobs)] if text or logprobs or event.reasoning else []
             return chunks + self._call_chunks(index, calls) if calls else chunks
         if isinstance(event, Finished):
             text, calls = self._readers[index].finish() if self._readers else ("", [])
@@ -137,6 +147,8 @@ class ChatReply:
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
         text, calls = read_tool_calls(answer.text, self._tools, self._call_format)
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+        if answer.reasoning:
+            message["reasoning_content"] = answer.reasoning
         if calls:
             message["tool_calls"] = self._encode_calls(index, calls)
         return {

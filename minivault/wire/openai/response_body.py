@@ -10,6 +10,7 @@ from minivault.errors import BadRequest
 from minivault.types import GenerationRequest, Message, SamplingParams
 from minivault.wire.openai.fields import Probability, Strict, Temperature, grammar_of
 from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
+from minivault.wire.openai.thinking import ReasoningOptions, thinking
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.tool_calls import Offered, offered, with_tool_names
 
@@ -70,11 +71,6 @@ class TextFormat(Strict):
 class TextOptions(Strict):
     format: TextFormat | None = None
     verbosity: Literal["medium"] | None = None
-
-
-class ReasoningOptions(Strict):
-    effort: Literal["none"] | None = None
-    summary: None = None
 
 
 class ResponseStreamOptions(Strict):
@@ -140,6 +136,7 @@ class ResponseBody(Strict):
             system=self.instructions,
             tools=told.tools,
             stream=self.stream,
+            **thinking(None, self.reasoning),
             params=SamplingParams(
                 max_tokens=min(self.max_output_tokens or context, context),
                 temperature=self.temperature,
