@@ -20,6 +20,7 @@ INNER_MARKS = (ARGUMENTS, CALL_ID, ESCAPE, QUOTE)
 _FUNCTION = re.compile(r"<function=([^>\n]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
 _KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)(?=\s*:)")
+_NONE = re.compile(r"\bNone\b")
 _BETWEEN = re.compile(r"[\s;,]*")
 _GEMMA_CALL = re.compile(r"\s*call:([\w.-]+)\s*")
 _RECIPIENT = re.compile(r"\s*(?:functions\.)?([\w.-]+)")
@@ -85,8 +86,12 @@ def gemma_calls(text: str, tools: Offered) -> list[ToolCall]:
         return json_calls(text, tools)
     quote = QUOTE if QUOTE in text else ESCAPE
     parts = text[found.end() :].split(quote)
-    spelled = (json.dumps(part) if index % 2 else _KEY.sub(r'\1"\2"', part) for index, part in enumerate(parts))
+    spelled = (json.dumps(part) if index % 2 else _as_json(part) for index, part in enumerate(parts))
     return _all([_call({"name": found[1], "arguments": _json("".join(spelled))}, tools)])
+
+
+def _as_json(text: str) -> str:
+    return _NONE.sub("null", _KEY.sub(r'\1"\2"', text))
 
 
 def python_calls(text: str, tools: Offered) -> list[ToolCall]:

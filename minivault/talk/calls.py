@@ -18,12 +18,11 @@ HERMES = "hermes"
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """`closing` is empty where a call goes on to the end of the answer; `is_json`: a text in quotes closes nothing."""
+    """`closing` is empty where a call goes on to the end of the answer."""
 
     opening: str
     closing: str
     read: Read
-    is_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def _has_any(*marks: str) -> Callable[[str], bool]:
     return lambda template: any(mark in template for mark in marks)
 
 
-_TAGGED = Bracket("<tool_call>", "</tool_call>", call_text.json_calls, is_json=True)
+_TAGGED = Bracket("<tool_call>", "</tool_call>", call_text.json_calls)
 
 FORMATS = {
     form.name: form
@@ -53,7 +52,7 @@ FORMATS = {
         CallFormat(
             "harmony",
             _has("<|channel|>", "<|message|>"),
-            (Bracket("<|channel|>commentary to=", "<|call|>", call_text.harmony_calls, is_json=True),),
+            (Bracket("<|channel|>commentary to=", "<|call|>", call_text.harmony_calls),),
         ),
         CallFormat(
             "mistral",

@@ -101,7 +101,7 @@ class ToolCallReader:
             return None
         start = at + len(bracket.opening)
         end = self._held.find(bracket.closing, start)
-        while bracket.is_json and end >= 0 and _is_quoted(self._held[start:end]):
+        while end >= 0 and _is_quoted(self._held[start:end]):
             end = self._held.find(bracket.closing, end + 1)
         if end < 0:
             return None
@@ -139,5 +139,5 @@ def read_tool_calls(text: str, tools: Offered, format: str = HERMES) -> tuple[st
 
 
 def _is_quoted(text: str) -> bool:
-    """Whether a JSON text ends inside quotes."""
-    return sum(1 for found in _QUOTE.finditer(text) if found[1]) % 2 == 1
+    """Whether a text that begins as JSON ends inside quotes: what closes a call does not close it there."""
+    return text.lstrip()[:1] in ("{", "[") and sum(1 for found in _QUOTE.finditer(text) if found[1]) % 2 == 1

@@ -43,6 +43,7 @@ class Answer:
     finished: Finished
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...]
+    reasoning: str = ""
 
 
 @dataclass(frozen=True)

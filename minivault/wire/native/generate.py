@@ -221,7 +221,7 @@ def _encode_usage(usage: Usage) -> dict[str, int]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "cached_tokens": usage.cached_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
+        **({"reasoning_tokens": usage.reasoning_tokens} if usage.reasoning_tokens else {}),
     }
 
 

@@ -16,7 +16,7 @@ class Usage(Shape):
     completion_tokens: Count
     total_tokens: Count
     cached_tokens: Count
-    reasoning_tokens: Count
+    reasoning_tokens: Count = 0
 
 
 class Timings(Shape):
