@@ -104,14 +104,21 @@ def _read_chat(request: GenerationRequest, tokenizer: Tokenizer) -> Reading:
     system = [Message("system", request.system)] if request.system is not None else []
     messages = [*system, *(request.messages or (Message("user", request.prompt or ""),))]
     tools = request.tools
-    if not tokenizer.has_tool_template and (tools or (request.messages and any(map(_is_about_calls, messages)))):
-        messages, tools = told(messages, tools), ()
+    is_told = not tokenizer.has_tool_template and (tools or (request.messages and any(map(_is_about_calls, messages))))
     options = dict(request.template_options)
     if request.thinks is not None:
         options = {"enable_thinking": request.thinks, "thinking": request.thinks} | options
     if request.thinking_effort is not None:
         options = {"reasoning_effort": request.thinking_effort} | options
-    return tokenizer.read_chat(messages, tools, options) if options else tokenizer.read_chat(messages, tools)
+    given = (options,) if options else ()
+    if not is_told:
+        return tokenizer.read_chat(messages, tools, *given)
+    try:
+        return tokenizer.read_chat(told(messages, tools), (), *given)
+    except BadRequest:
+        if not tools or messages[0].role == "system":
+            raise  # some templates refuse a system's turn; only one that was ours alone can stand elsewhere
+        return tokenizer.read_chat(told(messages, tools, by_user=True), (), *given)
 
 
 def _is_about_calls(message: Message) -> bool:

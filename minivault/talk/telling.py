@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
-from minivault.types import Message
+from minivault.types import Message, Role
 
 RULES = """You can call the functions listed between <tools> and </tools>, one JSON object a line:
 <tools>
@@ -25,24 +24,28 @@ To call one, answer with its name and its arguments as a JSON object between <to
 What it returns comes between <tool_response> and </tool_response>. Answer in words when no call is needed."""
 
 
-def told(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
-    """The conversation for a template that knows nothing but system, user and assistant."""
+def told(messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, by_user: bool = False) -> list[Message]:
+    """The conversation for a template that knows nothing but system, user and assistant; `by_user`: nor a system."""
     turns: list[Message] = []
-    for is_result, group in groupby(messages, key=lambda message: message.role == "tool"):
-        if is_result:
-            turns.append(Message("user", "\n".join(_result(message.content) for message in group)))
+    before = ""
+    for message in messages:
+        turn = Message("user", _result(message.content)) if message.role == "tool" else _without_calls(message)
+        if turn.role == "user" and turns and turns[-1].role == "user" and "tool" in (message.role, before):
+            turns[-1] = replace(turns[-1], content=f"{turns[-1].content}\n{turn.content}")  # templates want turns
         else:
-            turns += [_without_calls(message) for message in group]
-    return _with_rules(turns, tools) if tools else turns
+            turns.append(turn)
+        before = message.role
+    return _with_rules(turns, tools, "user" if by_user else "system") if tools else turns
 
 
-def _with_rules(turns: list[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
-    listed = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    rules = RULES.format(tools=listed)
-    if turns and turns[0].role == "system":
-        first = turns[0]
-        return [replace(first, content=f"{first.content}\n\n{rules}" if first.content else rules), *turns[1:]]
-    return [Message("system", rules), *turns]
+def _with_rules(turns: list[Message], tools: Sequence[dict[str, Any]], role: Role) -> list[Message]:
+    """In the first turn where that is the role's, else before it."""
+    rules = RULES.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
+    if not turns or turns[0].role != role:
+        return [Message(role, rules), *turns]
+    said = turns[0].content
+    parts = (rules, said) if role == "user" else (said, rules)
+    return [replace(turns[0], content="\n\n".join(part for part in parts if part)), *turns[1:]]
 
 
 def _result(content: str) -> str:
