@@ -46,8 +46,9 @@ def _grammar(
         return Framed(_frame(before, after, tokenizer), begun)
     opening = form.brackets[0].opening if before else ""
     frame = _frame(before.removeprefix(opening), after, tokenizer)
-    texts = _control_tokens(marks(form), tokenizer)
-    tokens = [texts.get(index) or tokenizer.token_bytes(index) for index in range(tokenizer.vocabulary_size)]
+    tokens = compiler().tokens.copy()
+    for index, text in _control_tokens(marks(form), tokenizer).items():
+        tokens[index] = text
     grammar = params.grammar
     return WhereCalled(frame, opening.encode(), lambda: compiler().compile(grammar), tokens)
 

@@ -140,6 +140,7 @@ class WhereCalled:
         """`frame` without `opening`, which is how a call begins: the model writes that of its own accord."""
         self._frame, self._opening, self._begin, self._tokens = frame, opening, begin, tokens
         self._said = b""
+        self._crossing: dict[bytes, list[int]] = {}
         self._forced: list[int] = []
         self._inner: SchemaConstraint | None = None
 
@@ -150,7 +151,7 @@ class WhereCalled:
         elif self._inner is not None:
             self._inner.mask(logits)
         elif self._opening:
-            logits[self._crossing()] = -np.inf
+            logits[self._crossing_tokens()] = -np.inf
         elif not self._said.strip():
             held = logits.copy()
             self._begin().mask(held)
@@ -182,8 +183,11 @@ class WhereCalled:
         if self._inner.is_complete:
             self._inner, self._forced = None, list(self._frame.after_tokens)
 
-    def _crossing(self) -> list[int]:
+    def _crossing_tokens(self) -> list[int]:
         """Tokens that end the opening and go on: where a call begins would be inside of them."""
         said, opening = self._said.decode("latin-1"), self._opening.decode("latin-1")
         missing = self._opening[overlap(said, opening) :]
-        return [index for index, token in enumerate(self._tokens) if missing in token and not token.endswith(missing)]
+        if missing not in self._crossing:
+            found = [i for i, token in enumerate(self._tokens) if missing in token and not token.endswith(missing)]
+            self._crossing[missing] = found
+        return self._crossing[missing]
