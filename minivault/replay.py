@@ -69,8 +69,8 @@ def replay(
 
 def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[str, Parts]) -> str | None:
     """Why a record cannot be replayed here; None when it can."""
-    if "redacted" in record:
-        return "its content was redacted"
+    if "redacted" in record or "reasoning_redacted" in record:
+        return "its content was redacted" if "redacted" in record else "its thoughts and tokens were redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
     if record.get("source", "model") != "model":
