@@ -44,7 +44,7 @@ class ByteTokenizer:
     def read(self, text: str) -> Reading:
         return Reading(text, tuple(text.encode()), has_control_text=CONTROL_TEXT in text)
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), *_options: Any) -> Reading:
         return self.read(messages[-1].content)
 
     def decoder(self) -> TokenDecoder:
@@ -57,7 +57,7 @@ class ByteTokenizer:
 class Transcript(ByteTokenizer):
     """Its template shows every turn, a line each."""
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), *_options: Any) -> Reading:
         return self.read("\n".join(f"{message.role}: {message.content}" for message in messages))
 
 

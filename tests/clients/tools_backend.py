@@ -16,7 +16,7 @@ from tests.scripted import backend as plain_backend
 class ToolTokenizer(ByteTokenizer):
     has_tool_template = True
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), *_options: Any) -> Reading:
         names = ",".join(tool["function"]["name"] for tool in tools)
         last = messages[-1]
         said = f"say got {last.content}" if last.role == "tool" else last.content

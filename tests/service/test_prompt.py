@@ -16,7 +16,7 @@ from tests.scripted import ByteTokenizer
 class Transcript(ByteTokenizer):
     """A template that shows every turn."""
 
-    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Reading:
+    def read_chat(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), *_options: Any) -> Reading:
         return self.read("".join(f"{message.role[0]}:{message.content};" for message in messages))
 
 
