@@ -88,8 +88,8 @@ def replay(
 
 def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[str, Parts]) -> str | None:
     """Why a record cannot be replayed here; None when it can."""
-    if "redacted" in record:
-        return "its content was redacted"
+    if "redacted" in record or "reasoning_redacted" in record:
+        return "its content was redacted" if "redacted" in record else "its thoughts and tokens were redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
     if record.get("source", "model") not in {"model", *MEASURED}:
@@ -117,26 +117,28 @@ def _what_differs(fingerprint: str, info: ModelInfo, parts: Mapping[str, Parts])
 
 def regenerate(
     model: Model, opening: Mapping[str, Any], num_tokens: int, num_bytes: int
-) -> tuple[str, tuple[int, ...]] | None:
-    """The text and tokens that a stream had sent when `num_tokens` tokens, `num_bytes` bytes of text, had left.
+) -> tuple[str, tuple[int, ...], str] | None:
+    """The text, tokens and thoughts that a stream had sent when `num_tokens` tokens, `num_bytes` bytes of text and
+    thoughts, had left.
 
     None if they cannot be re-derived here: another fingerprint, a built-in answer, or a run that does not agree.
     """
     if opening.get("source") != "model" or opening.get("fingerprint") != model.info.fingerprint:
         return None
     generation = _submit(model, opening, "regenerate")
-    text, token_ids = [], list[int]()
+    text, thoughts, token_ids = list[str](), list[str](), list[int]()
     for event in generation.events():
         if isinstance(event, Failed):
             return None
         if isinstance(event, Delta) and len(token_ids) < num_tokens:
             text.append(event.text)
+            thoughts.append(event.reasoning)
             token_ids.extend(event.token_ids)
             if len(token_ids) >= num_tokens:
                 generation.cancel()
-    answer = "".join(text)
-    agrees = (len(token_ids), len(answer.encode())) == (num_tokens, num_bytes)
-    return (answer, tuple(token_ids)) if agrees else None
+    answer, reasoning = "".join(text), "".join(thoughts)
+    agrees = (len(token_ids), len((answer + reasoning).encode())) == (num_tokens, num_bytes)
+    return (answer, tuple(token_ids), reasoning) if agrees else None
 
 
 def _start(model: Model, record: Mapping[str, Any], parts: Mapping[str, Parts]) -> _Run | Verdict:

@@ -19,6 +19,8 @@ PATTERN = "pattern:"
 """How a grammar begins that is a regular expression, which all of the output matches."""
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "shutdown", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
+Calls = Literal["auto", "strict", "forced"]
+Thinking = Literal["possible", "begun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,13 @@ class SamplingParams:
     """Before so many tokens none is drawn that ends the answer."""
     stop_token_ids: tuple[int, ...] = ()
     """Tokens that end the answer as the model's own end does; they have no text."""
+    calls: Calls | None = None
+    """None: no tools were offered. `auto`: calls are part of the text, as the model marks them. `strict`: where the
+    model calls, the call keeps to `grammar`. `forced`: the answer is one call, which keeps to `grammar`."""
+    thinking: Thinking | None = None
+    """Where thoughts are told from the answer. `possible`: it may begin with one; `begun`: it begins inside one."""
+    thinking_budget: int | None = None
+    """Most tokens of thought, after which it is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,11 @@ class GenerationRequest:
 class Constraint(Protocol):
     """Restricts what may be sampled next, so that the output parses (structured output). One object an answer."""
 
+    @property
+    def has_to_parse(self) -> bool:
+        """The whole answer must parse: one that is cut is none."""
+        ...
+
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""
 
@@ -104,6 +118,27 @@ class Constraint(Protocol):
 
     def fault(self, text: str) -> str | None:
         """Where a whole answer breaks what it was to keep to; None when it does not. Called by whoever reads it."""
+        ...
+
+
+class Thought(Protocol):
+    """Tells an answer's text from the thoughts in it. One object an answer, fed with its text piece by piece."""
+
+    @property
+    def is_open(self) -> bool:
+        """What comes next is thought."""
+        ...
+
+    def feed(self, text: str) -> str:
+        """The part of the text so far that is now known to be the answer's."""
+        ...
+
+    def take(self) -> str:
+        """The thoughts that have become known since the last call."""
+        ...
+
+    def finish(self) -> str:
+        """What was held back at the end of the answer and is its text; thoughts in it are to be taken."""
         ...
 
 
@@ -248,6 +283,9 @@ class Job:
     constraint: Constraint | None = None
     labels: tuple[tuple[int, ...], ...] = ()
     """Not empty: nothing is chosen, but measured, as `Measurement` says; each step is a `Delta` without tokens."""
+    thought: Thought | None = None
+    marks: Mapping[int, bytes] = field(default_factory=dict)
+    """Control tokens that belong to the text of this answer, since its reader looks for them: id → their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +293,8 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of the completion that are thought."""
 
     @property
     def total_tokens(self) -> int:
@@ -365,6 +405,10 @@ class ModelInfo:
     """It takes conversations."""
     has_tools: bool = False
     """It can be told of tools."""
+    call_format: str = "hermes"
+    """How it writes tool calls: a name in `talk.calls`."""
+    thought_format: str = ""
+    """How it writes thoughts: a name in `talk.thoughts`; empty where it does not think."""
     source: str = ""
     chat_template: str = ""
     modified_ns: int = 0
@@ -385,6 +429,9 @@ class TokenDecoder(Protocol):
     def __call__(self, token_id: int) -> bytes: ...
 
 
+NO_OPTIONS: Mapping[str, Any] = {}
+
+
 class Tokenizer(Protocol):
     """A model's tokenizer: what it gives is exactly what the model sees."""
 
@@ -403,8 +450,8 @@ class Tokenizer(Protocol):
         self,
         messages: Sequence[Message],
         tools: Sequence[dict[str, Any]] = (),
+        options: Mapping[str, Any] = NO_OPTIONS,
         *,
-        options: Mapping[str, Any] | None = None,
         continues: bool = False,
     ) -> Reading:
         """A conversation up to the assistant's next turn, or, where `continues`, up to where its last message ends: the

@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"interaction", "replay"},
     {"service"},
     {"engine", "structured", "models", "vault", "wire", "access", "metrics"},
-    {"families"},
+    {"families", "talk"},
     {"types"},
     {"config", "errors", "faults", "moment"},
     {"__init__"},

@@ -141,8 +141,8 @@ def test_a_cancelled_answer_is_compared_as_far_as_it_went(recorder: Recorder) ->
 def test_what_a_stream_had_sent_is_derived_again(recorder: Recorder) -> None:
     answer(recorder, "say Hé, you")
     (record,) = records(recorder)
-    assert regenerate(recorder.roster.default, record, 3, 3) == ("Hé", tuple("Hé".encode()))
-    assert regenerate(recorder.roster.default, record, 2, 1) == ("H", tuple("Hé".encode()[:2]))
+    assert regenerate(recorder.roster.default, record, 3, 3) == ("Hé", tuple("Hé".encode()), "")
+    assert regenerate(recorder.roster.default, record, 2, 1) == ("H", tuple("Hé".encode()[:2]), "")
 
 
 def test_what_does_not_agree_is_not_passed_off_as_sent(recorder: Recorder) -> None:

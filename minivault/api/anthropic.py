@@ -32,7 +32,7 @@ def messages() -> Response:
     with _in_their_words(body, model, request):
         choices = start(model, [request], sdk_origin("anthropic.messages", raw))
     interaction = choices[0].interaction
-    reply = MessageReply(interaction.id, interaction.model, body)
+    reply = MessageReply(interaction.id, interaction.model, body, model.info.call_format)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
 

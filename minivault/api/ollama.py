@@ -30,6 +30,7 @@ def generate() -> Response:
     body = decoded(GenerateBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
+    body.ensure_thinks(model.info)
     if body.is_load:
         return json_reply(GenerateReply(body.model, time.time_ns).loaded(is_unload=body.is_unload))
     choices = start(model, [body.generation(model.info.context)], origin("ollama.generate", raw))
@@ -45,11 +46,12 @@ def chat() -> Response:
     body = decoded(ChatBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
+    body.ensure_thinks(model.info)
     if not model.info.has_chat:
         raise Unsupported(f'"{body.model}" does not support chat', field="messages")
     if body.tools and not model.info.has_tools:
         raise Unsupported(f'"{body.model}" does not support tools', field="tools")
-    reply = ChatReply(body.model, time.time_ns, body.callable_tools)
+    reply = ChatReply(body.model, time.time_ns, body.callable_tools, model.info.call_format)
     if body.is_load:
         return json_reply(reply.loaded(is_unload=body.is_unload))
     choices = start(model, [body.generation(model.info.context)], origin("ollama.chat", raw))

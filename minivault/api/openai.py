@@ -43,7 +43,7 @@ def chat_completions() -> Response:
     _ensure_tools(model, has_tools=body.has_tools)
     with _format_called(body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
-    reply = ChatReply(_envelope(choices[0], body.model), body)
+    reply = ChatReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, SSE if body.stream else None)
 
 
@@ -73,7 +73,7 @@ def responses() -> Response:
     wanted = body.generation(model.info.context, whole_conversation(body))
     with _format_called(body.format_field):
         choices = start(model, [wanted], _origin(API, raw))
-    reply = ResponseReply(_envelope(choices[0], body.model), body)
+    reply = ResponseReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
 
@@ -138,7 +138,7 @@ def _is_anthropics() -> bool:
 
 def _ensure_tools(model: Model, *, has_tools: bool) -> None:
     if has_tools and not model.info.has_tools:
-        message = f"{model.info.name} does not support tools: its chat template has no place for them"
+        message = f"{model.info.name} does not support tools: it has no chat template"
         raise Unsupported(message, field="tools")
 
 

@@ -5,14 +5,18 @@ They are read from the vault, by nobody but the key that asked for them; where n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 from flask import Blueprint, Response, g, request
 
 from minivault.api.streaming import json_reply, recorder
-from minivault.errors import BadRequest, Unsupported
+from minivault.errors import BadRequest, Unavailable, Unsupported
 from minivault.interaction import OwnAnswers
 from minivault.wire.openai.response_body import ResponseBody
 from minivault.wire.openai.response_items import InputItem
-from minivault.wire.openai.response_kept import Kept, conversation, kept, page
+from minivault.wire.openai.response_kept import Fetch, Kept, conversation, kept, page
 
 API = "openai.responses"
 """How records name the route that answers."""
@@ -30,7 +34,7 @@ def add_routes(bp: Blueprint) -> None:
 
 def whole_conversation(body: ResponseBody) -> list[InputItem]:
     """All that a new response is to follow, from the vault and from its body. Raises NotFound, BadRequest, TooLarge."""
-    return conversation(body, _own_answers().fetch)
+    return conversation(body, _fetch(_own_answers()))
 
 
 def response(name: str) -> Response:
@@ -38,7 +42,7 @@ def response(name: str) -> Response:
     if request.args.get("stream", "false").lower() in ("true", "1"):
         raise Unsupported("stream: a response that has ended is not streamed again; leave it out", field="stream")
     answers = _own_answers()
-    found = kept(name, answers.fetch)
+    found = kept(name, _fetch(answers))
     answers.record_read(found.id, "responses")
     return json_reply(found.response)
 
@@ -46,14 +50,14 @@ def response(name: str) -> Response:
 def delete_response(name: str) -> Response:
     """Take a response back: it is not served or continued any more."""
     answers = _own_answers()
-    answers.withdraw(kept(name, answers.fetch).id)
+    answers.withdraw(kept(name, _fetch(answers)).id)
     return json_reply({"id": name, "object": "response", "deleted": True, "note": WITHDRAWN})
 
 
 def input_items(name: str) -> Response:
     """A page of the items that a response was made from, those of the exchanges before it included."""
     answers = _own_answers()
-    found = kept(name, answers.fetch)
+    found = kept(name, _fetch(answers))
     order, limit = request.args.get("order", "desc"), _limit()
     if order not in ("asc", "desc"):
         raise BadRequest("order must be asc or desc", field="order")
@@ -64,13 +68,13 @@ def input_items(name: str) -> Response:
 
 def cancel_response(name: str) -> Response:
     """Refused: nothing runs that nobody waits for."""
-    kept(name, _own_answers().fetch)
+    kept(name, _fetch(_own_answers()))
     raise Unsupported("only a background response can be cancelled, and there are none: close the connection instead")
 
 
 def _items(found: Kept, answers: OwnAnswers) -> list[InputItem]:
     before = found.body.model_copy(update={"input": found.inputs})
-    return conversation(before, answers.fetch)
+    return conversation(before, _fetch(answers))
 
 
 def _own_answers() -> OwnAnswers:
@@ -82,3 +86,16 @@ def _limit() -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
         raise BadRequest(f"limit must be a number from 1 to {MAX_LIMIT}", field="limit")
     return int(text)
+
+
+def _fetch(answers: OwnAnswers) -> Fetch:
+    """Records, with the way in which the model that made each writes calls, where it is still served."""
+
+    def fetch(id_: str) -> Mapping[str, Any]:
+        record = answers.fetch(id_)
+        model = recorder().roster.find(record["model"])
+        with suppress(Unavailable):
+            return {**record, "call_format": model.info.call_format} if model is not None else record
+        return record
+
+    return fetch

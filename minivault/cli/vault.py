@@ -193,11 +193,14 @@ def checkpoint() -> None:
 @vault.command()
 @click.argument("id_", metavar="ID")
 @click.option("--reason", required=True, help="Why; it is recorded, in a record that can be redacted itself.")
+@click.option(
+    "--part", type=click.Choice(["reasoning"]), help="Only what the model thought, and the tokens, which spell it too."
+)
 @json_option
-def redact(id_: str, reason: str, as_json: bool) -> None:
+def redact(id_: str, reason: str, part: str | None, as_json: bool) -> None:
     """Remove prompt, response and everything else a person or the model wrote from one record, for good."""
     with opened() as archive:
-        place = archive.redact(id_, reason)
+        place = archive.redact(id_, reason, part)
         kept = archive.show(id_)
     if as_json:
         print_json(asdict(place))

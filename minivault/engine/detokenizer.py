@@ -8,23 +8,35 @@ into tokens: the stop string that is complete first ends it (of two that end tog
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from minivault.types import TokenDecoder
+from minivault.types import Thought, TokenDecoder
 
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
-class Detokenizer:
-    """The text of one answer. Bytes that are no UTF-8 become U+FFFD."""
+NO_MARKS: Mapping[int, bytes] = {}
 
-    def __init__(self, decode: TokenDecoder, stop: Sequence[str] = ()) -> None:
+
+class Detokenizer:
+    """The text of one answer. Bytes that are no UTF-8 become U+FFFD. Thoughts are left to `thought`, and no stop string
+    is looked for in them; of control tokens only `marks` have a text."""
+
+    def __init__(
+        self,
+        decode: TokenDecoder,
+        stop: Sequence[str] = (),
+        thought: Thought | None = None,
+        marks: Mapping[int, bytes] = NO_MARKS,
+    ) -> None:
         self.stopped_by: str | None = None
         """The stop string that ended the answer."""
         self._decode = decode
         self._utf8 = _Utf8("replace")
         self._stop = tuple(text for text in stop if text)
         self._held = ""
+        self._thought = thought
+        self._marks = marks
 
     @property
     def is_stopped(self) -> bool:
@@ -32,13 +44,17 @@ class Detokenizer:
 
     def feed(self, token_id: int) -> str:
         """Take one token; return the text that is now certain (may be empty)."""
-        text = self._utf8.decode(self._decode(token_id))
+        text = self._utf8.decode(self._marks.get(token_id) or self._decode(token_id))
+        if self._thought is not None:
+            text = self._thought.feed(text)
         return self._release(text) if self._stop else text
 
     def flush(self, *, is_cut: bool = False) -> str:
         """The text still held, at the end of the answer. An unfinished character becomes one U+FFFD; where the answer
         was cut, it is dropped."""
         text = "" if is_cut else self._utf8.decode(b"", final=True)
+        if self._thought is not None:
+            text = self._thought.feed(text) + self._thought.finish()
         if not self._stop:
             return text
         text = self._release(text)

@@ -92,7 +92,7 @@ class Engine:
         self._sequences[job.id] = sequence = Sequence(
             job=job,
             sampling=SamplingState(job.params, job.prompt_tokens, job.constraint, self._ends(job)),
-            detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop),
+            detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop, job.thought, job.marks),
             max_new_tokens=min(job.params.max_tokens, self._slots.context - len(job.prompt_tokens)),
             submitted_ns=now,
             prefix_keys=self._prefix_cache.keys(job.prompt_tokens),
@@ -164,7 +164,8 @@ class Engine:
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
-        self._emit(sequence, Delta(text, (choice.token_id,), logprobs))
+        thought = sequence.job.thought
+        self._emit(sequence, Delta(text, (choice.token_id,), logprobs, "" if thought is None else thought.take()))
 
     def _measure(self, sequence: Sequence, row: Logits) -> None:
         """Tell the log-probabilities of this step's labels, and read the first of them on."""
@@ -201,8 +202,11 @@ class Engine:
         """The rest of its text, its slot, its terminal event."""
         sequence.end(ending)
         self._release(sequence)
-        if not isinstance(ending, Exception) and (rest := sequence.detokenizer.flush(is_cut=ending != "stop")):
-            self._emit(sequence, Delta(rest))
+        if not isinstance(ending, Exception):
+            rest = sequence.detokenizer.flush(is_cut=ending != "stop")
+            reasoning = "" if sequence.job.thought is None else sequence.job.thought.take()
+            if rest or reasoning:
+                self._emit(sequence, Delta(rest, reasoning=reasoning))
         self._emit(sequence, self._terminal(sequence, ending))
 
     def _release(self, sequence: Sequence) -> None:

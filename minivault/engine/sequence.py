@@ -27,6 +27,8 @@ class Sequence:
     num_cached: int = 0
     token_ids: list[int] = field(default_factory=list)
     """Every sampled token, the one that ends the answer included."""
+    num_thought: int = 0
+    """Sampled tokens that are thought, the tags around it included."""
     prompt: tuple[int, ...] = field(init=False)
     scores: PromptScores | None = field(init=False, default=None)
     """Of its prompt, where they are asked for."""
@@ -83,16 +85,23 @@ class Sequence:
             self.end("stop" if is_eos or self.job.constraint is None else "length")
             return ""
         self.sampling.accept(token_id)
+        thought = self.job.thought
+        was_open = thought is not None and thought.is_open
         text = self.detokenizer.feed(token_id)
         self.token_ids.append(token_id)
-        if self.detokenizer.is_stopped:  # in the middle of what had to parse, it is a cut
-            self.end("stop" if self.job.constraint is None else "length")
+        self.num_thought += was_open or (thought is not None and thought.is_open)
+        if self.detokenizer.is_stopped:
+            self.end("length" if self._has_to_parse else "stop")  # in the middle of what had to parse, it is a cut
         elif len(self.token_ids) >= self.max_new_tokens:
             self.end("length")
         return text
 
+    @property
+    def _has_to_parse(self) -> bool:
+        return self.job.constraint is not None and self.job.constraint.has_to_parse
+
     def usage(self) -> Usage:
-        return Usage(len(self.prompt), len(self.token_ids), self.num_cached)
+        return Usage(len(self.prompt), len(self.token_ids), self.num_cached, self.num_thought)
 
     def timings(self, now_ns: int) -> Timings:
         """Durations up to `now_ns`; a phase that was not reached took 0, one that was cut ends now."""

@@ -66,6 +66,7 @@ class Interaction:
         self._generation = generation
         self._source = generation.events()
         self._text: list[str] = []
+        self._reasoning: list[str] = []
         self._token_ids: list[int] = []
         self._prompt_logprobs: tuple[TokenLogprob, ...] | None = None
         self._num_bytes = 0
@@ -139,9 +140,9 @@ class Interaction:
             if isinstance(event, Delta):
                 logprobs.extend(event.logprobs)
             if isinstance(event, Finished):
-                scored = self._prompt_logprobs
+                reasoning, scored = "".join(self._reasoning), self._prompt_logprobs
                 text = "".join(self._text)
-                return Answer(text, event, tuple(self._token_ids), tuple(logprobs), prompt_logprobs=scored)
+                return Answer(text, event, tuple(self._token_ids), tuple(logprobs), reasoning, scored)
         raise AssertionError("a generation ends in Finished or Failed")
 
     def close(self) -> None:
@@ -173,6 +174,9 @@ class Interaction:
         self._text.append(delta.text)
         self._token_ids += delta.token_ids
         self._num_bytes += len(delta.text.encode())
+        if delta.reasoning:
+            self._reasoning.append(delta.reasoning)
+            self._num_bytes += len(delta.reasoning.encode())
 
     def _end(self, event: Finished | Failed) -> Finished | Failed:
         """Record the end, then hand it out; a record that cannot be kept turns the end into a failure."""
@@ -189,6 +193,7 @@ class Interaction:
                 usage=event.usage,
                 timings=asdict(event.timings),
                 token_ids=tuple(self._token_ids),
+                reasoning="".join(self._reasoning),
                 error=event.error if isinstance(event, Failed) else None,
                 scores=None if self._prompt_logprobs is None else digest(self._prompt_logprobs),
             )

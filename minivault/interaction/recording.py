@@ -33,6 +33,7 @@ class Recording:
         usage: Usage,
         timings: Mapping[str, int],
         token_ids: tuple[int, ...] = (),
+        reasoning: str = "",
         error: Exception | None = None,
         scores: str | None = None,
     ) -> Status:
@@ -40,7 +41,7 @@ class Recording:
         status = STATUS_OF.get(reason, "cancelled")
         used = {**asdict(usage), "total_tokens": usage.total_tokens}
         failure = None if error is None else _as_fields(error)
-        self._finish(Closing(status, reason, response, token_ids, used, timings, failure, scores))
+        self._finish(Closing(status, reason, response, token_ids, used, timings, failure, scores, reasoning))
         return status
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 Render = Callable[[Any, Any], str]
-"""A conversation and its tools as JSON values → the prompt."""
+"""A conversation, and what else its template is given, as JSON values → the prompt."""
 FORMAT_KEYS = ("role", "type")
 """Members that hold words of a format, which templates compare: marked only where they spell a whole token."""
 MARKS = range(0xE000, 0x110000)
@@ -59,12 +59,12 @@ class ControlTokens:
         """True where a string or a key of a JSON value spells a control token."""
         return bool(self._spelling.exact.search(json.dumps(value, ensure_ascii=False)))
 
-    def read_chat(self, render: Render, messages: Any, tools: Any) -> Reading:
+    def read_chat(self, render: Render, messages: Any, given: Any) -> Reading:
         """What `render` makes of a conversation; the control tokens are those that it writes itself."""
-        whole = render(messages, tools)
-        mark = _unused(whole, messages, tools)
-        marked = self._spelling.marked([messages, tools], mark)
-        is_suspect = marked != [messages, tools]
+        whole = render(messages, given)
+        mark = _unused(whole, messages, given)
+        marked = self._spelling.marked([messages, given], mark)
+        is_suspect = marked != [messages, given]
         named = self._named(render(*marked) if is_suspect else whole)
         if named.replace(mark, "") == self._named(whole):
             ids = self._tokenizer.encode(whole, add_special_tokens=False).ids

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from minivault.errors import BadRequest, ModelError
 from minivault.models import layout
+from minivault.types import NO_OPTIONS
 
 if TYPE_CHECKING:
     import jinja2
@@ -56,9 +57,9 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
+        options: Mapping[str, Any] = NO_OPTIONS,
         special_tokens: Mapping[str, str],
         now: datetime,
-        options: Mapping[str, Any] | None = None,
         continues: bool = False,
     ) -> str:
         """The prompt for the assistant's next turn, or, where `continues`, up to where the last message ends. `options`
@@ -77,9 +78,9 @@ class ChatTemplate:
             "strftime_now": functools.partial(_strftime, now),
             **special_tokens,
         }
-        _ensure_free(options or {}, variables)
+        _ensure_free(options, variables)
         with _refusals(), bounded(messages, tools, options):
-            text = compiled.render({"documents": None} | dict(options or {}) | variables)
+            text = compiled.render({"documents": None} | dict(options) | variables)
         return _up_to(text, end) if continues else text
 
 

@@ -19,7 +19,7 @@ from minivault.models.control import ControlTokens
 from minivault.models.model_files import ModelFiles
 from minivault.models.template import ChatTemplate, chat_template
 from minivault.models.token_bytes import decoder_section, decoding
-from minivault.types import Message, Reading, TokenDecoder
+from minivault.types import NO_OPTIONS, Message, Reading, TokenDecoder
 
 if TYPE_CHECKING:
     import tokenizers
@@ -74,8 +74,8 @@ class ModelTokenizer:
         self,
         messages: Sequence[Message],
         tools: Sequence[dict[str, Any]] = (),
+        options: Mapping[str, Any] = NO_OPTIONS,
         *,
-        options: Mapping[str, Any] | None = None,
         continues: bool = False,
     ) -> Reading:
         """The conversation as the prompt of the assistant's next turn, by the model's template; where `continues`, as

@@ -20,6 +20,8 @@ from minivault.models.template import chat_template
 from minivault.service.fingerprint import fingerprint
 from minivault.service.model import Loaded
 from minivault.structured import RULES
+from minivault.talk.calls import call_format_of
+from minivault.talk.thoughts import thought_format_of
 from minivault.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -155,7 +157,8 @@ def _device(settings: Settings) -> str:
 
 
 def _info(files: ModelFiles, runner: Runner, context: int, parts: dict[str, str]) -> ModelInfo:
-    config = files.config
+    config, template = files.config, chat_template(files.directory)
+    written = template.text + template.tool_text
     return ModelInfo(
         name=files.name,
         architecture=str(config.get("model_type", "")),
@@ -173,6 +176,8 @@ def _info(files: ModelFiles, runner: Runner, context: int, parts: dict[str, str]
         fingerprint_parts=parts,
         device=runner.signature.get("device", "cpu"),
         source=files.source,
-        chat_template=chat_template(files.directory).text,
+        chat_template=template.text,
+        call_format=call_format_of(written),
+        thought_format=thought_format_of(written),
         modified_ns=files.modified_ns,
     )

@@ -22,6 +22,7 @@ from minivault.service.engine_loop import EngineLoop, Generation, ready_made
 from minivault.service.labels import Labels
 from minivault.service.model import Loaded, ModelStatus, State
 from minivault.service.prompt import read_inputs, read_prompt, read_request
+from minivault.service.shaping import shaped
 from minivault.types import (
     EmbedTask,
     FinishReason,
@@ -158,13 +159,13 @@ class LocalModel:
 
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """See `Model.generate`."""
-        job = Job(job_id, task.tokens, task.params, deadline_ns)
+        params, loaded = task.params, self.loaded
+        job = Job(job_id, task.tokens, params, deadline_ns)
         if task.known_answer is not None:
-            tokens = tuple(self.loaded.tokenizer.encode(task.known_answer, add_special=False))
+            tokens = tuple(loaded.tokenizer.encode(task.known_answer, add_special=False))
             return ready_made(job, task.known_answer, tokens)
-        if task.params.grammar is not None:
-            job = replace(job, constraint=self._compiler().compile(task.params.grammar))
-        _ = self.loaded
+        if params.grammar is not None or params.calls is not None or params.thinking is not None:
+            job = shaped(job, loaded.info, loaded.tokenizer, self._compiler)
         if self._state == "draining":
             raise Draining("the server is stopping", retry_after_s=5)
         return self._loop.submit(job)
@@ -242,7 +243,7 @@ class LocalModel:
             max_running=self._settings.max_running,
             prefix_cache_bytes=self._settings.prefix_cache_mb << 20,
         )
-        info = replace(loaded.info, has_chat=tokenizer.has_chat_template, has_tools=tokenizer.has_tool_template)
+        info = replace(loaded.info, has_chat=tokenizer.has_chat_template, has_tools=tokenizer.has_chat_template)
         with self._lock:
             self._loaded, self._engine = replace(loaded, info=info), engine
             if self._state == "loading":

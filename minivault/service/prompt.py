@@ -11,9 +11,12 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from minivault.errors import BadRequest, ContextExceeded, Unsupported
 from minivault.service.builtin import builtin_answer
+from minivault.talk.telling import told
+from minivault.talk.thoughts import thought_format
 from minivault.types import (
     EmbedTask,
     GenerateTask,
@@ -48,6 +51,7 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
     if request.params.min_tokens or request.params.ignore_eos or request.params.stop_token_ids:
         _ensure_it_can_end(request.params, tokenizer)
     has_control_text = False
+    is_raw = request.raw or request.prompt_tokens is not None or not tokenizer.has_chat_template
     if request.after:
         request, has_control_text = _continued(request, tokenizer)
     prompt = read_prompt(request, tokenizer)
@@ -58,6 +62,10 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
         request = _shortened(request, tokenizer, limit)
         prompt = read_prompt(request, tokenizer)
     params = _settled(request.params, len(prompt.tokens), tokenizer, info)
+    if not is_raw and info.thought_format:
+        params = _thinking(params, request, prompt.rendered, info)
+    if request.tools and params.calls is None:
+        params = replace(params, calls="auto")
     answer, num_dropped = builtin_answer(request, info), num_messages - len(request.messages or ())
     return GenerateTask(
         request, prompt.text, prompt.rendered, prompt.tokens, params, answer, has_control_text, num_dropped
@@ -91,10 +99,41 @@ def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
         return Prompt(text, rendered, tuple(tokenizer.encode(rendered, add_special=True)))
     if not tokenizer.has_chat_template:
         raise Unsupported("this model has no chat template: leave `raw` out or set it to true", field="raw")
-    options = dict(request.template_options)
-    conversation = _conversation(request)
-    reading = tokenizer.read_chat(conversation, request.tools, options=options, continues=request.continues)
+    reading = _read_chat(request, tokenizer)
     return Prompt(text, reading.text, reading.tokens, reading.has_control_text)
+
+
+def _read_chat(request: GenerationRequest, tokenizer: Tokenizer) -> Reading:
+    """By the model's template, which is told of tools in plain text where it knows none."""
+    system = [Message("system", request.system)] if request.system is not None else []
+    messages = [*system, *(request.messages or (Message("user", request.prompt or ""),))]
+    tools = request.tools
+    is_told = not tokenizer.has_tool_template and (tools or (request.messages and any(map(_is_about_calls, messages))))
+    options = dict(request.template_options)
+    if request.thinks is not None:
+        options = {"enable_thinking": request.thinks, "thinking": request.thinks} | options
+    if request.thinking_effort is not None:
+        options = {"reasoning_effort": request.thinking_effort} | options
+    given = partial(tokenizer.read_chat, options=options, continues=request.continues)
+    if not is_told:
+        return given(messages, tools)
+    try:
+        return given(told(messages, tools))
+    except BadRequest:
+        if not tools or messages[0].role == "system":
+            raise  # some templates refuse a system's turn; only one that was ours alone can stand elsewhere
+        return given(told(messages, tools, by_user=True))
+
+
+def _is_about_calls(message: Message) -> bool:
+    return message.role == "tool" or "tool_calls" in message.extra
+
+
+def _thinking(params: SamplingParams, request: GenerationRequest, rendered: str, info: ModelInfo) -> SamplingParams:
+    """With where thoughts are to be told from the answer, as the prompt's end says."""
+    form = thought_format(info.thought_format)
+    begins = form.begins(rendered) if form else None
+    return replace(params, thinking=begins, thinking_budget=request.thinking_budget if begins else None)
 
 
 def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info: ModelInfo) -> SamplingParams:
@@ -141,11 +180,6 @@ def _ensure_tokens_exist(token_ids: Iterable[int], tokenizer: Tokenizer, field: 
             raise BadRequest(message, field=field)
 
 
-def _conversation(request: GenerationRequest) -> list[Message]:
-    system = [Message("system", request.system)] if request.system is not None else []
-    return [*system, *(request.messages or (Message("user", request.prompt or ""),))]
-
-
 def _plain(request: GenerationRequest) -> str:
     if request.messages is not None:
         raise Unsupported("this model has no chat template: send `prompt` instead of `messages`", field="messages")
@@ -167,7 +201,7 @@ def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> tuple[Genera
     _ensure_tokens_exist(request.after, tokenizer, "context")
     text = request.prompt or ""
     if tokenizer.has_chat_template:
-        read = tokenizer.read_chat(_conversation(request), options=dict(request.template_options))
+        read = _read_chat(request, tokenizer)
     else:
         read = Reading(text, tuple(tokenizer.encode(text, add_special=False)))
     whole = replace(request, prompt=None, system=None, after=(), prompt_tokens=(*request.after, *read.tokens))

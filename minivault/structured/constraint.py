@@ -24,6 +24,7 @@ class SchemaConstraint:
         self._keys = keys
         self._bits = np.zeros((vocabulary_size + 31) // 32 * 4, np.uint8)
         self._fault = fault
+        self.has_to_parse = True
 
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits [vocabulary] of tokens that may not come next to -inf, in place."""

@@ -47,8 +47,9 @@ class GrammarCompiler:
         if not tokenizer.eos_ids:
             raise BadRequest("this model has no end-of-text token: structured output would never end", field="format")
         self._tokenizer = tokenizer
-        self._tokens = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocabulary_size)]
-        self._judge = Judge(self._tokens, sorted(tokenizer.eos_ids))
+        self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocabulary_size)]
+        """The bytes of each token."""
+        self._judge = Judge(self.tokens, sorted(tokenizer.eos_ids))
         self._lock = threading.Lock()
         self._schemas: OrderedDict[str, Compiled] = OrderedDict()
 
@@ -99,11 +100,11 @@ class GrammarCompiler:
     @cached_property
     def _library(self) -> LLTokenizer:
         encode = partial(self._tokenizer.encode, add_special=False)
-        return library_tokenizer(self._tokens, sorted(self._tokenizer.eos_ids), encode)
+        return library_tokenizer(self.tokens, sorted(self._tokenizer.eos_ids), encode)
 
     @cached_property
     def _closing(self) -> ClosingTokens:
-        return ClosingTokens(self._tokens)
+        return ClosingTokens(self.tokens)
 
 
 def _fault_of_object(text: str) -> str | None:

@@ -119,11 +119,11 @@ class Archive:
         with _written_or_nothing():
             return write_checkpoint(self._log)
 
-    def redact(self, id_or_seq: str, reason: str) -> Place:
-        """Remove the content of one record for good. Raises NotFound, VaultError."""
+    def redact(self, id_or_seq: str, reason: str, part: str | None = None) -> Place:
+        """Remove the content of one record for good, or the `part` of it (`reasoning`). Raises NotFound, VaultError."""
         record = self._find(id_or_seq)
         with _written_or_nothing():
-            place = redact(self._log, record, by=self.by, reason=reason)
+            place = redact(self._log, record, by=self.by, reason=reason, part=part)
         self.checkpoint()
         return place
 

@@ -63,6 +63,8 @@ class Closing:
     error: Mapping[str, str] | None = None
     scores: str | None = None
     """A digest of the prompt's log-probabilities, where they were given."""
+    reasoning: str = ""
+    """What the model thought first; no part of `response`."""
 
 
 def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft:
@@ -70,6 +72,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
     content = {
         "prompt": opening["prompt"],
         "response": closing["response"],
+        **({"reasoning": closing["reasoning"]} if closing.get("reasoning") else {}),
         "status": closing["status"],
         "finish_reason": closing["finish_reason"],
         "model": opening["model"],

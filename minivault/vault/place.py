@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minivault.errors import VaultError
-from minivault.vault.record import NO_HASH, is_content_sound, is_record, is_sound, parse
+from minivault.vault.record import NO_HASH, is_content_sound, is_record, is_sound, mark_of, marks_in, parse
 from minivault.vault.segments import Segment, sealed_segments, segments
 
 Record = dict[str, Any]
@@ -93,7 +93,8 @@ def ensure_redacted_by(record: Record, redaction: Record) -> None:
     if redaction.get("v") == 1:
         expected["reason"] = redaction.get("reason")
     target = (redaction.get("type"), redaction.get("target_seq"))
-    if record["redacted"] != expected or target != ("redaction", record["seq"]):
+    mark = mark_of(redaction.get("part"))
+    if record.get(mark) != expected or target != ("redaction", record["seq"]):
         _refuse(record)
 
 
@@ -114,11 +115,11 @@ def _at_seq(directory: Path, seq: int) -> Record | None:
 
 def lawful(directory: Path, record: Record) -> Record:
     """The record, unless it bears a mark of redaction that no redaction record agrees with. Raises VaultError."""
-    if "redacted" in record:
-        stub = record["redacted"]
+    for mark in marks_in(record):
+        stub = record[mark]
         seq = stub.get("record") if isinstance(stub, dict) else None
         redaction = _at_seq(directory, seq) if isinstance(seq, int) and seq > record["seq"] else None
-        if redaction is None:
+        if redaction is None or mark_of(redaction.get("part")) != mark:
             _refuse(record)
         ensure_redacted_by(record, redaction)
     return record

@@ -22,7 +22,8 @@ from typing import Any
 from minivault.errors import VaultError
 from minivault.moment import rfc3339
 
-VERSION = 2
+VERSION, PARTED = 2, 3
+"""The format of a record, and of one of which a part can be redacted apart."""
 NO_HASH = "sha256:" + "0" * 64
 CHAINED_KEYS = frozenset(
     (
@@ -32,9 +33,14 @@ CHAINED_KEYS = frozenset(
         *("lines", "last_seq", "last_hash", "sha256", "torn_bytes", "since", "since_ns", "until_ns", "refused"),
         *("late", "by", "command", "records", "target_id", "target_seq", "segment", "sha256_before", "sha256_after"),
         *("keep_days", "segments", "parts", "control_text"),
+        *("part", "reasoning_sha256"),
     )
 )
-"""What the program itself says: numbers, digests, ids, names it gave. All else is content, also in types to come."""
+"""What the program itself says: numbers, digests, ids, names it gave. All else is content, also in types to come. The
+last two make a record one of format 3."""
+PART = "reasoning"
+PART_KEYS = frozenset((PART, "completion_tokens"))
+"""What a model thought, and the tokens, which spell that too: committed to apart where there is a thought."""
 CONTENT_KEYS_1 = frozenset(
     (
         *("prompt", "response", "request", "rendered_prompt", "prompt_tokens", "completion_tokens"),
@@ -43,6 +49,7 @@ CONTENT_KEYS_1 = frozenset(
 )
 """The content of records of format 1, in which all else was chained."""
 MARKS = frozenset(("salt", "redacted", "withheld", "hash"))
+PART_MARKS = frozenset(("reasoning_salt", "reasoning_redacted"))
 _FIRST = ("prompt", "response")
 
 _ENDS_IN_HASH = re.compile(rb'"hash":"sha256:[0-9a-f]{64}"}\n?$')
@@ -108,8 +115,16 @@ def draft(type_: str, time_ns: int, boot: str, fields: Mapping[str, Any], *, id_
 def _commitment(content: Mapping[str, Any]) -> dict[str, str]:
     if not content:
         return {}
+    if PART not in content:
+        return _committed(content, "salt", "content_sha256")
+    part = {key: content[key] for key in content if key in PART_KEYS}
+    rest = {key: content[key] for key in content if key not in PART_KEYS}
+    return _committed(rest, "salt", "content_sha256") | _committed(part, "reasoning_salt", "reasoning_sha256")
+
+
+def _committed(content: Mapping[str, Any], salt_key: str, digest_key: str) -> dict[str, str]:
     salt = os.urandom(16)
-    return {"salt": salt.hex(), "content_sha256": digest(salt + canonical(content))}
+    return {salt_key: salt.hex(), digest_key: digest(salt + canonical(content))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +137,8 @@ class Sealed:
 
 def seal(record: Draft, seq: int, prev: str) -> Sealed:
     """Give a record its place after the line whose hash is `prev`."""
-    fields = {"type": record.type, "v": VERSION, "seq": seq, **record.fields, "prev": prev}
+    version = PARTED if "reasoning_sha256" in record.fields or "part" in record.fields else VERSION
+    fields = {"type": record.type, "v": version, "seq": seq, **record.fields, "prev": prev}
     fields["hash"] = chain_hash(fields)
     return Sealed(Place(seq, fields["hash"]), compact(fields) + b"\n")
 
@@ -131,13 +147,35 @@ def content_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a record that redaction removes and an excerpt withholds."""
     if fields.get("v") == 1:
         return {key: value for key, value in fields.items() if key in CONTENT_KEYS_1}
-    return {key: value for key, value in fields.items() if key not in CHAINED_KEYS and key not in MARKS}
+    if fields.get("v") == PARTED:
+        kept = CHAINED_KEYS | MARKS | PART_MARKS
+    else:
+        kept = CHAINED_KEYS - {"part", "reasoning_sha256"} | MARKS
+    return {key: value for key, value in fields.items() if key not in kept}
+
+
+def part_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a record's content that can be redacted apart."""
+    is_parted = fields.get("v") == PARTED and "reasoning_sha256" in fields
+    return {key: value for key, value in fields.items() if key in PART_KEYS} if is_parted else {}
+
+
+def mark_of(part: str | None) -> str:
+    """The key of the stub that stands for what was redacted."""
+    return "redacted" if part is None else f"{part}_redacted"
+
+
+def marks_in(fields: Mapping[str, Any]) -> list[str]:
+    """The keys of its stubs."""
+    marks = [mark_of(None)] + ([mark_of(PART)] if fields.get("v") == PARTED else [])
+    return [mark for mark in marks if mark in fields]
 
 
 def chain_hash(fields: Mapping[str, Any]) -> str:
     """The `hash` a line must carry: SHA-256 over the canonical JSON of its chained part."""
     content = content_of(fields)
-    return digest(canonical({k: value for k, value in fields.items() if k not in content and k not in MARKS}))
+    marks = MARKS | PART_MARKS if fields.get("v") == PARTED else MARKS
+    return digest(canonical({k: value for k, value in fields.items() if k not in content and k not in marks}))
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
@@ -164,15 +202,30 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
 
 def is_content_sound(fields: Mapping[str, Any]) -> bool:
     """Whether a record's content is what its chained part commits to, or has been redacted."""
-    content = content_of(fields)
-    if "withheld" in fields or fields.get("v") not in (1, VERSION):
+    content, part = content_of(fields), part_of(fields)
+    if "withheld" in fields or fields.get("v") not in (1, VERSION, PARTED):
         return False
     if "content_sha256" not in fields or "redacted" in fields:
         has_stub = "redacted" in fields and "content_sha256" in fields
-        return not content and "salt" not in fields and has_stub == ("redacted" in fields)
+        has_salt = "salt" in fields or (fields.get("v") == PARTED and "reasoning_salt" in fields)
+        return not content and not has_salt and has_stub == ("redacted" in fields)
+    rest = {key: value for key, value in content.items() if key not in part}
+    return _is_committed(rest, fields, "salt", "content_sha256") and _is_part_sound(part, fields)
+
+
+def _is_part_sound(part: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    if fields.get("v") != PARTED:
+        return True
+    if "reasoning_sha256" not in fields or "reasoning_redacted" in fields:
+        has_stub = "reasoning_redacted" in fields and "reasoning_sha256" in fields
+        return not part and "reasoning_salt" not in fields and has_stub == ("reasoning_redacted" in fields)
+    return _is_committed(part, fields, "reasoning_salt", "reasoning_sha256")
+
+
+def _is_committed(content: Mapping[str, Any], fields: Mapping[str, Any], salt_key: str, digest_key: str) -> bool:
     try:
-        salt = bytes.fromhex(fields["salt"])
-        is_as_written = salt.hex() == fields["salt"]  # no other spelling: it is not hashed as text
-        return is_as_written and bool(fields["content_sha256"] == digest(salt + canonical(content)))
+        salt = bytes.fromhex(fields[salt_key])
+        is_as_written = salt.hex() == fields[salt_key]  # no other spelling: it is not hashed as text
+        return is_as_written and bool(fields[digest_key] == digest(salt + canonical(content)))
     except (KeyError, TypeError, ValueError, RecursionError):
         return False

@@ -21,8 +21,9 @@ from minivault.vault.journal import DIRECTORY, OpenEntry, read_open
 from minivault.vault.reader import read_records
 from minivault.vault.record import Draft, Place
 
-Regenerate = Callable[[Mapping[str, Any], int, int], "tuple[str, Sequence[int]] | None"]
-"""(opening, tokens sent, bytes sent) -> the text and tokens that had been sent, or None where it cannot be told."""
+Regenerate = Callable[[Mapping[str, Any], int, int], "tuple[str, Sequence[int], str] | None"]
+"""(opening, tokens sent, bytes sent) -> the text, tokens and thoughts that had been sent, or None where it cannot be
+told. Bytes are of both."""
 Append = Callable[[Draft], Place]
 
 
@@ -93,13 +94,14 @@ def _recorded(directory: Path, entries: Sequence[OpenEntry]) -> set[Any]:
 def _record(entry: OpenEntry, append: Append, regenerate: Regenerate | None) -> Recovered:
     opening, num_tokens, num_bytes = entry.opening, entry.num_tokens, entry.num_bytes
     answer = _answer(entry, regenerate)
-    text, tokens = answer if answer is not None else ("", ())
+    text, tokens, reasoning = answer if answer is not None else ("", (), "")
     num_prompt_tokens = len(opening["prompt_tokens"])
     closing = {
         "status": "interrupted",
         "finish_reason": None,
         "response": text,
         "completion_tokens": list(tokens),
+        "reasoning": reasoning,
         "usage": {
             "prompt_tokens": num_prompt_tokens,
             "completion_tokens": num_tokens,
@@ -114,13 +116,13 @@ def _record(entry: OpenEntry, append: Append, regenerate: Regenerate | None) -> 
     return Recovered(opening["id"], place.seq, num_tokens, num_bytes, answer is not None)
 
 
-def _answer(entry: OpenEntry, regenerate: Regenerate | None) -> tuple[str, Sequence[int]] | None:
+def _answer(entry: OpenEntry, regenerate: Regenerate | None) -> tuple[str, Sequence[int], str] | None:
     """Exactly what had been sent, or None where that cannot be told."""
     if not entry.num_bytes:
-        return "", ()
+        return "", (), ""
     answer = regenerate(entry.opening, entry.num_tokens, entry.num_bytes) if regenerate else None
     if answer is None:
         return None
-    text, tokens = answer
-    size = len(text.encode("utf-8", "surrogatepass"))
-    return (text, tokens) if (len(tokens), size) == (entry.num_tokens, entry.num_bytes) else None
+    text, tokens, reasoning = answer
+    size = len((text + reasoning).encode("utf-8", "surrogatepass"))
+    return answer if (len(tokens), size) == (entry.num_tokens, entry.num_bytes) else None

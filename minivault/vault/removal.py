@@ -1,8 +1,9 @@
 """Taking something out of the log for good, while the chain and everything signed stay valid.
 
-`redact` removes the content of one record. The redaction is recorded first, with the digests of the segment before and
-after; then the segment is replaced by one in which that record's content and salt are gone. Where a crash comes
-between, `verify` says that a redaction is not carried out, and `vault recover` completes it.
+`redact` removes the content of one record, or the part of it that a model thought. The redaction is recorded first,
+with the digests of the segment before and after; then the segment is replaced by one in which that content and its salt
+are gone. Where a crash comes between, `verify` says that a redaction is not carried out, and `vault recover` completes
+it.
 
 `prune` removes whole sealed segments by age. What was removed, and the hash it ended in, stays recorded and signed.
 """
@@ -20,54 +21,65 @@ from minivault.vault.place import Record, at_seq
 from minivault.vault.proof.checkpoint import write_checkpoint_locked
 from minivault.vault.proof.key import read_public
 from minivault.vault.reader import read_records
-from minivault.vault.record import Draft, Place, compact, content_of, is_record, parse
+from minivault.vault.record import PART, Draft, Place, compact, content_of, is_record, mark_of, parse, part_of
 from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
 from minivault.vault.segments import Segment, first_record, sealed_segments, segments, summarize
 
 
-def redact(log: Log, target: Record, *, by: str, reason: str) -> Place:
-    """Remove the content of a record that was read. Raises VaultError (nothing to redact), OSError."""
+def redact(log: Log, target: Record, *, by: str, reason: str, part: str | None = None) -> Place:
+    """Remove the content of a record that was read, or the `part` of it (`reasoning`). Raises VaultError (nothing to
+    redact), OSError."""
     with maintenance(log.directory, log.disk), log.locked():
         found = at_seq(log.directory, target["seq"])
         if found is None or (found["id"], found["hash"]) != (target["id"], target["hash"]):
             raise VaultError(f"seq {target['seq']} is another record now: run `vault verify`")
         if "redacted" in found:
             raise VaultError(f"record {found['id']} was redacted by record {found['redacted'].get('record')}")
+        if part is not None and "reasoning_redacted" in found:
+            told = found["reasoning_redacted"].get("record")
+            raise VaultError(f"the thoughts of record {found['id']} were redacted by record {told}")
+        if part is not None and not part_of(found):
+            raise VaultError(f"record {found['id']} holds no thoughts")
         if "content_sha256" not in found:
             raise VaultError(f"record {found['id']} is of type {found['type']} and holds no content")
-        return _redact(log, found, by, reason)
+        return _redact(log, found, by, reason, part)
 
 
 def complete_redactions(log: Log) -> int:
     """Carry out recorded redactions that a crash cut short; returns how many there were. Raises OSError, VaultError."""
-    recorded = {r["target_seq"]: r for r in read_records(log.directory) if r.get("type") == "redaction"}
-    present = [r for r in read_records(log.directory) if r.get("seq") in recorded and "redacted" not in r]
-    for target in present:
+    recorded = [r for r in read_records(log.directory) if r.get("type") == "redaction"]
+    by_target = {(r["target_seq"], r.get("part")): r for r in recorded}
+    present = [
+        (record, by_target[record.get("seq"), part])
+        for record in read_records(log.directory)
+        for part in (PART, None)
+        if (record.get("seq"), part) in by_target and "redacted" not in record and mark_of(part) not in record
+    ]
+    for target, redaction in present:
         with maintenance(log.directory, log.disk), log.locked():
             remove_leftovers(log.directory, log.disk)
             log.settle_locked()
             segment = _holding(log, target["seq"])
-            new = _rewritten(log, segment, target, _stub(recorded[target["seq"]]))
+            new = _rewritten(log, segment, target, _stub(redaction), redaction.get("part"))
             _swap(log, segment, new)
     return len(present)
 
 
-def _redact(log: Log, target: Record, by: str, reason: str) -> Place:
+def _redact(log: Log, target: Record, by: str, reason: str, part: str | None) -> Place:
     remove_leftovers(log.directory, log.disk)
     head = log.settle_locked()
     segment = _holding(log, target["seq"])
-    record = log.draft(
-        "redaction", {"target_id": target["id"], "target_seq": target["seq"], "by": by, "reason": reason}
-    )
+    what = {"target_id": target["id"], "target_seq": target["seq"]} | ({"part": part} if part else {})
+    record = log.draft("redaction", {**what, "by": by, "reason": reason})
     stub = {"at": record.fields["timestamp"], "by": by, "record": head.seq + 1}
     digests: dict[str, Any] = {"segment": segment.name}
     if not segment.is_active:
-        new = _rewritten(log, segment, target, stub)
+        new = _rewritten(log, segment, target, stub, part)
         digests |= {"sha256_before": new.sha256_before, "sha256_after": new.sha256_after}
     [place] = log.append_locked([Draft(record.type, {**record.fields, **digests})])
     log.sync()
     if segment.is_active:
-        new = _rewritten(log, segment, target, stub)
+        new = _rewritten(log, segment, target, stub, part)
     _swap(log, segment, new)
     return place
 
@@ -84,8 +96,8 @@ def _holding(log: Log, seq: int) -> Segment:
     return candidates[-1]
 
 
-def _rewritten(log: Log, segment: Segment, target: Record, stub: Mapping[str, Any]) -> Rewritten:
-    eraser = _Eraser(target, stub, segment)
+def _rewritten(log: Log, segment: Segment, target: Record, stub: Mapping[str, Any], part: str | None) -> Rewritten:
+    eraser = _Eraser(target, stub, segment, part)
     new = write_beside(segment, log.disk, compress=segment.is_compressed, change=eraser.change)
     if eraser.num_changed != 1:
         log.disk.unlink(new.temporary)
@@ -96,9 +108,9 @@ def _rewritten(log: Log, segment: Segment, target: Record, stub: Mapping[str, An
 class _Eraser:
     """Changes one line of a segment; of a `recovered` record also the torn bytes before it, which it describes."""
 
-    def __init__(self, target: Record, stub: Mapping[str, Any], segment: Segment) -> None:
+    def __init__(self, target: Record, stub: Mapping[str, Any], segment: Segment, part: str | None) -> None:
         self.num_changed = 0
-        self._target, self._stub = target, stub
+        self._target, self._stub, self._part = target, stub, part
         self._mark = b'"seq":%d,' % target["seq"]
         self._has_torn_bytes = target["type"] == "recovered" and target.get("v") != 1
         first = first_record(segment) if self._has_torn_bytes else None
@@ -114,17 +126,18 @@ class _Eraser:
         if any(fields.get(name) != self._target[name] for name in ("seq", "id", "hash")):
             return line
         self.num_changed += 1
-        return _without_content(fields, self._stub)
+        return _without_content(fields, self._stub, self._part)
 
 
-def _without_content(fields: Record, stub: Mapping[str, Any]) -> bytes:
-    content = content_of(fields)
+def _without_content(fields: Record, stub: Mapping[str, Any], part: str | None) -> bytes:
+    content = content_of(fields) if part is None else part_of(fields)
+    salts = ("salt", "reasoning_salt") if part is None else ("reasoning_salt",)
     kept: dict[str, Any] = {}
     for key, value in fields.items():
-        if key not in content and key != "salt":
+        if key not in content and key not in salts:
             kept[key] = value
-        elif "redacted" not in kept:
-            kept["redacted"] = dict(stub)
+        elif mark_of(part) not in kept:
+            kept[mark_of(part)] = dict(stub)
     return compact(kept) + b"\n"
 
 

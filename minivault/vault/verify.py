@@ -62,7 +62,12 @@ CHAINED_KEYS_2 = frozenset(
     )
 )
 """Format 2: these are chained, every other key is content."""
+CHAINED_KEYS_3 = CHAINED_KEYS_2 | {"part", "reasoning_sha256"}
+"""Format 3: the same with these, of records of which a part can be redacted apart and of such redactions."""
+PART_KEYS_3 = frozenset(("reasoning", "completion_tokens"))
+"""That part, where `reasoning_sha256` commits to it."""
 MARKS = frozenset(("salt", "redacted", "withheld", "hash"))
+MARKS_3 = MARKS | {"reasoning_salt", "reasoning_redacted"}
 MAX_LINE_MB = 64
 MAX_ARGUMENT = 64 << 20
 PIECE = 1 << 20
@@ -192,27 +197,36 @@ def check_form(fields: Fields, line: bytes) -> None:
     for key, type_ in (("type", str), ("seq", int), ("time_ns", int), ("prev", str), ("hash", str)):
         if type(fields.get(key)) is not type_:
             raise Bad(f"`{key}` is missing or of another type")
-    if type(fields.get("v")) is not int or fields["v"] not in (1, 2):
-        raise Bad(f"it has format version {fields.get('v')!r}; this verifier knows versions 1 and 2")
+    if type(fields.get("v")) is not int or fields["v"] not in (1, 2, 3):
+        raise Bad(f"it has format version {fields.get('v')!r}; this verifier knows versions 1 to 3")
 
 
 def content_of(fields: Fields) -> Fields:
     if fields["v"] == 1:
         return {key: value for key, value in fields.items() if key in CONTENT_KEYS_1}
-    return {key: value for key, value in fields.items() if key not in CHAINED_KEYS_2 and key not in MARKS}
+    chained, marks = (CHAINED_KEYS_2, MARKS) if fields["v"] == 2 else (CHAINED_KEYS_3, MARKS_3)
+    return {key: value for key, value in fields.items() if key not in chained and key not in marks}
+
+
+def part_of(fields: Fields) -> Fields:
+    """What of the content is committed to apart."""
+    is_parted = fields["v"] == 3 and "reasoning_sha256" in fields
+    return {key: value for key, value in fields.items() if key in PART_KEYS_3} if is_parted else {}
 
 
 def check_hash(fields: Fields) -> None:
-    content = content_of(fields)
-    chained = {key: value for key, value in fields.items() if key not in content and key not in MARKS}
+    content, marks = content_of(fields), MARKS_3 if fields["v"] == 3 else MARKS
+    chained = {key: value for key, value in fields.items() if key not in content and key not in marks}
     if digest(_canonical(chained).encode("ascii")) != fields["hash"]:
         raise Bad("its hash is not that of its fields")
 
 
 def check_content(fields: Fields, is_excerpt: bool) -> None:
     """The content against its commitment, or its lawful absence."""
-    content = content_of(fields)
+    content, part = content_of(fields), part_of(fields)
     absent = [key for key in ("redacted", "withheld") if key in fields]
+    if fields["v"] == 3:
+        check_part(fields, part, is_gone=bool(absent))
     if "content_sha256" not in fields:
         if content or absent or "salt" in fields:
             raise Bad("it has content that its hash does not cover")
@@ -221,12 +235,29 @@ def check_content(fields: Fields, is_excerpt: bool) -> None:
             raise Bad(f"it is marked {absent[0]} without cause")
         if fields.get("withheld", True) is not True:
             raise Bad("its mark `withheld` holds something")
-    elif fields["content_sha256"] != digest(_salt(fields) + _canonical(content).encode("ascii")):
+    else:
+        check_commitment(fields, {key: content[key] for key in content if key not in part}, "salt", "content_sha256")
+
+
+def check_part(fields: Fields, part: Fields, is_gone: bool) -> None:
+    """The part against its own commitment, or its lawful absence: with all else, or apart."""
+    is_redacted = "reasoning_redacted" in fields
+    if is_redacted and "reasoning_sha256" not in fields:
+        raise Bad("it is marked reasoning_redacted without cause")
+    if is_redacted or is_gone or "reasoning_sha256" not in fields:
+        if part or "reasoning_salt" in fields:
+            raise Bad("it has thoughts that are marked as gone, or that its hash does not cover")
+    else:
+        check_commitment(fields, part, "reasoning_salt", "reasoning_sha256")
+
+
+def check_commitment(fields: Fields, content: Fields, salt_key: str, digest_key: str) -> None:
+    if fields[digest_key] != digest(_salt(fields, salt_key) + _canonical(content).encode("ascii")):
         raise Bad("its content has been changed")
 
 
-def _salt(fields: Fields) -> bytes:
-    salt = fields.get("salt")
+def _salt(fields: Fields, key: str) -> bytes:
+    salt = fields.get(key)
     if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{32}", salt):
         raise Bad("its salt is missing or no salt")
     return bytes.fromhex(salt)
@@ -485,16 +516,23 @@ class Redactions:
     def __init__(self, reading: Reading, segments: Segments) -> None:
         self.reading = reading
         self.segments = segments
-        self.stubs: dict[int, Any] = {}
+        self.stubs: dict[tuple[int, str], Any] = {}
+        """By seq and mark."""
 
     def check(self, fields: Fields) -> None:
-        if "redacted" in fields:
-            self.reading.report.num_redacted += 1
-            self.stubs[fields["seq"]] = fields["redacted"]
+        marks = [
+            mark for mark in ("redacted", "reasoning_redacted") if mark in fields and mark not in content_of(fields)
+        ]
+        self.reading.report.num_redacted += bool(marks)
+        self.stubs.update({(fields["seq"], mark): fields[mark] for mark in marks})
 
     def on_redaction(self, fields: Fields) -> None:
-        target = fields.get("target_seq")
-        stub = self.stubs.pop(target, None) if type(target) is int else None
+        target, part = fields.get("target_seq"), fields.get("part") if fields["v"] == 3 else None
+        if part not in (None, "reasoning"):
+            raise Bad("it redacts a part that no record has")
+        mark = "redacted" if part is None else "reasoning_redacted"
+        stub = self.stubs.pop((target, mark), None) if type(target) is int else None
+        is_done = stub is not None or (part is not None and (target, "redacted") in self.stubs)
         expected = {"at": fields.get("timestamp"), "by": fields.get("by"), "record": fields["seq"]}
         if fields["v"] == 1:
             expected["reason"] = fields.get("reason")
@@ -504,13 +542,13 @@ class Redactions:
         if stub is not None and stub != expected:
             raise Bad(f"it redacts seq {target}, which says otherwise")
         is_here = type(target) is int and self.reading.report.first_seq <= target
-        if stub is None and is_here and not self.reading.is_excerpt:
+        if not is_done and is_here and not self.reading.is_excerpt:
             message = f"seq {fields['seq']}: the redaction of seq {target} was not carried out"
             self.reading.found(CRASH, fields["seq"], message)
-        self.segments.redact(fields, is_done=stub is not None)
+        self.segments.redact(fields, is_done)
 
     def finish(self) -> None:
-        for seq, stub in self.stubs.items():
+        for (seq, _), stub in self.stubs.items():
             if self.reading.is_excerpt and _later(stub, self.reading.report.seq):
                 told = f"that seq {seq} was redacted by a record after the excerpt: only the exporter says so"
                 self.reading.report.unproven.append(told)

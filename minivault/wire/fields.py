@@ -66,15 +66,11 @@ def within(place: str, fields: Foreign) -> dict[str, Noted | Refused]:
 
 
 THINKING: Foreign = noted(
-    "not passed on to the model yet",
-    *("reasoning_effort", "enable_thinking", "thinking", "thinking_budget", "thinking_budget_tokens"),
-    *("reasoning_budget", "reasoning_format", "include_reasoning", "separate_reasoning"),
+    "of other servers; here reasoning_effort, reasoning, think and thinking_budget switch and bound thoughts",
+    *("enable_thinking", "thinking_budget_tokens", "reasoning_budget", "reasoning_format", "include_reasoning"),
+    "separate_reasoning",
 )
-"""How much a model is to think, in the words of every server that can be told."""
-THOUGHT: Foreign = noted(
-    "thoughts of earlier answers; the model is not shown them again",
-    *("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks"),
-)
+"""How much a model is to think, in words that are not honoured."""
 
 ACCOUNTING: Foreign = noted(
     "for accounts, caches and stores that are not here; it is in the record",
@@ -145,7 +141,7 @@ OPENAI_CHAT: Foreign = {
     **SHARED,
     **FORMATS,
     **refused("put it into messages", "system", "instructions", "prompt", "input", "images"),
-    **noted("not passed on to the model yet", "reasoning"),
+    **within("reasoning", noted("a thought is given whole", "summary", "generate_summary", "exclude")),
     **noted("of no effect on what is said", "prediction", "verbosity", "parallel_tool_calls", "mm_processor_kwargs"),
     **refused("this server speaks and hears nothing; leave it out", "audio"),
     **refused("answers are text", "modalities", harmless=(["text"],)),
@@ -156,7 +152,9 @@ OPENAI_CHAT: Foreign = {
     **refused("an answer is told without its prompt", "echo", harmless=(False,)),
     **refused("send n", "best_of", harmless=(1,)),
     **refused("the chat template writes them", "add_special_tokens", harmless=(False,)),
-    **within("messages", THOUGHT),
+    **within(
+        "messages", noted("a thought goes into reasoning_content", "reasoning_details", "thinking", "thinking_blocks")
+    ),
     **noted(
         "of an earlier reply; the model is not shown it",
         *("messages.id", "messages.annotations", "messages.tool_calls.index", "messages.provider_specific_fields"),
@@ -174,6 +172,7 @@ OPENAI_CHAT: Foreign = {
 
 OPENAI_COMPLETIONS: Foreign = {
     **SHARED,
+    **noted("a prompt is continued as it is", "reasoning_effort", "reasoning", "thinking", "thinking_budget"),
     **FORMATS,
     **refused("text is continued, not filled in", "suffix", harmless=("",)),
     **refused("a prompt is read with what belongs around a text", "add_special_tokens", harmless=(True,)),
@@ -181,10 +180,13 @@ OPENAI_COMPLETIONS: Foreign = {
 
 OPENAI_RESPONSES: Foreign = {
     **SHARED,
+    **noted("of another request; send reasoning", "reasoning_effort", "thinking", "thinking_budget"),
     **noted("nothing else is included", "include"),
     **noted("of no effect on what is said", "text.verbosity", "parallel_tool_calls", "max_tool_calls"),
     **noted("the grammar of a custom tool's text is not enforced", "tools.format"),
-    **within("reasoning", noted("a thought is given whole", "summary", "generate_summary", "context", "mode")),
+    **within(
+        "reasoning", noted("a thought is given whole", "summary", "generate_summary", "exclude", "context", "mode")
+    ),
     **noted("of an earlier reply; the model is not shown it", "input.id", "input.status", "input.phase"),
     **noted("of an earlier reply; the model is not shown it", "input.caller", "input.namespace"),
     **noted("of an earlier reply", "input.content.annotations", "input.content.logprobs"),
@@ -277,6 +279,6 @@ OLLAMA_GENERATE: Foreign = {
 OLLAMA_CHAT: Foreign = {
     **OLLAMA_TEXT,
     **_lacks("vision", NO_IMAGES, "messages.images", harmless=([],)),
-    **within("messages", THOUGHT),
+    **within("messages", noted("a thought goes into thinking", "reasoning_content", "reasoning", "reasoning_details")),
     **noted("of an earlier reply", "messages.tool_calls.function.index"),
 }

@@ -1,30 +1,25 @@
-"""Finds tool calls in a model's text.
+"""Finds tool calls in a model's text as it comes, in the format that its family writes them in (`talk.calls`).
 
-Templates that describe tools to a model teach it one of two habits, and both are read here: JSON between
-`<tool_call>` and `</tool_call>` (one call or a list), or a reply that is nothing but such JSON. Text that turns out
-not to be a call, or is one of a tool that was not offered, is given back unchanged.
+Text that turns out not to be a call, or is one of a tool that was not offered, is given back unchanged.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
+from minivault.talk.call_text import Offered, ToolCall, json_calls
+from minivault.talk.calls import HERMES, Bracket, call_format
+from minivault.talk.pieces import overlap
 from minivault.types import Message
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
+__all__ = ["Offered", "ToolCall", "ToolCallReader", "offered", "read_tool_calls", "thought", "with_tool_names"]
 
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    name: str
-    arguments: dict[str, Any]
-
-
-Offered = Mapping[str, Mapping[str, Any]]
-"""The tools whose calls are read: name → JSON schema of the parameters. None: text is text."""
+_QUOTE = re.compile(r'\\.|(")', re.DOTALL)
+_BARE = ("{", "[", "")
+"""What a reply begins with that may be nothing but JSON."""
 
 
 def offered(tools: Iterable[Mapping[str, Any]]) -> Offered:
@@ -35,6 +30,11 @@ def offered(tools: Iterable[Mapping[str, Any]]) -> Offered:
         for function in functions
         if isinstance(function.get("name"), str)
     }
+
+
+def thought(text: str) -> dict[str, str]:
+    """What an assistant's turn holds besides its content, by both names that templates read."""
+    return {"reasoning_content": text, "thinking": text}
 
 
 def with_tool_names(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -55,39 +55,71 @@ def _named(message: Message, name: str | None) -> Message:
 
 @dataclass(slots=True)
 class ToolCallReader:
-    """Splits a stream of text into what to show and what to call. Feed pieces in order, then `finish` once."""
+    """Splits a stream of text into what to show and what to call. Feed pieces in order, then `finish` once. `format` is
+    the model's (`ModelInfo.call_format`)."""
 
     tools: Offered
+    format: str = HERMES
     _held: str = ""
     _has_shown: bool = False
-    _calls: list[ToolCall] = field(default_factory=list)
+    _brackets: tuple[Bracket, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._brackets = call_format(self.format).brackets
 
     def feed(self, text: str) -> tuple[str, list[ToolCall]]:
         """Text that is certainly not part of a call, and the calls completed by this piece."""
         self._held += text
-        shown, calls = "", []
-        while OPEN in self._held and CLOSE in self._held.split(OPEN, 1)[1]:
-            before, _, rest = self._held.partition(OPEN)
-            inside, _, self._held = rest.partition(CLOSE)
-            found = _parse(inside, self.tools)
-            shown += self._show(before if found else before + OPEN + inside + CLOSE)
-            calls += found
+        shown, calls = "", list[ToolCall]()
+        while (found := self._closed()) is not None:
+            before, inside, self._held = found
+            new = self._read(inside)
+            shown += self._show(before if new else before + inside)
+            calls += new
         return shown + self._show(self._release()), calls
 
     def finish(self) -> tuple[str, list[ToolCall]]:
         """What was still held back: calls when it reads as such, else text."""
         held, self._held = self._held, ""
-        before, _, inside = held.partition(OPEN)
-        calls = _parse(inside or before, self.tools)
-        return ("" if not inside else self._show(before), calls) if calls else (held, [])
+        at, _ = self._opening(held)
+        if at < 0:
+            calls = json_calls(held, self.tools) if not self._has_shown else []
+            return ("", calls) if calls else (held, [])
+        calls = self._read(held[at:])
+        return (self._show(held[:at]), calls) if calls else (held, [])
+
+    def _read(self, inside: str) -> list[ToolCall]:
+        """The calls in a text that begins with an opening."""
+        _, bracket = self._opening(inside)
+        text = inside.removeprefix(bracket.opening)
+        return bracket.read(text.removesuffix(bracket.closing) if bracket.closing else text, self.tools)
+
+    def _closed(self) -> tuple[str, str, str] | None:
+        """What stands before, in and after the first bracket that is closed; None while there is none."""
+        at, bracket = self._opening(self._held)
+        if at < 0 or not bracket.closing:
+            return None
+        start = at + len(bracket.opening)
+        end = self._held.find(bracket.closing, start)
+        while end >= 0 and _is_quoted(self._held[start:end]):
+            end = self._held.find(bracket.closing, end + 1)
+        if end < 0:
+            return None
+        end += len(bracket.closing)
+        return self._held[:at], self._held[at:end], self._held[end:]
+
+    def _opening(self, text: str) -> tuple[int, Bracket]:
+        """Where the first bracket opens, and which; -1 where none does."""
+        found = [(at, bracket) for bracket in self._brackets if (at := text.find(bracket.opening)) >= 0]
+        return min(found, key=lambda one: one[0], default=(-1, self._brackets[0]))
 
     def _release(self) -> str:
         """Take from the held text what cannot be the beginning of a call."""
-        if not self._has_shown and self._held.lstrip()[:1] in ("{", "[", ""):
+        if not self._has_shown and self._held.lstrip()[:1] in _BARE:
             return ""
-        start = self._held.find(OPEN)
+        start, _ = self._opening(self._held)
         if start < 0:
-            start = len(self._held) - _overlap(self._held)
+            start = len(self._held) - max(overlap(self._held, bracket.opening) for bracket in self._brackets)
         if not self._has_shown and not self._held[:start].strip():
             return ""
         shown, self._held = self._held[:start], self._held[start:]
@@ -98,45 +130,14 @@ class ToolCallReader:
         return text if self._has_shown else ""
 
 
-def read_tool_calls(text: str, tools: Offered) -> tuple[str, list[ToolCall]]:
+def read_tool_calls(text: str, tools: Offered, format: str = HERMES) -> tuple[str, list[ToolCall]]:
     """The content and the calls of a whole reply."""
-    reader = ToolCallReader(tools)
+    reader = ToolCallReader(tools, format)
     shown, calls = reader.feed(text)
     rest, more = reader.finish()
     return (shown + rest).rstrip() if calls or more else text, calls + more
 
 
-def _overlap(text: str) -> int:
-    """Length of the longest end of `text` that begins the opening tag."""
-    return next((size for size in range(min(len(OPEN) - 1, len(text)), 0, -1) if OPEN.startswith(text[-size:])), 0)
-
-
-def _parse(text: str, tools: Offered) -> list[ToolCall]:
-    value = _json(text)
-    items = value if isinstance(value, list) else [value]
-    calls = [_call(item, tools) for item in items]
-    return [call for call in calls if call] if all(calls) else []
-
-
-def _call(item: Any, tools: Offered) -> ToolCall | None:
-    name = item.get("name") if isinstance(item, dict) else None
-    if not isinstance(name, str) or name not in tools:
-        return None
-    arguments = item.get("arguments", item.get("parameters"))
-    if isinstance(arguments, str) and arguments:
-        arguments = _json(arguments)
-    elif not arguments and not tools[name].get("required"):
-        arguments = {}
-    return ToolCall(name, arguments) if isinstance(arguments, dict) else None
-
-
-def _json(text: str) -> Any:
-    """The value, or None where the text is not JSON."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _is_quoted(text: str) -> bool:
+    """Whether a text that begins as JSON ends inside quotes: what closes a call does not close it there."""
+    return text.lstrip()[:1] in ("{", "[") and sum(1 for found in _QUOTE.finditer(text) if found[1]) % 2 == 1

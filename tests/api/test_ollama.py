@@ -242,12 +242,6 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_turns(client: FlaskCli
     assert records(settings)[-1]["prompt"].startswith("turn 19")
 
 
-def test_tools_need_a_template_that_knows_them(client: FlaskClient) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    response = chat(client, tools=[tool])
-    assert (response.status_code, response.get_json()) == (400, {"error": '"scripted" does not support tools'})
-
-
 @pytest.mark.parametrize("ask", [generate, chat])
 def test_a_schema_is_kept(client: FlaskClient, ask: Any) -> None:
     schema = {
@@ -312,7 +306,8 @@ def test_show_always_has_model_info(client: FlaskClient) -> None:
         assert info["script.context_length"] == 512
         assert info["general.basename"] == "scripted"
         assert "completion" in reply["capabilities"]
-        assert "tools" not in reply["capabilities"]
+        assert "tools" in reply["capabilities"]
+        assert "thinking" not in reply["capabilities"]
 
 
 def test_copilot_finds_the_name_it_asked_for(client: FlaskClient) -> None:

@@ -180,6 +180,7 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"web_search_options": {}}, "web_search_options"),
     ({"audio": {}}, "audio"),
     ({"modalities": ["audio"]}, "modalities"),
+    ({"reasoning_effort": "huge"}, "reasoning_effort"),
     ({"stream_options": {"include_usage": True}}, None),
     ({"temperature": 2.5}, "temperature"),
     ({"temperature": "1"}, "temperature"),
@@ -197,7 +198,6 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
         "response_format",
     ),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
 ]  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_a_text_format_is_kept(client: FlaskClient) -> None:
     [
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
-        ({"tools": [{"type": "function", "name": "f"}]}, "tools"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input"),
         ({"input": [{"type": "reasoning"}]}, "input"),
         ({"input": [{"type": "computer_call"}]}, "input.0.type"),

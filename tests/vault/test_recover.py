@@ -57,8 +57,8 @@ def opened(id_: str) -> bytes:
     return encode_opening({**by_name(opening(id=id_)), "boot": "boot-1"})
 
 
-def derive(opening: Any, num_tokens: int, num_bytes: int) -> tuple[str, list[int]]:
-    return "abc" * num_tokens, list(range(num_tokens))
+def derive(opening: Any, num_tokens: int, num_bytes: int) -> tuple[str, list[int], str]:
+    return "abc" * num_tokens, list(range(num_tokens)), ""
 
 
 def test_open_entries_become_interrupted_records(deserted: Path, make_vault: Make) -> None:
@@ -90,7 +90,7 @@ def test_what_had_been_sent_is_derived_again(deserted: Path, make_vault: Make) -
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda *_: None, lambda _o, tokens, _b: ("abc", [1] * tokens), lambda _o, tokens, size: ("x" * size, [1])],
+    [lambda *_: None, lambda _o, tokens, _b: ("abc", [1] * tokens, ""), lambda _o, tokens, size: ("x" * size, [1], "")],
 )
 def test_a_derivation_that_disagrees_with_what_was_sent_is_not_believed(
     wrong: Any, deserted: Path, make_vault: Make

@@ -72,7 +72,7 @@ def test_thoughts_that_are_sent_back_are_kept_apart() -> None:
     hidden = {"type": "redacted_thinking", "data": "…"}
     request = read(user(text("x")), {"role": "assistant", "content": [thought, hidden, text("y")]}, user(text("z")))
     assert request.messages is not None
-    assert request.messages[1] == Message("assistant", "y", {"reasoning_content": "hm"})
+    assert request.messages[1] == Message("assistant", "y", {"reasoning_content": "hm", "thinking": "hm"})
 
 
 def test_an_assistants_last_message_is_the_answers_beginning() -> None:

@@ -21,7 +21,7 @@ from minivault.vault.place import Record, ensure_redacted_by, whole_chain
 from minivault.vault.proof.checkpoint import checkpoints, write_checkpoint
 from minivault.vault.proof.key import SECRET, SigningKey
 from minivault.vault.reader import Filter
-from minivault.vault.record import canonical, compact, content_of
+from minivault.vault.record import canonical, compact, content_of, mark_of, marks_in
 
 FORMAT = 2
 
@@ -59,18 +59,21 @@ def export_jsonl(log: Log, wanted: Filter) -> tuple[Iterator[bytes], int]:
 def _choose(directory: Path, wanted: Filter, last: int) -> list[int]:
     """The seqs of what is wanted. Every record is checked, and that what is redacted was redacted lawfully."""
     chosen: list[int] = []
-    stubs: dict[int, Record] = {}
+    stubs: dict[tuple[int, str], Record] = {}
     for record in whole_chain(directory):
         if record["seq"] > last:
             break
-        if "redacted" in record:
-            stubs[record["seq"]] = record
-        if record.get("type") == "redaction" and record.get("target_seq") in stubs:
-            ensure_redacted_by(stubs.pop(record["target_seq"]), record)
+        for mark in marks_in(record):
+            stubs[record["seq"], mark] = record
+        redacted = (record.get("target_seq"), mark_of(record.get("part")))
+        if record.get("type") == "redaction" and redacted in stubs:
+            ensure_redacted_by(stubs.pop(redacted), record)
         if wanted.matches(record):
             chosen.append(record["seq"])
     if stubs:
-        raise VaultError(f"seq {min(stubs)}: its content was removed and no redaction is recorded: run `vault verify`")
+        raise VaultError(
+            f"seq {min(stubs)[0]}: its content was removed and no redaction is recorded: run `vault verify`"
+        )
     return chosen
 
 
@@ -109,7 +112,7 @@ def _withheld(record: Record) -> Record:
     if "salt" not in record:
         return record
     content = content_of(record)
-    kept = {key: value for key, value in record.items() if key not in content and key != "salt"}
+    kept = {key: value for key, value in record.items() if key not in content and key not in ("salt", "reasoning_salt")}
     return {**kept, "withheld": True}
 
 

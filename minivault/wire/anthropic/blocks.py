@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from minivault.types import Message
 from minivault.wire.anthropic.fields import Open
-from minivault.wire.tool_calls import with_tool_names
+from minivault.wire.tool_calls import thought, with_tool_names
 
 REMINDER = "<system-reminder>\n{text}\n</system-reminder>"
 READABLE = ("text", "thinking", "redacted_thinking", "tool_use", "tool_result", "tool_reference")
@@ -131,7 +131,7 @@ def _extra(blocks: Iterable[Open]) -> dict[str, Any]:
         if isinstance(block, ToolUseBlock)
     ]
     thoughts = "\n".join(block.thinking for block in blocks if isinstance(block, ThinkingBlock))
-    return ({"tool_calls": calls} if calls else {}) | ({"reasoning_content": thoughts} if thoughts else {})
+    return ({"tool_calls": calls} if calls else {}) | (thought(thoughts) if thoughts else {})
 
 
 def _result(block: ToolResultBlock) -> str:

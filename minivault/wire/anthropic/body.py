@@ -144,6 +144,7 @@ class MessagesBody(CountBody):
     def generation(self, context: int) -> GenerationRequest:
         """The request for the engine; no answer is longer than `context`. Raises BadRequest for a choice of no tool."""
         choice = self.tool_choice.as_openai if self.tool_choice else None
+        offering = offer(self.told, choice, self.grammar)
         params = SamplingParams(
             max_tokens=min(self.max_tokens, context),
             temperature=self.temperature,
@@ -151,6 +152,7 @@ class MessagesBody(CountBody):
             top_p=self.top_p,
             seed=None if self.seed is None else self.seed % SEED_SPACE,
             stop=tuple(self.stop_sequences),
-            grammar=offer(self.told, choice, self.grammar).grammar,
+            grammar=offering.grammar,
+            calls=offering.calls,
         )
         return replace(self.prompting(), stream=self.stream, params=params)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, Started, Usage
 from minivault.wire.anthropic.body import MessagesBody
 from minivault.wire.anthropic.errors import encode_error
@@ -23,10 +24,10 @@ class MessageReply:
     """Encodes one request's answer. `id` is the record's, which is also the signature of thoughts: it says where they
     are kept."""
 
-    def __init__(self, id: str, model: str, body: MessagesBody) -> None:
+    def __init__(self, id: str, model: str, body: MessagesBody, call_format: str = HERMES) -> None:
         self._id, self._model, self._body = id, model, body
         tools = body.callable_tools
-        self._reader = ToolCallReader(tools) if tools else None
+        self._reader = ToolCallReader(tools, call_format) if tools else None
         self._calls: list[ToolCall] = []
         self._has_begun = False
         self._open = ""

@@ -82,6 +82,10 @@ class GenerateBody(Body):
     stop: str | list[str] | None = Field(None, description="a text, or up to 16, at which the answer ends")
     logprobs: int | None = Field(None, ge=0, le=20, description="number of top alternatives to report")
     prompt_logprobs: NumAlternatives | None = Field(None, description="the same for each token of the prompt")
+    think: bool | Literal["low", "medium", "high"] | None = Field(
+        None, description="whether to think first, or how hard; as the model does by default when absent"
+    )
+    thinking_budget: int | None = Field(None, ge=0, description="most tokens of thought")
     format: Literal["json"] | dict[str, Any] | None = Field(None, description='`"json"` or a JSON schema')
 
     @field_validator("stop")
@@ -136,6 +140,9 @@ class GenerateBody(Body):
             continues=self.continue_final_message,
             template_options=tuple(self.chat_template_kwargs.items()),
             drops_turns=self.truncate,
+            thinks=None if self.think is None else bool(self.think),
+            thinking_effort=self.think if isinstance(self.think, str) else None,
+            thinking_budget=self.thinking_budget,
             model=self.model,
             stream=self.stream,
             params=params,
@@ -188,9 +195,11 @@ class GenerateReply:
 
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
-            if not event.text and not event.logprobs:
+            if not event.text and not event.logprobs and not event.reasoning:
                 return []
             line: dict[str, Any] = {"token": event.text, "index": self._num_tokens}
+            if event.reasoning:
+                line["reasoning"] = event.reasoning
             if event.logprobs:
                 line["logprobs"] = _encode_logprobs(event.logprobs)
             self._num_tokens += 1
@@ -211,6 +220,8 @@ class GenerateReply:
         (answer,) = answers
         summary = self.summary(answer.finished)
         reply = {"id": summary.pop("id"), "response": answer.text, **summary}
+        if answer.reasoning:
+            reply["reasoning"] = answer.reasoning
         if self._has_logprobs:
             reply["logprobs"] = _encode_logprobs(answer.logprobs)
         if answer.prompt_logprobs is not None:
@@ -246,6 +257,7 @@ def _encode_usage(usage: Usage) -> dict[str, int]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "cached_tokens": usage.cached_tokens,
+        **({"reasoning_tokens": usage.reasoning_tokens} if usage.reasoning_tokens else {}),
     }
 
 

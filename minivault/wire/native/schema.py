@@ -16,6 +16,7 @@ class Usage(Shape):
     completion_tokens: Count
     total_tokens: Count
     cached_tokens: Count
+    reasoning_tokens: Count = 0
 
 
 class Timings(Shape):
@@ -62,6 +63,7 @@ class Generated(Summary):
     """A whole reply."""
 
     response: str
+    reasoning: str = Field("", description="what the model thought first")
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
     prompt_logprobs: list[PromptToken] = []  # noqa: RUF012 - pydantic copies it
 
@@ -71,6 +73,7 @@ class Token(Shape):
 
     token: str
     index: Count
+    reasoning: str = Field("", description="a piece of what the model thinks first; `token` is empty then")
     logprobs: list[ChosenToken] = []  # noqa: RUF012 - pydantic copies it
     prompt_logprobs: list[PromptToken] = []  # noqa: RUF012 - pydantic copies it
 

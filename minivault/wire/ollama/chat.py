@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest
 from minivault.wire.fields import OLLAMA_CHAT, Foreign
 from minivault.wire.logprobs import spoken
@@ -57,6 +58,7 @@ class ChatBody(Generating):
             tools=tuple(self.tools),
             num_keep=self.options.num_keep if self.truncate else None,
             stream=self.stream,
+            **self._thinking,
             params=self._sampling(context),
         )
 
@@ -66,16 +68,17 @@ class ChatReply(Lines):
 
     NOTHING: ClassVar[dict[str, Any]] = {"message": {"role": "assistant", "content": ""}}
 
-    def __init__(self, model: str, clock: Clock, tools: Offered | None = None) -> None:
+    def __init__(self, model: str, clock: Clock, tools: Offered | None = None, call_format: str = HERMES) -> None:
         super().__init__(model, clock)
-        self._tools = ToolCallReader(tools) if tools else None
+        self._tools = ToolCallReader(tools, call_format) if tools else None
 
     def encode(self, _index: int, event: Event) -> list[dict[str, Any]]:
         if isinstance(event, Delta):
             text, calls = self._tools.feed(event.text) if self._tools else (event.text, [])
             logprobs = event.logprobs and spoken(event.logprobs)
-            said = {"message": {"role": "assistant", "content": text}}
-            lines = [self._line(said, logprobs)] if text or logprobs else []
+            lines = (
+                [self._line(_said(text, (), event.reasoning), logprobs)] if text or logprobs or event.reasoning else []
+            )
             return [*lines, self._line(_said("", calls))] if calls else lines
         if isinstance(event, Finished):
             text, calls = self._tools.finish() if self._tools else ("", [])
@@ -86,12 +89,15 @@ class ChatReply(Lines):
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         (answer,) = answers
-        text, calls = read_tool_calls(answer.text, self._tools.tools) if self._tools else (answer.text, [])
-        return self._last(answer.finished, _said(text, calls), spoken(answer.logprobs))
+        tools = self._tools
+        text, calls = read_tool_calls(answer.text, tools.tools, tools.format) if tools else (answer.text, [])
+        return self._last(answer.finished, _said(text, calls, answer.reasoning), spoken(answer.logprobs))
 
 
-def _said(text: str, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+def _said(text: str, calls: Sequence[ToolCall] = (), thinking: str = "") -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text}
+    if thinking:
+        message["thinking"] = thinking
     if calls:
         message["tool_calls"] = [
             {"function": {"index": index, "name": call.name, "arguments": call.arguments}}

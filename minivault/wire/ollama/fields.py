@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from minivault.errors import BadRequest, Unsupported
 from minivault.faults import shown
-from minivault.types import SamplingParams
+from minivault.types import ModelInfo, SamplingParams
 from minivault.wire.fields import OLLAMA_SHARED, OLLAMA_TEXT, Foreign
 from minivault.wire.ollama.options import Options
 from minivault.wire.validation import VERBATIM, Body
@@ -55,7 +55,8 @@ class Generating(Addressed):
 
     format: Format = Field("", description='`"json"` or a JSON schema')
     stream: bool = True
-    think: bool | str = False
+    think: bool | Literal["none", "low", "medium", "high", "max"] | None = None
+    thinking_budget: int | None = Field(None, ge=0, description="most tokens of thought")
     truncate: bool = Field(True, description="shorten a prompt that is too long instead of refusing it")
     shift: bool = Field(True, description="no effect: a full context ends the answer with `length`")
     logprobs: bool = False
@@ -64,10 +65,23 @@ class Generating(Addressed):
     def _refuse_what_no_model_here_can(self) -> None:
         if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
             raise BadRequest(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}", field="top_logprobs")
-        if self.think:
-            raise Unsupported(f'"{self.model}" does not support thinking', field="think")
         if self.keep_alive is not None:
             keep_alive_s(self.keep_alive)
+
+    def ensure_thinks(self, info: ModelInfo) -> None:
+        """Refuse a thought that the model cannot have. Raises Unsupported in Ollama's words."""
+        if self.think not in (None, False, "none") and not info.thought_format:
+            raise Unsupported(f'"{self.model}" does not support thinking', field="think")
+
+    @property
+    def _thinking(self) -> dict[str, Any]:
+        """The members of a `GenerationRequest` that say whether, how hard and how long to think."""
+        is_level = isinstance(self.think, str)
+        return {
+            "thinks": self.think != "none" if is_level else self.think,
+            "thinking_effort": self.think if is_level and self.think != "none" else None,
+            "thinking_budget": self.thinking_budget,
+        }
 
     def _sampling(self, context: int) -> SamplingParams:
         grammar = json.dumps(self.format) if isinstance(self.format, dict) else self.format or None

@@ -56,6 +56,7 @@ class GenerateBody(Generating):
             after=tuple(self.context),
             num_keep=self.options.num_keep if self.truncate else None,
             stream=self.stream,
+            **self._thinking,
             params=self._sampling(context),
         )
 
@@ -74,7 +75,8 @@ class GenerateReply(Lines):
             if self._context is not None:
                 self._context += event.token_ids
             logprobs = event.logprobs and spoken(event.logprobs)
-            return [self._line({"response": event.text}, logprobs)] if event.text or logprobs else []
+            is_said = event.text or logprobs or event.reasoning
+            return [self._line(_said(event.text, event.reasoning), logprobs)] if is_said else []
         if isinstance(event, Finished):
             return [self._last(event, self.NOTHING, (), self._context_field())]
         return [encode_error(event.error)] if isinstance(event, Failed) else []
@@ -83,8 +85,12 @@ class GenerateReply(Lines):
         (answer,) = answers
         if self._context is not None:
             self._context += answer.token_ids
-        said, logprobs = {"response": answer.text}, spoken(answer.logprobs)
-        return self._last(answer.finished, said, logprobs, self._context_field())
+        said = _said(answer.text, answer.reasoning)
+        return self._last(answer.finished, said, spoken(answer.logprobs), self._context_field())
 
     def _context_field(self) -> dict[str, Any]:
         return {"context": self._context} if self._context else {}
+
+
+def _said(text: str, thinking: str) -> dict[str, Any]:
+    return {"response": text, "thinking": thinking} if thinking else {"response": text}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from minivault.types import Message, Role
+from minivault.wire.tool_calls import thought
 from minivault.wire.validation import Body
 
 
@@ -33,6 +34,7 @@ class MessageBody(Body):
     content: str | None = None
     tool_calls: list[ToolCallBody] | None = None
     tool_name: str | None = None
+    thinking: str | None = None
     tool_call_id: str | None = None
 
     @field_validator("role")
@@ -50,6 +52,8 @@ class MessageBody(Body):
             ]
         if self.tool_name:
             extra["name"] = self.tool_name
+        if self.thinking:
+            extra |= thought(self.thinking)
         if self.tool_call_id:
             extra["tool_call_id"] = self.tool_call_id
         role: Role = self.role  # type: ignore[assignment]  # the validator above leaves only these four

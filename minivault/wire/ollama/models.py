@@ -70,7 +70,8 @@ def encode_show(info: ModelInfo, basename: str | None = None) -> dict[str, Any]:
 
 def capabilities(info: ModelInfo) -> list[str]:
     """What a model can do, in Ollama's words."""
-    return ["completion"] + (["embedding"] if info.embedding_length else []) + (["tools"] if info.has_tools else [])
+    found = {"embedding": info.embedding_length, "tools": info.has_tools, "thinking": info.thought_format}
+    return ["completion", *(name for name, can in found.items() if can)]
 
 
 def details(info: ModelInfo) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Generated(Line):
     """A whole reply of `/api/generate`, or a line of its stream."""
 
     response: str
+    thinking: str = ""
     context: list[int] = []  # noqa: RUF012 - pydantic copies it
 
 
@@ -49,6 +50,7 @@ class ToolCall(Shape):
 class ReplyMessage(Shape):
     role: Literal["assistant"]
     content: str
+    thinking: str = ""
     tool_calls: list[ToolCall] = []  # noqa: RUF012 - pydantic copies it
 
 

@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from minivault.errors import BadRequest, Unsupported
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, GenerationRequest, TokenLogprob, Usage
 from minivault.wire.fields import OPENAI_CHAT, Foreign
 from minivault.wire.logprobs import NumAlternatives, encode_logprobs, encode_prompt_logprobs, spoken
 from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage, finish_reason
 from minivault.wire.openai.fields import Limit, Sampled, bounded
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
+from minivault.wire.openai.thinking import Budget, Effort, ReasoningOptions, ThinkingOptions, thinking
 from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
 from minivault.wire.reply import Answer
 from minivault.wire.tool_calls import Offered, ToolCall, ToolCallReader, offered, read_tool_calls, with_tool_names
@@ -50,11 +52,17 @@ class ChatBody(Sampled):
     prompt_logprobs: NumAlternatives | None = Field(None, description="scores of the prompt as vLLM lists them")
     tools: list[ToolBody] = Field(default_factory=list, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    reasoning_effort: Effort | None = Field(None, description="no effect on models that do not think")
+    reasoning: ReasoningOptions | None = None
+    thinking: ThinkingOptions | None = None
+    thinking_budget: Budget | None = Field(None, description="most tokens of thought")
 
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return super().format_field if self.tool_choice in FREE_CHOICES else "tool_choice"
+        if self.tool_choice not in FREE_CHOICES:
+            return "tool_choice"
+        return super().format_field if self.grammar is not None else "tools"
 
     @property
     def has_tools(self) -> bool:
@@ -91,8 +99,11 @@ class ChatBody(Sampled):
                 template_options=tuple(self.chat_template_kwargs.items()),
                 tools=told.tools,
                 stream=self.stream,
+                **thinking(self.reasoning_effort, self.reasoning, self.thinking, self.thinking_budget),
                 params=replace(
-                    self.sampling(choice, limit, logprobs, told.grammar), prompt_logprobs=self.prompt_logprobs
+                    self.sampling(choice, limit, logprobs, told.grammar),
+                    prompt_logprobs=self.prompt_logprobs,
+                    calls=told.calls,
                 ),
             )
             for choice in range(self.n)
@@ -102,13 +113,14 @@ class ChatBody(Sampled):
 class ChatReply:
     """Encodes one request's choices, whole or as chunks."""
 
-    def __init__(self, envelope: Envelope, body: ChatBody) -> None:
+    def __init__(self, envelope: Envelope, body: ChatBody, call_format: str = HERMES) -> None:
         self._id = envelope.id
         self._head = envelope.head("chat.completion", PREFIX)
         self._has_usage = body.has_usage_chunk
         self._chunk_head = envelope.head("chat.completion.chunk", PREFIX) | ({"usage": None} if self._has_usage else {})
         self._tools = body.callable_tools
-        self._readers = [ToolCallReader(self._tools) for _ in range(body.n)] if self._tools else []
+        self._call_format = call_format
+        self._readers = [ToolCallReader(self._tools, call_format) for _ in range(body.n)] if self._tools else []
         self._num_calls = [0] * body.n
         self._usages: list[Usage] = []
         self._num_listed = body.prompt_logprobs
@@ -117,7 +129,10 @@ class ChatReply:
         if isinstance(event, Delta):
             text, calls = self._readers[index].feed(event.text) if self._readers else (event.text, [])
             logprobs = event.logprobs and spoken(event.logprobs)
-            chunks = [self._chunk(index, {"content": text}, logprobs)] if text or logprobs else []
+            said = {"content": text} if text or not event.reasoning else {}
+            if event.reasoning:
+                said["reasoning_content"] = event.reasoning
+            chunks = [self._chunk(index, said, logprobs)] if text or logprobs or event.reasoning else []
             return chunks + self._call_chunks(index, calls) if calls else chunks
         if isinstance(event, Finished):
             text, calls = self._readers[index].finish() if self._readers else ("", [])
@@ -144,8 +159,10 @@ class ChatReply:
         return {"prompt_logprobs": encode_prompt_logprobs(scored, self._num_listed)}
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        text, calls = read_tool_calls(answer.text, self._tools) if self._readers else (answer.text, [])
+        text, calls = read_tool_calls(answer.text, self._tools, self._call_format)
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+        if answer.reasoning:
+            message["reasoning_content"] = answer.reasoning
         if calls:
             message["tool_calls"] = self._encode_calls(index, calls)
         return {

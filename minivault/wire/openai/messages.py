@@ -12,7 +12,7 @@ from minivault.errors import BadRequest
 from minivault.types import Message, Role
 from minivault.wire.fields import unread
 from minivault.wire.openai.fields import Strict
-from minivault.wire.tool_calls import ToolCall
+from minivault.wire.tool_calls import ToolCall, thought
 
 ROLES: dict[str, Role] = {"developer": "system", "function": "tool"}
 
@@ -51,6 +51,9 @@ class ChatMessage(Strict):
     refusal: str | None = None
     tool_calls: list[ToolCallPart] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    """Both: what the assistant thought before this turn."""
 
     def message(self) -> Message:
         """This turn for the template. Raises BadRequest when it says nothing, or a call's arguments are not JSON."""
@@ -65,6 +68,8 @@ class ChatMessage(Strict):
             extra["tool_call_id"] = self.tool_call_id
         if self.name:
             extra["name"] = self.name
+        if self.reasoning_content or self.reasoning:
+            extra |= thought(self.reasoning_content or self.reasoning or "")
         return Message(as_role(self.role), join_text(self.content), extra)
 
 

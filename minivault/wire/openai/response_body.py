@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -13,6 +14,7 @@ from minivault.wire.fields import OPENAI_RESPONSES, Foreign
 from minivault.wire.openai.fields import Drawn, Limit, Strict, bounded, grammar_of
 from minivault.wire.openai.response_items import InputItem, turns
 from minivault.wire.openai.response_tools import CustomTool, Tool, noted, told
+from minivault.wire.openai.thinking import ReasoningOptions, thinking
 from minivault.wire.openai.tool_choice import FREE_CHOICES, narrowed, offer
 from minivault.wire.tool_calls import Offered, offered
 
@@ -29,10 +31,6 @@ class TextFormat(Strict):
 
 class TextOptions(Strict):
     format: TextFormat | None = None
-
-
-class ReasoningOptions(Strict):
-    effort: str | None = None
 
 
 class Members(Strict):
@@ -89,7 +87,9 @@ class ResponseBody(Drawn):
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "text.format" if self._offering[1] in FREE_CHOICES else "tool_choice"
+        if self._offering[1] not in FREE_CHOICES:
+            return "tool_choice"
+        return "text.format" if self.grammar is not None else "tools"
 
     @property
     def has_tools(self) -> bool:
@@ -119,17 +119,18 @@ class ResponseBody(Drawn):
         messages = turns(self.items if items is None else items)
         if not messages:
             raise BadRequest("input holds nothing to answer", field="input")
-        effort = self.reasoning.effort if self.reasoning else None
         return GenerationRequest(
             messages=messages,
             system=self.instructions,
             template_options=tuple(self.chat_template_kwargs.items()),
             drops_turns=self.truncation == "auto",
-            thinks=False if effort == "none" else None,
-            thinking_effort=None if effort == "none" else effort,
             tools=offering.tools,
             stream=self.stream,
-            params=self.sampling(0, bounded(self.max_output_tokens, context), None, offering.grammar),
+            **thinking(None, self.reasoning),
+            params=replace(
+                self.sampling(0, bounded(self.max_output_tokens, context), None, offering.grammar),
+                calls=offering.calls,
+            ),
         )
 
     @property

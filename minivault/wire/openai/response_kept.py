@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault.errors import BadRequest, NotFound
+from minivault.talk.calls import HERMES
 from minivault.types import Finished, Timings, TokenLogprob, Usage
 from minivault.wire.openai.envelope import Envelope, created_s
 from minivault.wire.openai.response_body import ResponseBody
@@ -123,7 +124,8 @@ def _read(record: Mapping[str, Any]) -> Kept:
         raise NotFound("made for another version of this server") from None
     if not body.store:
         raise NotFound("not stored, as its request said")
-    reply = ResponseReply(Envelope(record["id"], body.model, record["fingerprint"], created_s(record["id"])), body)
+    envelope = Envelope(record["id"], body.model, record["fingerprint"], created_s(record["id"]))
+    reply = ResponseReply(envelope, body, record.get("call_format", HERMES))
     return Kept(record["id"], body, _response(record, reply))
 
 

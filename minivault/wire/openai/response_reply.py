@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from minivault.talk.calls import HERMES
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Usage
 from minivault.wire.openai.envelope import Envelope, encode_error
 from minivault.wire.openai.response_body import ResponseBody
@@ -19,11 +20,11 @@ INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens"}
 class ResponseReply:
     """Encodes one request's answer, whole or as events. With tools, text is sent when it is known to be no call."""
 
-    def __init__(self, envelope: Envelope, body: ResponseBody) -> None:
-        self._envelope, self._body = envelope, body
+    def __init__(self, envelope: Envelope, body: ResponseBody, call_format: str = HERMES) -> None:
+        self._envelope, self._body, self._call_format = envelope, body, call_format
         self._items = Items(envelope.id, body.custom_tools)
         self._tools = body.callable_tools
-        self._reader = ToolCallReader(self._tools) if self._tools else None
+        self._reader = ToolCallReader(self._tools, call_format) if self._tools else None
         self._reasoning = self._text = self._blank = ""
         self._calls: list[ToolCall] = []
         self._num_events = 0
@@ -54,7 +55,7 @@ class ResponseReply:
         return self._snapshot("failed", output, None, error={"code": error["code"], "message": error["message"]})
 
     def _output(self, reasoning: str, text: str, status: str) -> list[Item]:
-        shown, calls = read_tool_calls(text, self._tools) if self._tools else (text, [])
+        shown, calls = read_tool_calls(text, self._tools, self._call_format) if self._tools else (text, [])
         return self._items.output(reasoning, shown, calls, status)
 
     # -- events --------------------------------------------------------------------------------------------------
@@ -229,6 +230,6 @@ def _encode_usage(usage: Usage) -> dict[str, Any]:
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": getattr(usage, "reasoning_tokens", 0)},
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }

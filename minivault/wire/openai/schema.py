@@ -53,6 +53,7 @@ class ReplyMessage(Shape):
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    reasoning_content: str = ""
     tool_calls: list[ToolCall] = []  # noqa: RUF012 - pydantic copies it
 
 
@@ -88,6 +89,7 @@ class ChatCompletion(Identity):
 class ChunkDelta(Shape):
     role: Literal["assistant"] = "assistant"
     content: str = ""
+    reasoning_content: str = ""
     tool_calls: list[IndexedToolCall] = []  # noqa: RUF012 - pydantic copies it
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault.errors import BadRequest, Unsupported
+from minivault.types import Calls
 from minivault.wire.openai.references import moved, refers
 
 FIELD = "tool_choice"
 FREE_CHOICES = (None, "auto", "none")
 EMPTY: dict[str, Any] = {"properties": {}, "required": [], "patternProperties": {}, "additionalProperties": False}
+ANY: dict[str, Any] = {"parameters": {"type": "object", "additionalProperties": True}}
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 SAYING_NOTHING = ("type", "title", "description", "$schema", "$id", "$comment", "$defs", "definitions", "strict")
 """Members of a schema that name no parameter."""
@@ -30,6 +32,8 @@ class Offer:
 
     tools: tuple[Tool, ...]
     grammar: str | None
+    calls: Calls | None = None
+    """How `grammar` holds, where it is that of calls."""
 
 
 def narrowed(tools: Sequence[Tool], choice: Any) -> tuple[Sequence[Tool], Any]:
@@ -51,14 +55,30 @@ def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
 
     Raises BadRequest for a choice of no offered tool, Unsupported for one whose parameters cannot be enforced.
     """
+    if choice == "none":
+        return Offer((), grammar)
     if choice in FREE_CHOICES:
-        return Offer(() if choice == "none" else tuple(tools), grammar)
+        if grammar is not None or not has_strict(tools):
+            return Offer(tuple(tools), grammar)
+        functions = [
+            tool["function"] if is_strict(tool) else {"name": tool["function"]["name"]} | ANY for tool in tools
+        ]
+        return Offer(tuple(tools), json.dumps(_calls_schema(functions)), "strict")
     if grammar is not None:
         raise BadRequest("tool_choice cannot force a call that must also keep to a response format", field=FIELD)
     allowed = [tool for tool in tools if choice == "required" or tool["function"]["name"] == _name(choice)]
     if not allowed:
         raise BadRequest("tool_choice names none of the tools", field=FIELD)
-    return Offer(tuple(tools), json.dumps(_calls_schema([tool["function"] for tool in allowed])))
+    return Offer(tuple(tools), json.dumps(_calls_schema([tool["function"] for tool in allowed])), "forced")
+
+
+def is_strict(tool: Tool) -> bool:
+    """Its arguments are to follow the schema whenever the model calls it."""
+    return tool["function"].get("strict") is True
+
+
+def has_strict(tools: Sequence[Tool]) -> bool:
+    return any(map(is_strict, tools))
 
 
 def _is_named(choice: Any) -> bool:
