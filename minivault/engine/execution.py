@@ -78,5 +78,6 @@ class Execution:
         """Copy what the prefix cache has of what comes next, and leave something to compute before `stop`."""
         assert sequence.slot is not None
         start = self._prefix_cache.restore(sequence.slot, sequence.prefix_keys, sequence.num_prefilled, stop)
-        sequence.num_cached += start - sequence.num_prefilled
+        if sequence.prefilled_ns is None:
+            sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start

@@ -26,6 +26,10 @@ class PrefixCache:
         self._blocks: OrderedDict[bytes, object] = OrderedDict()
 
     @property
+    def num_blocks(self) -> int:
+        return len(self._blocks)
+
+    @property
     def num_bytes(self) -> int:
         return len(self._blocks) * self._block_bytes
 
@@ -52,7 +56,7 @@ class PrefixCache:
         stop = min(self.reach(keys, start), (stop - 1) // self._size * self._size)
         for first in range(start, stop, self._size):
             self._runner.copy_in(slot, first, self._blocks[keys[first // self._size]])
-        self._touch(keys[: stop // self._size])
+        self.touch(keys[: stop // self._size])
         return stop
 
     def store(self, slot: int, keys: Sequence[bytes], start: int, stop: int) -> None:
@@ -62,11 +66,18 @@ class PrefixCache:
             if keys[index] not in self._blocks:
                 first = index * self._size
                 self._blocks[keys[index]] = self._runner.copy_out(slot, first, first + self._size)
-        self._touch(keys[:last])
+        self.touch(keys[:last])
         while len(self._blocks) > self._max_blocks:
-            self._blocks.popitem(last=False)
+            self.evict()
 
-    def _touch(self, keys: Sequence[bytes]) -> None:
+    def evict(self) -> bool:
+        """Drop the block that was used longest ago; False where there is none."""
+        if not self._blocks:
+            return False
+        self._blocks.popitem(last=False)
+        return True
+
+    def touch(self, keys: Sequence[bytes]) -> None:
         """Make a prompt's beginning more recent than what continues it: that alone is of no use."""
         for key in reversed(keys):
             if key in self._blocks:

@@ -27,6 +27,10 @@ class Sequence:
     token_ids: list[int] = field(default_factory=list)
     """Every sampled token, the one that ends the answer included."""
     prompt: tuple[int, ...] = field(init=False)
+    given: tuple[int, ...] = field(init=False)
+    """What is processed before its next token can be sampled: its prompt; once it lost its slot, its answer too."""
+    rank: int = 0
+    """Its place in the order of arrival."""
     ending: FinishReason | Exception | None = None
     """Why it ends, once that is known; the engine retires it at the next opportunity."""
     admitted_ns: int | None = None
@@ -34,7 +38,7 @@ class Sequence:
     first_token_ns: int | None = None
 
     def __post_init__(self) -> None:
-        self.prompt = self.job.prompt_tokens
+        self.prompt = self.given = self.job.prompt_tokens
 
     @property
     def num_positions(self) -> int:
@@ -43,26 +47,41 @@ class Sequence:
 
     @property
     def is_prefilled(self) -> bool:
-        return self.num_prefilled == len(self.prompt)
+        return self.num_prefilled == len(self.given)
+
+    @property
+    def next_position(self) -> int:
+        """The first one that the model has not seen."""
+        return self.num_prefilled + max(0, len(self.prompt) + len(self.token_ids) - 1 - len(self.given))
+
+    def begins_block(self, size: int) -> bool:
+        """Its next token is the first of a block of `size` positions."""
+        return self.next_position % size == 0
 
     def newest(self) -> Chunk:
         """Its newest token, to be processed."""
         assert self.slot is not None
-        position = len(self.prompt) + len(self.token_ids) - 1
-        return Chunk(self.slot, self.token_ids[-1:], position, is_prompt=False)
+        return Chunk(self.slot, self.token_ids[-1:], self.next_position, is_prompt=False)
 
     def chunks(self, stop: int, chunk_tokens: int) -> Iterator[Chunk]:
-        """The rest of its prompt up to `stop`, cut on a grid of `chunk_tokens`."""
+        """The rest of what is given up to `stop`, cut on a grid of `chunk_tokens`."""
         assert self.slot is not None
         start = self.num_prefilled
         while start < stop:
-            end = self.chunk_end(start, chunk_tokens)
-            yield Chunk(self.slot, self.prompt[start:end], start, is_prompt=True)
+            end = min(self.chunk_end(start, chunk_tokens), stop)
+            yield Chunk(self.slot, self.given[start:end], start, is_prompt=True)
             start = end
 
     def chunk_end(self, start: int, chunk_tokens: int) -> int:
-        """Where the chunk of its prompt that begins at `start` ends, on a grid of `chunk_tokens`."""
-        return min((start // chunk_tokens + 1) * chunk_tokens, len(self.prompt))
+        """Where the chunk of what is given that begins at `start` ends, on a grid of `chunk_tokens`."""
+        return min((start // chunk_tokens + 1) * chunk_tokens, len(self.given))
+
+    def begin_again(self) -> None:
+        """Its slot is lost: all that is known of it is processed anew, and it goes on as if nothing had happened."""
+        self.slot, self.num_prefilled = None, 0
+        self.given = (*self.prompt, *self.token_ids)
+        if self.prefilled_ns is None:
+            self.num_cached = 0
 
     def end(self, reason: FinishReason | Exception) -> None:
         """Let it end for `reason`, unless it ends already."""
