@@ -256,6 +256,7 @@ class ModelInfo:
     architecture: str
     num_parameters: int
     context: int
+    """Most tokens of a prompt and its answer."""
     embedding_length: int
     num_layers: int
     num_heads: int
@@ -276,6 +277,8 @@ class ModelInfo:
     source: str = ""
     chat_template: str = ""
     modified_ns: int = 0
+    context_setting: str = ""
+    """The setting that would allow for a larger context; empty where that is all that the model reads."""
 
 
 @dataclass(frozen=True, slots=True)

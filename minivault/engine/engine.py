@@ -55,9 +55,7 @@ class Engine:
         self._slots = Slots(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
         self._blocks = Blocks(runner, self._prefix_cache)
-        self._scheduler = Scheduler(
-            self._slots, self._blocks, self._prefix_cache, runner.chunk_tokens, step_tokens
-        )
+        self._scheduler = Scheduler(self._slots, self._blocks, self._prefix_cache, runner.chunk_tokens, step_tokens)
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
@@ -104,7 +102,7 @@ class Engine:
         if (sequence := self._sequences.get(job_id)) is not None:
             self._retire(sequence, reason)
 
-    def embed(self, tokens: Ids) -> NDArray[np.float32]:
+    def embed(self, tokens: Ids[int]) -> NDArray[np.float32]:
         """See `Runner.embed`; the blocks it needs are made free."""
         self._scheduler.make_room(self._blocks.spanned(0, len(tokens)))
         return self._runner.embed(tokens)

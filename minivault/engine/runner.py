@@ -49,8 +49,8 @@ class Runner(Protocol):
 
     @property
     def num_free_blocks(self) -> int:
-        """Those of them that nobody holds. A slot takes one where a block of its positions begins; `copy_in` takes none,
-        or else every slot has memory of its own."""
+        """Those of them that nobody holds. A slot takes one where a block of its positions begins; `copy_in` takes
+        none, or else every slot has memory of its own."""
         ...
 
     signature: dict[str, str]

@@ -1,4 +1,4 @@
-"""The engine on a cache that is too small for everyone: they wait, begin again, and are told what they are told alone."""
+"""The engine on a cache that is too small for everyone: they wait, begin again, and are told the same as alone."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ class Request:
         return drive.submit(prompt, max_tokens=self.max_tokens, seed=self.max_tokens, temperature=1.0, logprobs=2)
 
 
-requests = st.builds(
-    Request, st.integers(1, 250), st.integers(1, 3), st.integers(1, 60), st.integers(0, 6)
-)
+requests = st.builds(Request, st.integers(1, 250), st.integers(1, 3), st.integers(1, 60), st.integers(0, 6))
 
 
 @pytest.fixture(scope="module")
