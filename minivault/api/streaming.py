@@ -13,14 +13,14 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import Response, after_this_request, current_app, g, request
 
 from minivault.access import Caller, Permit, charge_tokens, generation_permit
 from minivault.api.disconnect import DisconnectWatcher, client_socket
 from minivault.errors import BadRequest, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
-from minivault.types import Event, Failed, GenerateTask, GenerationRequest
+from minivault.types import Event, Failed, GenerateTask, GenerationRequest, Task
 from minivault.wire.framing import Framing, preferred
 from minivault.wire.reply import Reply
 
@@ -77,6 +77,8 @@ def origin(api: str, body: bytes) -> Origin:
 def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> list[Watched]:
     """Start every choice, or none: when one is refused, the others are stopped and the refusal is raised."""
     tasks = [model.prepare(choice) for choice in wanted]
+    if tasks[0].num_dropped or tasks[0].num_cut:
+        tell_truncated(tasks[0])
     started: list[Watched] = []
     try:
         for index, task in enumerate(tasks):
@@ -85,6 +87,16 @@ def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> 
         _close(started, is_served=False)
         raise
     return started
+
+
+def tell_truncated(task: Task) -> None:
+    """Say in the reply's header what of the request the model does not read."""
+    told = ", ".join(f"{name}={number}" for name, number in task.truncated.items())
+
+    @after_this_request
+    def _add(response: Response) -> Response:
+        response.headers["MiniVault-Truncated"] = told
+        return response
 
 
 def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -> Response:

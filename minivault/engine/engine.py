@@ -76,6 +76,11 @@ class Engine:
         return bool(self._sequences or self._events)
 
     @property
+    def max_running(self) -> int:
+        """How many sequences there are slots for."""
+        return self._slots.num_slots
+
+    @property
     def num_running(self) -> int:
         return self._scheduler.num_running
 

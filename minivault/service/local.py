@@ -130,8 +130,8 @@ class LocalModel:
         engine = self._engine
         if engine is None:
             return ModelStatus(self._state, self._reason, 0, num_live, {})
-        running = min(num_live, engine.num_running)
-        return ModelStatus(self._state, self._reason, running, num_live - running, engine.stats, engine.cache)
+        waiting = min(num_live, max(num_live - engine.max_running, engine.num_waiting))
+        return ModelStatus(self._state, self._reason, num_live - waiting, waiting, engine.stats, engine.cache)
 
     # -- work -----------------------------------------------------------------------------------------------------
 

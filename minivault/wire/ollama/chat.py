@@ -50,6 +50,7 @@ class ChatBody(Generating):
             messages=with_tool_names([message.message() for message in self.messages]),
             tools=tuple(self.tools),
             num_keep=self.options.num_keep if self.truncate else None,
+            most_read=self.options.most_read(context),
             stream=self.stream,
             params=self._sampling(context),
         )
