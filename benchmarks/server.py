@@ -189,7 +189,7 @@ def table(result: dict[str, Any]) -> str:
             f"{http['gap_p50_ms']:13.1f} / {http['gap_p99_ms']:5.1f}"
         )
     rows += [
-        f"a {long['prompt_tokens']}-token prompt arrives: its first token after {long['long_first_token_ms']:.0f} ms, and "
+        f"a {long['prompt_tokens']}-token prompt arrives: first token after {long['long_first_token_ms']:.0f} ms, "
         f"nobody waits longer than {long['longest_gap_ms']:.0f} ms"
         for long in result["long_prompts"]
     ]

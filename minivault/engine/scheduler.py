@@ -24,7 +24,7 @@ NEAR_POSITIONS = 875
 """To attend to so many positions costs a token as much again as the rest of the model (the default one, measured)."""
 
 AHEAD_POSITIONS = 256
-"""Who is admitted leaves room for so many further tokens of everyone who runs: to begin again costs about as much."""
+"""Who is admitted leaves room for so many further tokens of everyone who runs, so that few have to begin again."""
 
 
 class Scheduler:

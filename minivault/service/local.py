@@ -210,13 +210,8 @@ class LocalModel:
             if self._state == "loading":
                 self._state, self._reason = "ready", ""
         self._end_loading()
-        log.info(
-            "model %s ready in %.1f s (%s runner): %s",
-            info.name,
-            time.monotonic() - started,
-            info.runner,
-            _room(info, engine),
-        )
+        took_s, what = time.monotonic() - started, "model %s ready in %.1f s (%s runner): %s"
+        log.info(what, info.name, took_s, info.runner, _room(info, engine))
         return loaded, engine
 
     def _end_loading(self) -> None:

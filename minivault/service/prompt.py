@@ -46,9 +46,8 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
     prompt = read_prompt(request, tokenizer)
     has_control_text |= prompt.has_control_text
     num_dropped = num_cut = 0
-    if (request.drops_turns or request.num_keep is not None) and len(prompt.tokens) > (
-        limit := most_read(request, info)
-    ):
+    limit = most_read(request, info) if request.drops_turns or request.num_keep is not None else len(prompt.tokens)
+    if len(prompt.tokens) > limit:
         request, num_dropped, num_cut = shortened(request, lambda one: read_prompt(one, tokenizer).tokens, limit)
         prompt = read_prompt(request, tokenizer)
     num_tokens = len(prompt.tokens)
