@@ -160,7 +160,7 @@ def measure(counts: list[int], *, with_transformers: bool) -> dict[str, Any]:
                 result["http"][count] = over_http(port, count)
             result["rss_mb"] = _rss_mb(server.workers()[0])
             result["long_prompts"] = [long_prompt_arriving(port, min(15, max(counts)), lines) for lines in LINES]
-    from minivault.service import resolve_backend
+    from minivault.service.backends import resolve_backend
 
     served = resolve_backend(settings)(settings)
     bare_engine(served, settings, 1)
