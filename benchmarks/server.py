@@ -23,7 +23,7 @@ from minivault.types import Delta, Finished, Job, SamplingParams
 from tests.live import live_server
 
 NUM_TOKENS = 96
-LINES = (110, 480)
+LINES = (150, 640)
 """Of the long prompts that arrive: about 1,700 and 7,600 tokens."""
 TOPICS = ("rivers", "bridges", "bread", "clocks", "foxes", "glass", "islands", "kites", "lamps", "maps", "nets", "owls",
           "paper", "rain", "salt", "trees")  # fmt: skip
@@ -73,7 +73,7 @@ def over_http(port: int, num_clients: int) -> dict[str, float]:
 
 
 def long_prompt_arriving(port: int, num_clients: int, num_lines: int) -> dict[str, float]:
-    """The longest gap that anybody sees while a prompt of so many lines, of 14 tokens each, arrives in the middle."""
+    """The longest gap that anybody sees while a prompt of so many lines, of 12 tokens each, arrives in the middle."""
     story = " ".join(f"Line {n}: the {TOPICS[n % 16]} are counted again." for n in range(num_lines))
     long = {"prompt": story, "seed": 1, "max_tokens": 16, "raw": True}
     bodies = [body(i, NUM_TOKENS * num_lines // LINES[0]) for i in range(num_clients)]
