@@ -25,6 +25,7 @@ from minivault.faults import reason
 
 PREFIX = "MINIVAULT_"
 EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"})
+MIN_CONTEXT = 64
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 Count = Annotated[int, Field(ge=1)]
@@ -52,7 +53,16 @@ class Settings(BaseModel):
     threads: int = Field(64, ge=4, le=1024, description="request threads in each worker")
     max_running: int = Field(16, ge=1, le=256, description="sequences decoding at once, per worker")
     max_waiting: int = Field(32, ge=0, le=4096, description="requests waiting for a place, per worker")
-    context: int = Field(2048, ge=64, le=131072, description="tokens of prompt plus answer")
+    context: int = Field(
+        0, ge=0, le=1 << 24, description="tokens of prompt plus answer; 0 = the model's own, as far as memory goes"
+    )
+    cache_mb: int = Field(
+        0,
+        ge=0,
+        le=1 << 24,
+        description="memory of each worker for all that its answers attend to, taken as needed, 45 tokens a MB for "
+        "the default model; 0 = half of what is free, divided by workers",
+    )
     deadline_s: float = Field(300, gt=0, le=86400, description="wall-clock limit of one generation, in seconds")
     load_timeout_s: float = Field(600, gt=0, le=86400, description="limit for loading the model, in seconds")
     graceful_timeout_s: int = Field(30, ge=2, le=3600, description="seconds from SIGTERM to the end of the last stream")
@@ -70,10 +80,10 @@ class Settings(BaseModel):
         0, ge=0, le=1024, description="compute threads in each worker; 0 = cores divided by workers"
     )
     prefix_cache_mb: int = Field(
-        64,
+        256,
         ge=0,
         le=65536,
-        description="memory for reusing prompt prefixes, 22 tokens a MB for the default model; 0 = off",
+        description="how much of that may keep prompt prefixes for reuse until others need it; 0 = off",
     )
     vault_sync: Literal["synced", "written", "async"] = Field(
         "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
@@ -110,6 +120,13 @@ class Settings(BaseModel):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
             raise ValueError("must be HOST:PORT or unix:PATH")
+        return value
+
+    @field_validator("context")
+    @classmethod
+    def _context_has_room(cls, value: int) -> int:
+        if 0 < value < MIN_CONTEXT:
+            raise ValueError(f"must be 0 or at least {MIN_CONTEXT}")
         return value
 
     @property

@@ -6,6 +6,7 @@ Under gunicorn each worker keeps its numbers in files (prometheus_client's multi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import psutil
@@ -17,6 +18,8 @@ from minivault.types import Timings, Usage
 
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 NS = 1e-9
+CACHE_KINDS = {"all": "tokens", "used": "used_tokens", "reusable": "reusable_tokens"}
+"""Labels, and what `ModelStatus.cache` calls them."""
 
 
 class Metrics:
@@ -51,6 +54,19 @@ class Metrics:
             "minivault_resident_bytes", "Memory of each worker", multiprocess_mode="liveall", registry=registry
         )
         self.waiting = Gauge("minivault_waiting", "Requests queued", multiprocess_mode="livesum", registry=registry)
+        self.cache_tokens = Gauge(
+            "minivault_cache_tokens",
+            "Tokens of the cache that there are, in use, and reusable among these",
+            ["kind"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.preemptions = Gauge(
+            "minivault_preemptions",
+            "Answers that had to begin again because the cache was full, since the start",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
 
     def observe(self, api: str, status: str, finish_reason: str, usage: Usage, timings: Timings) -> None:
         """Count one recorded interaction."""
@@ -63,10 +79,15 @@ class Metrics:
             self.first_token.observe(timings.first_token_ns * NS)
         self._measure_memory()
 
-    def render(self, num_running: int, num_waiting: int) -> bytes:
-        """The Prometheus text format, with this worker's queue as it is now."""
+    def render(
+        self, num_running: int, num_waiting: int, cache: Mapping[str, int] | None = None, num_preempted: int = 0
+    ) -> bytes:
+        """The Prometheus text format, with this worker's queue and cache as they are now."""
         self.running.set(num_running)
         self.waiting.set(num_waiting)
+        self.preemptions.set(num_preempted)
+        for kind, name in CACHE_KINDS.items():
+            self.cache_tokens.labels(kind).set((cache or {}).get(name, 0))
         self._measure_memory()
         samples = self._samples()
         prompt = samples.get("minivault_tokens_total:prompt", 0.0)

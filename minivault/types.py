@@ -96,6 +96,8 @@ class GenerationRequest:
     """A conversation that does not fit loses its oldest turns."""
     num_keep: int | None = None
     """The same, and what still does not fit is cut, this many tokens at the front kept; None = it is refused."""
+    most_read: int | None = None
+    """Most tokens of the prompt; None: as many as leave room for an answer in the model's context."""
     tools: tuple[dict[str, Any], ...] = ()
     model: str | None = None
     stream: bool = False
@@ -156,6 +158,8 @@ class GenerateTask:
     has_control_text: bool = False
     num_dropped: int = 0
     """Messages at the conversation's beginning that were left out because they did not fit."""
+    num_cut: int = 0
+    """Tokens that were cut out of the prompt's middle because it still did not fit."""
 
     @property
     def answerer(self) -> str:
@@ -163,8 +167,15 @@ class GenerateTask:
         return "model" if self.known_answer is None else "builtin"
 
     @property
+    def truncated(self) -> dict[str, int]:
+        """What of the request the model did not read, where that is not all."""
+        left_out = {"dropped_messages": self.num_dropped, "cut_tokens": self.num_cut}
+        return {name: number for name, number in left_out.items() if number}
+
+    @property
     def parameters(self) -> dict[str, Any]:
-        return {name: getattr(self.params, name) for name in SamplingParams.__slots__}
+        named = {name: getattr(self.params, name) for name in SamplingParams.__slots__}
+        return named | self.truncated if self.num_dropped or self.num_cut else named
 
     @property
     def is_streamed(self) -> bool:
@@ -178,6 +189,8 @@ class EmbedTask:
     texts: tuple[str, ...]
     inputs: tuple[tuple[int, ...], ...]
     has_control_text: bool = False
+    num_cut: int = 0
+    """Tokens at the ends of inputs that were left out because they did not fit."""
     answerer: str = "embedding"
     is_streamed: bool = False
 
@@ -195,7 +208,12 @@ class EmbedTask:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"num_inputs": len(self.inputs)}
+        return {"num_inputs": len(self.inputs)} | self.truncated
+
+    @property
+    def truncated(self) -> dict[str, int]:
+        """As a `GenerateTask`'s."""
+        return {"cut_tokens": self.num_cut} if self.num_cut else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +406,7 @@ class ModelInfo:
     architecture: str
     num_parameters: int
     context: int
+    """Most tokens of a prompt and its answer."""
     embedding_length: int
     num_layers: int
     num_heads: int
@@ -412,6 +431,8 @@ class ModelInfo:
     source: str = ""
     chat_template: str = ""
     modified_ns: int = 0
+    context_setting: str = ""
+    """The setting that would allow for a larger context; empty where that is all that the model reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,15 +95,19 @@ class ScriptedRunner:
 
     name = "scripted"
     vocabulary_size = VOCABULARY
-    chunk_tokens = block_tokens = 4096
+    chunk_tokens = block_tokens = 1 << 20
     can_copy = True
     bytes_per_slot = 0
 
     def __init__(self, num_slots: int, context: int) -> None:
-        self.num_slots = num_slots
+        self.num_slots = self.num_blocks = num_slots
         self.context = context
         self.signature = {"runner": self.name, "version": "1"}
         self._prompts: dict[int, bytes] = {}
+
+    @property
+    def num_free_blocks(self) -> int:
+        return self.num_blocks - len(self._prompts)
 
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         return np.stack([row for chunk in chunks for row in [self._row(chunk)] * chunk.num_logits])
@@ -145,12 +149,13 @@ def _logits(token: int) -> NDArray[np.float32]:
 
 def backend(settings: Settings) -> Loaded:
     """What `MINIVAULT_BACKEND=tests.scripted:backend` serves."""
-    runner = ScriptedRunner(settings.max_running, settings.context)
+    context = settings.context or 2048
+    runner = ScriptedRunner(settings.max_running, context)
     info = ModelInfo(
         name="scripted",
         architecture="script",
         num_parameters=0,
-        context=settings.context,
+        context=context,
         embedding_length=VOCABULARY,
         num_layers=0,
         num_heads=0,

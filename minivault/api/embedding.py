@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flask import g
 
 from minivault.access.caller import charge_tokens, generation_permit
-from minivault.api.streaming import recorder
+from minivault.api.streaming import recorder, tell_truncated
 from minivault.errors import BadRequest
 from minivault.interaction import Origin
 from minivault.interaction import embed as record_and_embed
@@ -39,6 +39,8 @@ def embed(
     if not inputs:
         return Embedded([], 0)
     task = model.prepare_embedding(inputs, truncate=truncate)
+    if task.num_cut:
+        tell_truncated(task)
     num_tokens = len(task.tokens)
     with generation_permit(g.caller):
         vectors = record_and_embed(recorder(), model, task, source)

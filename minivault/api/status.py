@@ -35,6 +35,8 @@ def health() -> Response:
             "tokens": tokens,
             "running": status.running,
             "waiting": status.waiting,
+            "context": info.context if info else None,
+            "cache": {**status.cache, "preemptions": status.stats.get("preemptions", 0)} if status.cache else None,
             "vault": vault,
             "model": _model_name(here),
             "fingerprint_parts": dict(info.fingerprint_parts) if info else {},
@@ -62,7 +64,7 @@ def metrics() -> Response:
     """Prometheus' text format."""
     here = recorder()
     status = here.roster.default.status()
-    text = here.metrics.render(status.running, status.waiting)
+    text = here.metrics.render(status.running, status.waiting, status.cache, status.stats.get("preemptions", 0))
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 

@@ -13,14 +13,14 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import Response, after_this_request, current_app, g, request
 
 from minivault.api.choices import Watched, begin, in_turn
 from minivault.api.disconnect import client_socket
 from minivault.errors import BadRequest, MiniVaultError, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
-from minivault.types import Event, Failed, GenerationRequest
+from minivault.types import EmbedTask, Event, Failed, GenerateTask, GenerationRequest
 from minivault.wire.framing import Framing, preferred
 from minivault.wire.reply import Reply
 
@@ -69,12 +69,24 @@ def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> 
         its_source = replace(source, id=next_id()) if choices else source
         task = model.prepare(choice)
         choices.append(Watched(task, its_source, g.caller, settings.deadline_s, begin_one, watch))
+    if choices[0].task.num_dropped or choices[0].task.num_cut:
+        tell_truncated(choices[0].task)
     try:
         begin(choices[: settings.max_running])
     except BaseException:
         _close(choices, is_served=False)
         raise
     return choices
+
+
+def tell_truncated(task: GenerateTask | EmbedTask) -> None:
+    """Say in the reply's header what of the request the model does not read."""
+    told = ", ".join(f"{name}={number}" for name, number in task.truncated.items())
+
+    @after_this_request
+    def _add(response: Response) -> Response:
+        response.headers["MiniVault-Truncated"] = told
+        return response
 
 
 def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -> Response:

@@ -10,9 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Ids
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from minivault.engine.blocks import Blocks
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution, Group
 from minivault.engine.prefix_cache import PrefixCache
@@ -45,7 +50,7 @@ STEP_TOKENS = 200
 
 class Engine:
     """Drives a runner. `stats` counts since the start: steps, prompt tokens and those of them that were cached, sampled
-    tokens, and failures."""
+    tokens, failures, and preemptions: how often a sequence had to begin again because the cache was full."""
 
     def __init__(
         self,
@@ -62,7 +67,8 @@ class Engine:
         self._clock = clock
         self._slots = Slots(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
-        self._scheduler = Scheduler(self._slots, self._prefix_cache, runner.chunk_tokens, step_tokens)
+        self._blocks = Blocks(runner, self._prefix_cache)
+        self._scheduler = Scheduler(self._slots, self._blocks, self._prefix_cache, runner.chunk_tokens, step_tokens)
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
@@ -70,12 +76,22 @@ class Engine:
 
     @property
     def stats(self) -> dict[str, int]:
-        return dict(self._counts)
+        return {**self._counts, "preemptions": self._scheduler.num_preempted}
+
+    @property
+    def cache(self) -> dict[str, int]:
+        """See `Blocks.usage`."""
+        return self._blocks.usage
 
     @property
     def has_work(self) -> bool:
         """A step has something to do or to tell."""
         return bool(self._sequences or self._events)
+
+    @property
+    def max_running(self) -> int:
+        """How many sequences there are slots for."""
+        return self._slots.num_slots
 
     @property
     def num_running(self) -> int:
@@ -104,11 +120,18 @@ class Engine:
         if (sequence := self._sequences.get(job_id)) is not None:
             self._retire(sequence, reason)
 
+    def embed(self, tokens: Ids[int]) -> NDArray[np.float32]:
+        """See `Runner.embed`; the blocks it needs are made free."""
+        self._scheduler.make_room(self._blocks.spanned(0, len(tokens)))
+        return self._runner.embed(tokens)
+
     def step(self) -> list[tuple[str, Event]]:
         """Give every decoding sequence its next token and process one chunk of prompt; return (job id, event) pairs."""
         now = self._clock()
         self._end_overdue(now)
         scheduler = self._scheduler
+        if any(sequence.begins_block(self._blocks.size) for sequence in scheduler.decoding):
+            scheduler.make_room()
         stops = scheduler.plan(now) if scheduler.waiting or scheduler.prefilling else None
         if scheduler.decoding:
             self._advance(self._execution.decode(scheduler.decoding))
@@ -210,14 +233,8 @@ class Engine:
         self._emit(sequence, self._terminal(sequence, ending))
 
     def _release(self, sequence: Sequence) -> None:
-        slot = sequence.slot
         self._scheduler.remove(sequence)
         del self._sequences[sequence.job.id]
-        if slot is not None:
-            try:
-                self._runner.release(slot)
-            except Exception:
-                log.exception("the runner could not release slot %d", slot)
 
     def _terminal(self, sequence: Sequence, ending: FinishReason | Exception) -> Finished | Failed:
         usage, timings = sequence.usage(), sequence.timings(self._clock())

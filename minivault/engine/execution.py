@@ -94,7 +94,8 @@ class Execution:
         assert sequence.slot is not None
         keys, scores = sequence.prefix_keys, sequence.scores
         start = self._prefix_cache.restore(sequence.slot, keys, sequence.num_prefilled, stop, scores)
-        sequence.num_cached += start - sequence.num_prefilled
+        if sequence.prefilled_ns is None:
+            sequence.num_cached += start - sequence.num_prefilled
         sequence.num_prefilled = start
 
 

@@ -33,6 +33,10 @@ class PrefixCache:
         """Of blocks whose prompt was scored."""
 
     @property
+    def num_blocks(self) -> int:
+        return len(self._blocks)
+
+    @property
     def num_bytes(self) -> int:
         return len(self._blocks) * self._block_bytes
 
@@ -81,7 +85,7 @@ class PrefixCache:
         if scores is not None and stop > start:
             for index in range(start // self._size, stop // self._size + 1):
                 scores.take(index * self._size, self._scores[keys[index]])
-        self._touch(keys[: stop // self._size])
+        self.touch(keys[: stop // self._size])
         return stop
 
     def store(
@@ -95,12 +99,19 @@ class PrefixCache:
                 self._blocks[keys[index]] = self._runner.copy_out(slot, first, first + self._size)
             if scores is not None and not scores.suffice(self._scores.get(keys[index])):
                 self._scores[keys[index]] = scores.of(first, first + self._size)
-        self._touch(keys[:last])
+        self.touch(keys[:last])
         while len(self._blocks) > self._max_blocks:
-            key, _ = self._blocks.popitem(last=False)
-            self._scores.pop(key, None)
+            self.evict()
 
-    def _touch(self, keys: Sequence[bytes]) -> None:
+    def evict(self) -> bool:
+        """Drop the block that was used longest ago; False where there is none."""
+        if not self._blocks:
+            return False
+        key, _ = self._blocks.popitem(last=False)
+        self._scores.pop(key, None)
+        return True
+
+    def touch(self, keys: Sequence[bytes]) -> None:
         """Make a prompt's beginning more recent than what continues it: that alone is of no use."""
         for key in reversed(keys):
             if key in self._blocks:

@@ -46,6 +46,15 @@ class Runner(Protocol):
     recurrent state) keeps the prefix cache off."""
     bytes_per_slot: int
     """Cache memory of one full slot."""
+    num_blocks: int
+    """Blocks of `block_tokens` positions that there are for all slots together: enough for one full slot at least."""
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Those of them that nobody holds. A slot takes one where a block of its positions begins; `copy_in` takes
+        none, or else every slot has memory of its own."""
+        ...
+
     signature: dict[str, str]
     """Everything that can change this runner's logits besides the weights file: name, version, libraries,
     quantisation, device, CPU capability. Goes into the fingerprint."""

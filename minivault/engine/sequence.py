@@ -30,8 +30,12 @@ class Sequence:
     num_thought: int = 0
     """Sampled tokens that are thought, the tags around it included."""
     prompt: tuple[int, ...] = field(init=False)
+    given: tuple[int, ...] = field(init=False)
+    """What is processed before its next token can be sampled: its prompt; once it lost its slot, its answer too."""
     scores: PromptScores | None = field(init=False, default=None)
     """Of its prompt, where they are asked for."""
+    rank: int = 0
+    """Its place in the order of arrival."""
     ending: FinishReason | Exception | None = None
     """Why it ends, once that is known; the engine retires it at the next opportunity."""
     admitted_ns: int | None = None
@@ -39,7 +43,7 @@ class Sequence:
     first_token_ns: int | None = None
 
     def __post_init__(self) -> None:
-        self.prompt = self.job.prompt_tokens
+        self.prompt = self.given = self.job.prompt_tokens
         if (num_top := self.job.params.prompt_logprobs) is not None:
             self.scores = PromptScores(self.prompt, num_top)
 
@@ -50,28 +54,43 @@ class Sequence:
 
     @property
     def is_prefilled(self) -> bool:
-        return self.num_prefilled == len(self.prompt)
+        return self.num_prefilled == len(self.given)
+
+    @property
+    def next_position(self) -> int:
+        """The first one that the model has not seen."""
+        return self.num_prefilled + max(0, len(self.prompt) + len(self.token_ids) - 1 - len(self.given))
+
+    def begins_block(self, size: int) -> bool:
+        """Its next token is the first of a block of `size` positions."""
+        return self.next_position % size == 0
 
     def newest(self) -> Chunk:
         """Its newest token, to be processed."""
         assert self.slot is not None
-        position = len(self.prompt) + len(self.token_ids) - 1
-        return Chunk(self.slot, self.token_ids[-1:], position, is_prompt=False)
+        return Chunk(self.slot, self.token_ids[-1:], self.next_position, is_prompt=False)
 
     def chunks(self, stop: int, chunk_tokens: int) -> Iterator[Chunk]:
-        """The rest of its prompt up to `stop`, cut on a grid of `chunk_tokens`."""
+        """The rest of what is given up to `stop`, cut on a grid of `chunk_tokens`."""
         assert self.slot is not None
         start = self.num_prefilled
         while start < stop:
-            end = self.chunk_end(start, chunk_tokens)
+            end = min(self.chunk_end(start, chunk_tokens), stop)
             # All of them where it is scored, known or not: to some runners the number of rows makes a difference.
             num_logits = 1 if self.scores is None else end - start
-            yield Chunk(self.slot, self.prompt[start:end], start, True, num_logits)
+            yield Chunk(self.slot, self.given[start:end], start, True, num_logits)
             start = end
 
     def chunk_end(self, start: int, chunk_tokens: int) -> int:
-        """Where the chunk of its prompt that begins at `start` ends, on a grid of `chunk_tokens`."""
-        return min((start // chunk_tokens + 1) * chunk_tokens, len(self.prompt))
+        """Where the chunk of what is given that begins at `start` ends, on a grid of `chunk_tokens`."""
+        return min((start // chunk_tokens + 1) * chunk_tokens, len(self.given))
+
+    def begin_again(self) -> None:
+        """Its slot is lost: all that is known of it is processed anew, and it goes on as if nothing had happened."""
+        self.slot, self.num_prefilled = None, 0
+        self.given = (*self.prompt, *self.token_ids)
+        if self.prefilled_ns is None:
+            self.num_cached = 0
 
     def end(self, reason: FinishReason | Exception) -> None:
         """Let it end for `reason`, unless it ends already."""

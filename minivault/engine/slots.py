@@ -1,7 +1,6 @@
 """Slots: who holds which slot, and for how many positions. Numbers only; the tensors are the runner's.
 
-Admission is by the worst case: a sequence gets its slot only if its prompt and longest possible answer fit, so nothing
-that runs is ever preempted.
+A slot is a place in the batch; whether there is memory for what it will hold is counted in blocks (`blocks.py`).
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ Block = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class TransformersRunner:
-    """Runs `model` (a causal LM in eval mode, on its device, in its dtype) over `num_slots` caches.
+    """Runs `model` (a causal LM in eval mode, on its device, in its dtype) over at most `num_slots` caches.
 
-    `context` is lowered to the positions that the model has.
+    `context` is lowered to the positions that the model has. Each slot has memory of its own: of `cache_bytes` there
+    are as many slots as fit with a full context each, and where not even one does, the context is lowered to it.
     """
 
     name = "transformers"
@@ -42,21 +43,30 @@ class TransformersRunner:
         num_slots: int,
         context: int,
         chunk_tokens: int = CHUNK_TOKENS,
+        cache_bytes: int | None = None,
     ) -> None:
         self._model = model
         self._forward_takes = inspect.signature(model.forward).parameters
-        self._caches: list[DynamicCache | None] = [None] * num_slots
-        self.num_slots = num_slots
         text_config = model.config.get_text_config(decoder=True)
-        self.context = min(context, getattr(text_config, "max_position_embeddings", None) or context)
+        context = min(context, getattr(text_config, "max_position_embeddings", None) or context)
         probe = self._new_cache()
         self.vocabulary_size = int(self._pass([0], probe).shape[-1])
+        budget = max(1, num_slots * context if cache_bytes is None else cache_bytes // max(1, _num_bytes(probe)))
+        self.context = min(context, budget)
+        self.num_slots = max(1, min(num_slots, budget // self.context))
+        self._caches: list[DynamicCache | None] = [None] * self.num_slots
         self.can_copy = all(type(layer) is DynamicLayer for layer in _layers(probe))
         # A cache that is no plain range of positions may not survive being filled in pieces: the prompt goes in whole.
         self.chunk_tokens = min(chunk_tokens, self.context) if self.can_copy else self.context
         self.block_tokens = self.chunk_tokens
         self.bytes_per_slot = _num_bytes(probe) * self.context
+        self.num_blocks = self.num_slots * -(-self.context // self.block_tokens)
         self.signature = _signature(model)
+
+    @property
+    def num_free_blocks(self) -> int:
+        lengths = (cache.get_seq_length() for cache in self._caches if cache is not None)
+        return self.num_blocks - sum(-(-length // self.block_tokens) for length in lengths)
 
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:

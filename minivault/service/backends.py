@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +18,7 @@ from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
 from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
+from minivault.service.context import cache_bytes, raised_by, wanted_context
 from minivault.service.fingerprint import fingerprint
 from minivault.service.model import Loaded
 from minivault.structured import RULES
@@ -36,10 +38,12 @@ Backend = Callable[[Settings], Loaded]
 
 
 def check_backend(settings: Settings) -> None:
-    """Refuse early, without torch, what could not be served: raises ConfigError for a backend that does not exist, and
-    ModelError when the configured model is missing, damaged or unsupported."""
+    """Refuse early, without torch, what could not be served: raises ConfigError for a backend that does not exist or a
+    context that the model does not have, and ModelError when the model is missing, damaged or unsupported. What memory
+    is free is measured here, before there are workers."""
     if settings.backend == "local":
-        store(settings).resolve(settings.model, verify=True)
+        wanted_context(settings, store(settings).resolve(settings.model, verify=True).config)
+        cache_bytes(settings)
     else:
         resolve_backend(settings)
 
@@ -78,9 +82,9 @@ def load_local(settings: Settings) -> Loaded:
 
     files = store(settings).resolve(settings.model)
     tokenizer = load_tokenizer(files)
-    context = _context(settings, files)
-    size = {"num_slots": settings.max_running, "context": context, "threads": _cpu_threads(settings)}
-    runner = _exact(settings, files, silent, **size) or _transformers(settings, files, context)
+    size = {"num_slots": settings.max_running, "context": wanted_context(settings, files.config)}
+    on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings)}
+    runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, **size)
     parts = {
         "weights": files.weights_digest,
         "config": files.config_digest,
@@ -91,13 +95,8 @@ def load_local(settings: Settings) -> Loaded:
         **runner.signature,
     }
     give_memory_back()
-    return Loaded(_info(files, runner, context, parts), tokenizer, runner)
-
-
-def _context(settings: Settings, files: ModelFiles) -> int:
-    config = files.config
-    limit = config.get("max_position_embeddings") or config.get("n_positions") or settings.context
-    return min(settings.context, int(limit))
+    raised = raised_by(settings, files.config, runner.context)
+    return Loaded(replace(_info(files, runner, parts), context_setting=raised), tokenizer, runner)
 
 
 def _cpu_threads(settings: Settings) -> int:
@@ -134,7 +133,7 @@ def _exact(settings: Settings, files: ModelFiles, progress: Progress, **size: in
         return None
 
 
-def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner:
+def _transformers(settings: Settings, files: ModelFiles, **size: int) -> Runner:
     import torch
 
     from minivault.engine.transformers import TransformersRunner
@@ -145,7 +144,8 @@ def _transformers(settings: Settings, files: ModelFiles, context: int) -> Runner
     torch.set_num_threads(_cpu_threads(settings))
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = load_transformers_model(files, device, dtype, float_weights(settings, files))
-    return TransformersRunner(model, num_slots=settings.max_running, context=context)
+    free = None if device == "cpu" else torch.cuda.mem_get_info(device)[0]
+    return TransformersRunner(model, cache_bytes=cache_bytes(settings, free), **size)
 
 
 def _device(settings: Settings) -> str:
@@ -156,14 +156,14 @@ def _device(settings: Settings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _info(files: ModelFiles, runner: Runner, context: int, parts: dict[str, str]) -> ModelInfo:
+def _info(files: ModelFiles, runner: Runner, parts: dict[str, str]) -> ModelInfo:
     config, template = files.config, chat_template(files.directory)
     written = template.text + template.tool_text
     return ModelInfo(
         name=files.name,
         architecture=str(config.get("model_type", "")),
         num_parameters=files.num_parameters,
-        context=context,
+        context=runner.context,
         embedding_length=int(config.get("hidden_size") or config.get("n_embd") or 0),
         num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         num_heads=int(config.get("num_attention_heads") or config.get("n_head") or 0),

@@ -141,9 +141,11 @@ class LocalModel:
     def status(self) -> ModelStatus:
         """See `Model.status`."""
         num_live = self._loop.num_live
-        running = min(num_live, self._settings.max_running)
-        stats = self._engine.stats if self._engine is not None else {}
-        return ModelStatus(self._state, self._reason, running, num_live - running, dict(stats))
+        engine = self._engine
+        if engine is None:
+            return ModelStatus(self._state, self._reason, 0, num_live, {})
+        waiting = min(num_live, max(num_live - engine.max_running, engine.num_waiting))
+        return ModelStatus(self._state, self._reason, num_live - waiting, waiting, engine.stats, engine.cache)
 
     # -- work -----------------------------------------------------------------------------------------------------
 
@@ -177,8 +179,9 @@ class LocalModel:
 
     def embed(self, task: EmbedTask) -> list[list[float]]:
         """See `Model.embed`. Each input is one call on the engine thread, so that answers go on between them."""
-        runner = self.loaded.runner
-        calls = [partial(runner.embed, tokens) for tokens in task.inputs]
+        _, engine = self.loaded, self._engine
+        assert engine is not None
+        calls = [partial(engine.embed, tokens) for tokens in task.inputs]
         return [self._loop.call(call, self._settings.deadline_s).tolist() for call in calls]
 
     def prepare_decision(self, state: GenerationRequest, question: Question, num_orders: int) -> MeasureTask:
@@ -249,9 +252,8 @@ class LocalModel:
             if self._state == "loading":
                 self._state, self._reason = "ready", ""
         self._end_loading()
-        took_s, cache_mb = time.monotonic() - started, runner.bytes_per_slot * runner.num_slots >> 20
-        what = "model %s ready in %.1f s (%s runner, caches of at most %d MB)"
-        log.info(what, info.name, took_s, info.runner, cache_mb)
+        took_s, what = time.monotonic() - started, "model %s ready in %.1f s (%s runner): %s"
+        log.info(what, info.name, took_s, info.runner, _room(info, engine))
         return loaded, engine
 
     def _end_loading(self) -> None:
@@ -287,6 +289,15 @@ class LocalModel:
             self.drain()
         if self._drain_deadline is not None and time.monotonic() >= self._drain_deadline:
             self.cancel_all("shutdown")
+
+
+def _room(info: ModelInfo, engine: Engine) -> str:
+    """What the model reads here, and what its cache holds."""
+    more = f" ({info.context_setting} allows for more)" if info.context_setting else ", all that it can"
+    cache = engine.cache
+    return (
+        f"it reads {info.context} tokens{more}; {cache['tokens']} tokens in {cache['bytes'] >> 20} MB for all answers"
+    )
 
 
 def _one_line(error: Exception) -> str:

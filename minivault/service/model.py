@@ -6,7 +6,7 @@ A model may be computed in this process or elsewhere; nobody above sees a tokeni
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from minivault.service.engine_loop import Generation
@@ -37,6 +37,9 @@ class ModelStatus:
     running: int
     waiting: int
     stats: dict[str, int]
+    cache: dict[str, int] = field(default_factory=dict)
+    """Memory for what running answers attend to: `bytes`, `tokens` that it holds, `used_tokens`, and of these
+    `reusable_tokens`, which are given up when somebody needs their memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,18 @@
 """From a request to what a model with a tokenizer reads: template rendered, text encoded, parameters settled.
 
-A prompt that is too long is refused, or, where the request says so, shortened and recorded as the model read it. Of a
-conversation the oldest turns go first, never the system's and never the last. What is still too long, or is no
-conversation, loses tokens from its middle: `num_keep` at the front stay. Room for an answer is always left.
+A prompt that is too long is refused, or, where the request says so, shortened and recorded as the model read it.
 """
 
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from minivault.errors import BadRequest, ContextExceeded, Unsupported
+from minivault.errors import BadRequest, Unsupported
 from minivault.service.builtin import builtin_answer
+from minivault.service.fitting import most_read, shortened, too_long, too_long_for
 from minivault.talk.telling import told
 from minivault.talk.thoughts import thought_format
 from minivault.types import (
@@ -29,8 +27,6 @@ from minivault.types import (
 )
 
 MAX_SEED = 2**63 - 1
-ANSWER_SHARE = 4
-"""An answer without a smaller limit of its own is left this part of the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +52,22 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
         request, has_control_text = _continued(request, tokenizer)
     prompt = read_prompt(request, tokenizer)
     has_control_text |= prompt.has_control_text
-    limit = info.context - min(request.params.max_tokens, info.context // ANSWER_SHARE)
-    num_messages = len(request.messages or ())
-    if len(prompt.tokens) > limit and (request.drops_turns or request.num_keep is not None):
-        request = _shortened(request, tokenizer, limit)
+    num_dropped = num_cut = 0
+    limit = most_read(request, info) if request.drops_turns or request.num_keep is not None else len(prompt.tokens)
+    if len(prompt.tokens) > limit:
+        request, num_dropped, num_cut = shortened(request, lambda one: read_prompt(one, tokenizer).tokens, limit)
         prompt = read_prompt(request, tokenizer)
-    params = _settled(request.params, len(prompt.tokens), tokenizer, info)
+    num_tokens, room = len(prompt.tokens), min(1, request.params.max_tokens)
+    if num_tokens + room > info.context or (request.most_read is not None and num_tokens > request.most_read):
+        raise too_long_for(request, num_tokens, info)
+    params = _settled(request.params, num_tokens, tokenizer, info)
     if not is_raw and info.thought_format:
         params = _thinking(params, request, prompt.rendered, info)
     if request.tools and params.calls is None:
         params = replace(params, calls="auto")
-    answer, num_dropped = builtin_answer(request, info), num_messages - len(request.messages or ())
+    answer = builtin_answer(request, info)
     return GenerateTask(
-        request, prompt.text, prompt.rendered, prompt.tokens, params, answer, has_control_text, num_dropped
+        request, prompt.text, prompt.rendered, prompt.tokens, params, answer, has_control_text, num_dropped, num_cut
     )
 
 
@@ -81,10 +80,10 @@ def read_inputs(
         if not item.tokens:
             raise BadRequest("input: must not be empty", field="input")
         if len(item.tokens) > info.context and not truncate:
-            message = f"an input has {len(item.tokens)} tokens; the model reads {info.context}"
-            raise ContextExceeded(message, field="input")
+            raise too_long("an input", len(item.tokens), info, field="input")
     tokens = tuple(item.tokens[: info.context] for item in read)
-    return EmbedTask(tuple(item.text for item in read), tokens, any(item.has_control_text for item in read))
+    num_cut = sum(len(item.tokens) for item in read) - sum(map(len, tokens))
+    return EmbedTask(tuple(item.text for item in read), tokens, any(item.has_control_text for item in read), num_cut)
 
 
 def read_prompt(request: GenerationRequest, tokenizer: Tokenizer) -> Prompt:
@@ -139,12 +138,6 @@ def _thinking(params: SamplingParams, request: GenerationRequest, rendered: str,
 def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info: ModelInfo) -> SamplingParams:
     """The parameters as they will be applied and recorded: seed drawn, `max_tokens` cut to the room there is."""
     room = info.context - num_tokens
-    if room < min(1, params.max_tokens):
-        message = (
-            f"the prompt has {num_tokens} tokens; with room for an answer the context takes "
-            f"{info.context - 1}: shorten the prompt"
-        )
-        raise ContextExceeded(message, field="prompt")
     seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
     top_k = min(params.top_k, tokenizer.vocabulary_size)
     return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k)
@@ -206,38 +199,3 @@ def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> tuple[Genera
         read = Reading(text, tuple(tokenizer.encode(text, add_special=False)))
     whole = replace(request, prompt=None, system=None, after=(), prompt_tokens=(*request.after, *read.tokens))
     return whole, read.has_control_text
-
-
-def _shortened(request: GenerationRequest, tokenizer: Tokenizer, limit: int) -> GenerationRequest:
-    """As much of the request as `limit` tokens hold."""
-    shorter = _without_oldest(request, tokenizer, limit)
-    tokens = read_prompt(shorter, tokenizer).tokens
-    if len(tokens) <= limit or request.num_keep is None:
-        return shorter
-    keep = min(max(request.num_keep, 0), limit // 2)
-    kept = tokens[:keep] + tokens[len(tokens) - (limit - keep) :]
-    return replace(shorter, prompt=None, messages=None, system=None, tools=(), prompt_tokens=kept)
-
-
-def _without_oldest(request: GenerationRequest, tokenizer: Tokenizer, limit: int) -> GenerationRequest:
-    """The conversation without as few of its oldest turns as make it fit, at most all but the last."""
-    messages = request.messages or ()
-    starts = _beginnings(messages)
-    if len(starts) < 2:
-        return request
-
-    def fits(num: int) -> bool:
-        return len(read_prompt(_dropped(request, messages, num), tokenizer).tokens) <= limit
-
-    return _dropped(request, messages, starts[bisect_left(starts[:-1], True, key=fits)])
-
-
-def _beginnings(messages: Sequence[Message]) -> list[int]:
-    """Where a conversation may begin: with a person's words, since templates want that; in the last turn anywhere."""
-    users = [index for index, message in enumerate(messages) if message.role == "user"]
-    last = users[-1] if users else 0
-    return sorted({0, *users, *range(last, len(messages))})
-
-
-def _dropped(request: GenerationRequest, messages: tuple[Message, ...], num: int) -> GenerationRequest:
-    return replace(request, messages=tuple(m for m in messages[:num] if m.role == "system") + messages[num:])

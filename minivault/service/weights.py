@@ -56,7 +56,7 @@ def weights_file(settings: Settings, files: ModelFiles, progress: Progress = sil
 
 
 def load_exact(settings: Settings, files: ModelFiles, progress: Progress = silent, **size: int) -> Runner:
-    """A runner over the model's weights, of `num_slots`, `context` and `threads`. What was prepared and cannot be used
+    """A runner over the model's weights, of a size that `exact.load` knows. What was prepared and cannot be used
     is prepared again; what was packed is pulled again. Raises ModelError with one line."""
 
     def load(path: Path) -> Runner:

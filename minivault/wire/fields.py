@@ -258,7 +258,6 @@ OLLAMA_SHARED: Foreign = {
             **noted("the engine's own affair", "num_batch", "num_gpu", "main_gpu", "num_thread", "draft_num_predict"),
             **noted("the engine's own affair", "use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only"),
             **noted("the engine's own affair", "logits_all", "embedding_only"),
-            **noted("the server's context is fixed", "num_ctx"),
             **noted("Ollama ignores what it does not know, too", "typical_p", "tfs_z", "mirostat", "mirostat_tau"),
             **noted("Ollama ignores what it does not know, too", "mirostat_eta", "penalize_newline"),
         },

@@ -29,8 +29,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
-    model = LocalModel(settings, backend)
+def app(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Flask]:
+    """Serves `tests.scripted:backend`, or what a test gives as the fixture's parameter."""
+    model = LocalModel(settings, getattr(request, "param", backend))
     recorder = Recorder(settings, Roster(model))
     model.wait_loaded(30)
     app = create_app(settings, recorder)

@@ -206,8 +206,10 @@ def test_health_counts_what_was_answered(client: FlaskClient) -> None:
     health = client.get("/health").get_json()
     assert set(health) == {
         "status", "uptime_s", "requests", "average_response_ms", "tokens", "running", "waiting", "vault", "model",
-        "fingerprint_parts", "version",
+        "fingerprint_parts", "version", "context", "cache",
     }  # fmt: skip
+    assert health["context"] == 512
+    assert set(health["cache"]) == {"bytes", "tokens", "used_tokens", "reusable_tokens", "preemptions"}
     assert (health["status"], health["requests"], health["tokens"]) == ("ok", 1, 6)
     assert health["vault"]["seq"] >= 1
     assert client.get("/ready").status_code == 200

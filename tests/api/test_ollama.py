@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from minivault.config import Settings
 from minivault.interaction.embedding import digest
 from tests.api.records import records
+from tests.scripted import transcript_backend
 
 MODEL = "scripted"
 
@@ -228,18 +229,48 @@ def test_the_body_is_recorded_as_it_came(client: FlaskClient, settings: Settings
 
 
 def test_a_prompt_that_is_too_long_is_cut_unless_the_client_says_no(client: FlaskClient, settings: Settings) -> None:
-    assert generate(client, "x" * 600, stream=False, options={"num_keep": 2}).status_code == 200
-    assert len(records(settings)[-1]["prompt_tokens"]) == 512 - 512 // 4
+    cut = generate(client, "x" * 600, stream=False, options={"num_keep": 2})
+    assert (cut.status_code, cut.headers["MiniVault-Truncated"]) == (200, f"cut_tokens={600 - 384}")
+    record = records(settings)[-1]
+    assert (len(record["prompt_tokens"]), record["parameters"]["cut_tokens"]) == (512 - 512 // 4, 600 - 384)
     response = generate(client, "x" * 600, truncate=False)
     assert response.status_code == 400
+    assert "MiniVault-Truncated" not in response.headers
     assert "shorten" in response.get_json()["error"]
 
 
-def test_a_conversation_that_is_too_long_loses_its_oldest_turns(client: FlaskClient, settings: Settings) -> None:
+def test_num_ctx_lets_less_of_a_prompt_be_read_and_no_more(client: FlaskClient, settings: Settings) -> None:
+    for num_ctx, num_tokens in ((40, 40), (0, 100), (4096, 100)):
+        reply = generate(client, "x" * 100, stream=False, options={"num_ctx": num_ctx})
+        assert reply.get_json()["prompt_eval_count"] == num_tokens
+        assert reply.headers.get("MiniVault-Truncated") == (
+            f"cut_tokens={100 - num_tokens}" if num_tokens < 100 else None
+        )
+    refused = generate(client, "x" * 100, truncate=False, options={"num_ctx": 40})
+    assert refused.get_json()["error"].startswith("num_ctx is 40 and the prompt has 100 tokens")
+
+
+def test_what_is_left_out_of_a_text_to_embed_is_told(client: FlaskClient, settings: Settings) -> None:
+    body = {"model": MODEL, "input": ["x" * 600, "short"]}
+    assert client.post("/api/embed", json=body).headers["MiniVault-Truncated"] == f"cut_tokens={600 - 512}"
+    assert records(settings)[-1]["parameters"] == {"num_inputs": 2, "cut_tokens": 600 - 512}
+
+
+@pytest.mark.parametrize("app", [transcript_backend], indirect=True)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_conversation_that_is_too_long_loses_its_oldest_turns(
+    client: FlaskClient, settings: Settings, stream: bool
+) -> None:
+    system = {"role": "system", "content": "Be brief."}
     turns = [{"role": "user", "content": f"turn {number}" + "." * 90} for number in range(20)]
-    response = client.post("/api/chat", json={"model": MODEL, "messages": turns, "stream": False})
-    assert response.status_code == 200
-    assert records(settings)[-1]["prompt"].startswith("turn 19")
+    body = {"model": MODEL, "messages": [system, *turns], "stream": stream}
+    response = client.post("/api/chat", json=body)
+    assert response.status_code == 200 and response.data
+    record = records(settings)[-1]
+    kept = record["rendered_prompt"].splitlines()
+    assert kept[0] == "system: Be brief." and kept[-1].startswith("user: turn 19")
+    assert record["parameters"]["dropped_messages"] == 21 - len(kept) > 0
+    assert response.headers["MiniVault-Truncated"] == f"dropped_messages={21 - len(kept)}"
 
 
 @pytest.mark.parametrize("ask", [generate, chat])

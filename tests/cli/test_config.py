@@ -23,7 +23,7 @@ def test_each_place_a_value_can_come_from_is_told(offline_cli: Cli, tmp_path: Pa
     found = json.loads(offline_cli("config", "--json", MINIVAULT_WORKERS="3").stdout)
     assert (found["MINIVAULT_WORKERS"]["value"], found["MINIVAULT_WORKERS"]["source"]) == (3, "environment")
     assert (found["MINIVAULT_THREADS"]["value"], found["MINIVAULT_THREADS"]["source"]) == (8, ".env")
-    assert (found["MINIVAULT_CONTEXT"]["value"], found["MINIVAULT_CONTEXT"]["source"]) == (2048, "default")
+    assert (found["MINIVAULT_CONTEXT"]["value"], found["MINIVAULT_CONTEXT"]["source"]) == (0, "default")
 
 
 @pytest.mark.parametrize("args", [("config",), ("config", "--json")])

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,20 @@ def fail_at(index: int, script: Script = babble, error: Exception | None = None)
 class Slot:
     prompt: list[int] = field(default_factory=list)
     answer: list[int] = field(default_factory=list)
+    blocks: list[object] = field(default_factory=list)
+    """Stands for memory: what two have in common is held once."""
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return (*self.prompt, *self.answer)
+
+
+@dataclass(eq=False)
+class Copied:
+    """Some of a slot's positions."""
+
+    tokens: tuple[int, ...]
+    blocks: list[object]
 
 
 class ScriptedRunner:
@@ -107,6 +122,7 @@ class ScriptedRunner:
         context: int = 128,
         chunk_tokens: int = 8,
         block_tokens: int = 8,
+        num_blocks: int | None = None,
         before: Callable[[str, list[int]], None] = lambda kind, slots: None,
     ) -> None:
         self.script = script
@@ -117,14 +133,23 @@ class ScriptedRunner:
         self.block_tokens = min(block_tokens, chunk_tokens)
         self.vocabulary_size = VOCABULARY_SIZE
         self.bytes_per_slot = context
+        per_slot = -(-context // self.block_tokens)
+        self.num_blocks = num_slots * per_slot if num_blocks is None else num_blocks
+        assert self.num_blocks >= per_slot
         self.signature = {"runner": "scripted", "version": "1"}
         self.slots: dict[int, Slot] = {}
+        self.copies: WeakSet[Copied] = WeakSet()
         self.num_prefilled_tokens = 0
         self.num_logits = 0
         """Rows that were wanted of prompts."""
         self.repeatable: set[int] = set()
         self.violations: list[str] = []
         """What the caller did against the contract."""
+
+    @property
+    def num_free_blocks(self) -> int:
+        holders: list[Slot | Copied] = [*self.slots.values(), *self.copies]
+        return self.num_blocks - len({id(block) for holder in holders for block in holder.blocks})
 
     def forward(self, chunks: Sequence[Chunk]) -> Logits:
         self._require(len({chunk.is_prompt for chunk in chunks}) == 1, "prompts and tokens are mixed")
@@ -148,6 +173,7 @@ class ScriptedRunner:
         self.num_prefilled_tokens += len(chunk.tokens)
         self._require(1 <= chunk.num_logits <= len(chunk.tokens), "logits are wanted beyond the chunk")
         self.num_logits += chunk.num_logits
+        self._hold(state)
         ends = range(len(state.prompt) - chunk.num_logits + 1, len(state.prompt) + 1)
         return np.stack([self._logits(Slot(state.prompt[:end])) for end in ends])
 
@@ -157,6 +183,7 @@ class ScriptedRunner:
         self._require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
         self._require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
         state.answer[position - len(state.prompt) :] = chunk.tokens
+        self._hold(state)
         return self._logits(state)[np.newaxis]
 
     def release(self, slot: int) -> None:
@@ -166,15 +193,19 @@ class ScriptedRunner:
     def copy_out(self, slot: int, start: int, stop: int) -> object:
         with self._failing():
             self.before("copy_out", [slot])
-        block = tuple(self.slots[slot].prompt[start:stop])
-        self._require(len(block) == stop - start, "copied out more than is there")
-        return block
+        state, size = self.slots[slot], self.block_tokens
+        copied = Copied(tuple(state.prompt[start:stop]), state.blocks[start // size : stop // size])
+        self._require(len(copied.tokens) == stop - start, "copied out more than is there")
+        self.copies.add(copied)
+        return copied
 
     def copy_in(self, slot: int, start: int, block: object) -> None:
         with self._failing():
             self.before("copy_in", [slot])
-        assert isinstance(block, tuple)
-        self._filled(slot, start).prompt += block
+        assert isinstance(block, Copied)
+        state = self._filled(slot, start)
+        state.prompt += block.tokens
+        state.blocks[start // self.block_tokens :] = block.blocks
 
     def embed(self, tokens: Sequence[int]) -> Logits:
         draw = random.Random(str(list(tokens)))
@@ -208,6 +239,12 @@ class ScriptedRunner:
             del state.prompt[start:]
         self._require(len(state.prompt) == start and not state.answer, "prefill does not continue the slot")
         return state
+
+    def _hold(self, state: Slot) -> None:
+        """Take the blocks that the slot's tokens need."""
+        missing = -(-len(state.tokens) // self.block_tokens) - len(state.blocks)
+        state.blocks += [object() for _ in range(missing)]
+        self._require(self.num_free_blocks >= 0, "more is held than there are blocks")
 
     def _logits(self, state: Slot) -> Logits:
         said = self.script(tuple(state.prompt), tuple(state.answer))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivault.types import Failed, Finished
+from minivault.types import Failed, Finished, Started
 from tests.engine.driving import Drive
-from tests.engine.scripted import EOS, VOCABULARY_SIZE, ScriptedRunner, babble, fail_at
+from tests.engine.scripted import EOS, VOCABULARY_SIZE, Logits, ScriptedRunner, babble, fail_at
 
 THOROUGH = settings(deadline=None, max_examples=120)
 
@@ -101,9 +102,12 @@ ACTIONS = st.one_of(
     actions=st.lists(ACTIONS, max_size=40),
     prefix_cache_bytes=st.sampled_from([0, 40]),
     step_tokens=st.sampled_from([0, 20, 100]),
+    num_blocks=st.sampled_from([32, 36, 96]),
 )
-def test_nothing_leaks_and_every_job_ends_once_whatever_happens(actions: list[tuple], **options: int) -> None:
-    runner = ScriptedRunner(block_tokens=4)
+def test_nothing_leaks_and_every_job_ends_once_whatever_happens(
+    actions: list[tuple], num_blocks: int, **options: int
+) -> None:
+    runner = ScriptedRunner(block_tokens=4, num_blocks=num_blocks)
     drive = Drive.of(runner, max_running=3, **options)
     runner.before = lambda kind, slots: drive.clock.advance(1)
     for action, *numbers in actions:
@@ -190,3 +194,54 @@ def test_long_prompts_add_their_share_of_a_step_to_anybodys_gap_and_no_more() ->
     prefilled = [[slot for kind, slot in gap if kind == "prefill"] for gap in gaps]
     assert max(map(len, prefilled)) == 3
     assert {1, 2, 3} in map(set, prefilled)
+
+
+def whole_history(prompt: tuple[int, ...], answer: tuple[int, ...]) -> Logits:
+    """Logits that depend on every token so far, whoever wrote it."""
+    return babble(prompt + answer, ())
+
+
+@THOROUGH
+@given(
+    requests=REQUESTS,
+    num_blocks=st.integers(8, 20),
+    ahead=st.sampled_from([0, 4, 256]),
+    max_running=st.integers(1, 8),
+    prefix_cache_bytes=st.sampled_from([0, 40, 4096]),
+    step_tokens=st.sampled_from([0, 20, 100]),
+)
+def test_a_full_cache_makes_nobody_fail_and_changes_no_token(
+    requests: list[Request], num_blocks: int, ahead: int, **options: int
+) -> None:
+    runner = ScriptedRunner(whole_history, num_slots=8, context=64, num_blocks=num_blocks)
+    drive = Drive.of(runner, **options)
+    jobs = []
+    with patch("minivault.engine.scheduler.AHEAD_POSITIONS", ahead):
+        for request in requests:
+            drive.step(request.wait)
+            jobs.append(submit(drive, request))
+        drive.finish()
+    drive.ensure_nothing_left()
+    for job, request in zip(jobs, requests, strict=True):
+        one = Drive.of(ScriptedRunner(whole_history, context=64))
+        alone_job = submit(one, request)
+        one.finish()
+        assert drive.transcripts[job].reason == one.transcripts[alone_job].reason
+        assert drive.transcripts[job].tokens == one.transcripts[alone_job].tokens
+        assert drive.transcripts[job].text == one.transcripts[alone_job].text
+
+
+def test_who_came_first_is_served_first_when_the_cache_is_full() -> None:
+    runner = ScriptedRunner(whole_history, num_slots=4, context=64, num_blocks=8)
+    drive = Drive.of(runner)
+    with patch("minivault.engine.scheduler.AHEAD_POSITIONS", 0):
+        jobs = [drive.submit(letter * 8, max_tokens=50, seed=7) for letter in "abcd"]
+        ends: list[str] = []
+        while drive.engine.has_work:
+            drive.step()
+            ends += [job for job in jobs if drive.transcripts[job].terminals and job not in ends]
+    drive.ensure_nothing_left()
+    assert ends == jobs
+    assert drive.engine.stats["preemptions"] > 0
+    assert all(drive.transcripts[job].end.usage.completion_tokens == 50 for job in jobs)
+    assert [len([e for e in drive.transcripts[job].events if isinstance(e, Started)]) for job in jobs] == [1] * 4

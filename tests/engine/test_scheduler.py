@@ -7,6 +7,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivault.engine.blocks import Blocks
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.sampler import SamplingState
@@ -44,7 +45,9 @@ def work(scheduler: Scheduler) -> Plan:
 
 
 def scheduler(num_slots: int, *sequences: Sequence, step_tokens: int = CHUNK) -> Scheduler:
-    made = Scheduler(Slots(num_slots, 4096), PrefixCache(ScriptedRunner(), 0), CHUNK, step_tokens)
+    runner = ScriptedRunner(num_slots=num_slots, context=4096)
+    cache = PrefixCache(runner, 0)
+    made = Scheduler(Slots(num_slots, 4096), Blocks(runner, cache), cache, CHUNK, step_tokens)
     for one in sequences:
         made.add(one)
     return made

@@ -170,6 +170,18 @@ def test_learned_positions_limit_the_context() -> None:
     assert runner_of(gpt2(), context=4096).context == 96
 
 
+@pytest.mark.parametrize(
+    ("num_full", "slots", "context"), [(9.5, 4, 96), (2.5, 2, 96), (1, 1, 96), (0.5, 1, 48), (0, 1, 1)]
+)
+def test_of_a_budget_there_are_as_many_full_slots_as_fit(num_full: float, slots: int, context: int) -> None:
+    full = runner_of(gpt2()).bytes_per_slot
+    runner = runner_of(gpt2(), cache_bytes=int(num_full * full))
+    assert (runner.num_slots, runner.context) == (slots, context)
+    assert runner.num_free_blocks == runner.num_blocks
+    prefill(runner, 0, [1], 0)
+    assert runner.num_free_blocks == runner.num_blocks - 1
+
+
 def test_a_sliding_window_keeps_the_prefix_cache_off_and_the_prompt_whole() -> None:
     runner = runner_of(sliding())
     assert not runner.can_copy

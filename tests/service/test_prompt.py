@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +84,51 @@ def test_a_plain_prompt_loses_its_middle() -> None:
     wanted = GenerationRequest(prompt="0123456789" * 20, raw=True, params=SamplingParams(max_tokens=25))
     tokens = truncated(wanted, 3).prompt_tokens
     assert bytes(tokens or ()) == b"012" + (b"0123456789" * 20)[-72:]
+
+
+LONG = GenerationRequest(
+    messages=(
+        Message("system", "be brief"),
+        Message("user", "hello"),
+        Message("assistant", "hi"),
+        Message("user", "q" * 300),
+    ),
+    params=SamplingParams(max_tokens=25),
+)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [LONG, GenerationRequest(system="be brief", prompt="q" * 300, params=SamplingParams(max_tokens=25))],
+)
+def test_a_last_message_that_is_too_long_is_cut_and_not_the_instructions_before_it(wanted: GenerationRequest) -> None:
+    task = read_request(replace(wanted, num_keep=0), TOKENIZER, INFO)
+    assert bytes(task.tokens).startswith(b"s:be brief;u:q") and bytes(task.tokens).endswith(b"q;")
+    assert len(task.tokens) == 75
+    num_dropped = 2 if wanted.messages else 0
+    assert (task.num_dropped, task.num_cut) == (num_dropped, len(b"s:be brief;u:;") + 300 - 75)
+    assert task.parameters | task.truncated == task.parameters
+
+
+def test_instructions_that_leave_no_room_are_cut_too() -> None:
+    wanted = replace(LONG, messages=(Message("system", "s" * 200), Message("user", "question")))
+    task = read_request(replace(wanted, num_keep=0), TOKENIZER, INFO)
+    assert len(task.tokens) == 75 and bytes(task.tokens).endswith(b";u:question;")
+
+
+def test_the_request_itself_may_let_less_be_read() -> None:
+    wanted = GenerationRequest(prompt="x" * 50, raw=True, most_read=30, params=SamplingParams(max_tokens=100))
+    task = read_request(replace(wanted, num_keep=4), TOKENIZER, INFO)
+    assert (len(task.tokens), task.num_cut, task.params.max_tokens) == (30, 20, 70)
+    with pytest.raises(ContextExceeded, match=r"num_ctx is 30 and the prompt has 50 tokens: .* up to 100"):
+        read_request(wanted, TOKENIZER, INFO)
+
+
+@pytest.mark.parametrize("setting", ["", "MINIVAULT_CACHE_MB"])
+def test_a_refusal_says_how_many_there_are_and_may_be_and_what_changes_that(setting: str) -> None:
+    info = replace(INFO, context_setting=setting)
+    with pytest.raises(ContextExceeded) as refused:
+        read_request(GenerationRequest(prompt="x" * 100, raw=True), TOKENIZER, info)
+    assert "maximum context length is 100 tokens" in refused.value.message
+    assert "the prompt has 100" in refused.value.message
+    assert refused.value.message.endswith(f"raise {setting} on the server" if setting else "shorten it")

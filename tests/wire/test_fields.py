@@ -92,7 +92,7 @@ CODEX = {
              "service_tier", "text.verbosity", "reasoning.summary"],
         ),
         (EmbeddingBody, {"model": "m", "input": "x", "user": "u", "input_type": "query"}, ["user", "input_type"]),
-        (OllamaChat, CHAT | {"options": {"num_ctx": 9, "numa": True, "seed": 1}}, ["options.num_ctx", "options.numa"]),
+        (OllamaChat, CHAT | {"options": {"num_ctx": 9, "numa": True, "seed": 1}}, ["options.numa"]),
         (GenerateBody, {"prompt": "x", "max_token": 5}, ["max_token"]),
         (ChatBody, CHAT | {"temprature": 0, "messages": [HELLO[0] | {"mood": 1}]}, ["temprature", "messages.mood"]),
         (ChatBody, CHAT | {"use_beam_search": False, "modalities": ["text"]}, ["use_beam_search", "modalities"]),

@@ -74,7 +74,8 @@ def load(
 ) -> ExactRunner:
     """A runner over a weights file: `num_slots` sequences of at most `context` positions each.
 
-    `cache_bytes` bounds keys and values of all sequences together; without it every slot can be full at once.
+    `cache_bytes` bounds keys and values of all sequences together, and with them the context; without it every slot
+    can be full at once.
     `threads` is by default the number of CPUs that we may use. Machine code is kept in `cache_dir`; where that is
     None, or cannot be written, it is compiled at each start, with a line on stderr. None of these changes a logit."""
     from minivault.engine.exact.runner import ExactRunner

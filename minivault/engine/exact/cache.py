@@ -17,6 +17,15 @@ from minivault.errors import ModelError
 BLOCK_TOKENS = 32
 
 
+def _mapped(num_bytes: int) -> mmap.mmap:
+    """Memory that is the system's until it is written. Raises ModelError where there is none to be had."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    try:
+        return mmap.mmap(-1, num_bytes, flags=flags)
+    except (OSError, OverflowError) as error:
+        raise ModelError(f"no {num_bytes >> 20} MB of memory for keys and values: {error}") from error
+
+
 class Shared:
     """References to consecutive blocks, held until this object goes."""
 
@@ -29,18 +38,18 @@ class Shared:
 
 
 class PagedCache:
-    """`num_blocks` blocks for `num_slots` sequences of up to `context` positions."""
+    """`num_blocks` blocks for sequences of up to `context` positions in `num_slots` slots and one more, for `embed`."""
 
     def __init__(self, halves_per_block: int, num_slots: int, context: int, cache_bytes: int | None) -> None:
-        """With no budget every slot can be full at once."""
-        self.blocks_per_slot = -(-context // BLOCK_TOKENS)
+        """With no budget every slot can be full at once. A budget of less than one full slot lowers the context."""
         self.block_bytes = -(-2 * halves_per_block // mmap.PAGESIZE) * mmap.PAGESIZE
-        most = num_slots * self.blocks_per_slot
-        self.num_blocks = most if cache_bytes is None else max(self.blocks_per_slot, cache_bytes // self.block_bytes)
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self._memory = mmap.mmap(-1, self.num_blocks * self.block_bytes, flags=flags)
+        most = num_slots * -(-context // BLOCK_TOKENS)
+        self.num_blocks = most if cache_bytes is None else max(1, min(most, cache_bytes // self.block_bytes))
+        self.context = min(context, self.num_blocks * BLOCK_TOKENS)
+        self.blocks_per_slot = -(-self.context // BLOCK_TOKENS)
+        self._memory = _mapped(self.num_blocks * self.block_bytes)
         self.halves = np.frombuffer(self._memory, np.uint16)
-        self.table = np.full((num_slots, self.blocks_per_slot), -1, np.int32)
+        self.table = np.full((num_slots + 1, self.blocks_per_slot), -1, np.int32)
         """The block of every 32 positions of a slot; -1: none yet."""
         self._references = [0] * self.num_blocks
         self._free = list(range(self.num_blocks))

@@ -72,14 +72,16 @@ class ExactRunner:
         block, shape = family.block(file.header["config"]), shape_of(family.block(file.header["config"]))
         if not block.rotations and context > block.positions:
             raise ModelError(f"context {context} exceeds the model's {block.positions} learned positions")
-        self.num_slots, self.context, self.vocabulary_size = num_slots, context, block.vocabulary
+        self.num_slots, self.vocabulary_size = num_slots, block.vocabulary
         self.signature = {"runner": self.name, "version": VERSION, "quantization": file.quantization}
         if any(is_long(turn, context) for turn in block.rotations):
             self.signature["positions"] = "long"
         num_threads = num_threads or len(os.sched_getaffinity(0))
         halves = shape.layers * shape.groups * BLOCK_TOKENS * (shape.head_size + shape.lanes)
-        self.cache = PagedCache(halves, num_slots + 1, context, cache_bytes)  # one more slot: `embed` works there
-        self.bytes_per_slot = self.cache.blocks_per_slot * self.cache.block_bytes
+        self.cache = PagedCache(halves, num_slots, context, cache_bytes)
+        self.context = context = self.cache.context
+        self.num_blocks = self.cache.num_blocks
+        self.bytes_per_slot = context * self.cache.block_bytes // BLOCK_TOKENS
         self._rows_per_tile = max(1, TILE_QUERIES // block.num_queries)
         self._kind = kinds.made(kind or kinds.kinds(Machine.here().flags)[0])
         self._model = Model(
@@ -145,11 +147,6 @@ class ExactRunner:
 
     def copy_in(self, slot: int, start: int, block: object) -> None:
         self.cache.adopt(slot, start, cast(Shared, block))
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of `block_tokens` positions that all slots and the prefix cache share."""
-        return self.cache.num_blocks
 
     @property
     def num_free_blocks(self) -> int:

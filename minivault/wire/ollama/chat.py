@@ -57,6 +57,7 @@ class ChatBody(Generating):
             continues=self.continues,
             tools=tuple(self.tools),
             num_keep=self.options.num_keep if self.truncate else None,
+            most_read=self.options.most_read(context),
             stream=self.stream,
             **self._thinking,
             params=self._sampling(context),

@@ -55,6 +55,7 @@ class GenerateBody(Generating):
             raw=True if self.raw else None,
             after=tuple(self.context),
             num_keep=self.options.num_keep if self.truncate else None,
+            most_read=self.options.most_read(context),
             stream=self.stream,
             **self._thinking,
             params=self._sampling(context),

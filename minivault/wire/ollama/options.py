@@ -70,7 +70,9 @@ class Options(Body):
     frequency_penalty: Annotated[Float, Field(ge=-2, le=2)] = 0.0
     repeat_last_n: Integer = Field(64, description="0 = no penalties; else they look at the whole answer")
     stop: Annotated[Array, Field(max_length=MAX_STOPS)] = Field([])
-    num_ctx: Integer = Field(0, description="no effect: the server's context is fixed")
+    num_ctx: Integer = Field(
+        0, description="most tokens of the prompt that are read; 0 or less = what the context holds"
+    )
     num_keep: Integer = Field(4, description="tokens at the front that a prompt cut for length keeps")
     num_batch: Integer = Field(512, description="no effect")
     num_gpu: Integer = Field(-1, description="no effect")
@@ -79,6 +81,10 @@ class Options(Body):
     draft_num_predict: Integer = Field(4, description="no effect")
     typical_p: Float = Field(1.0, description="no effect")
     use_mmap: Boolean = Field(True, description="no effect")
+
+    def most_read(self, context: int) -> int | None:
+        """What `num_ctx` lowers the model's `context` to for the prompt; None where it does not."""
+        return self.num_ctx if 0 < self.num_ctx < context else None
 
     def sampling(self, context: int, *, logprobs: int | None, grammar: str | None) -> SamplingParams:
         """These options for our engine; `context` bounds an answer that has no limit of its own."""

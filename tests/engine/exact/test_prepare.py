@@ -85,7 +85,7 @@ def test_a_cut_weights_file_is_told(load: Loader, tmp_path: Path) -> None:
 
 
 def test_a_full_cache_is_an_error_of_that_pass_alone(load: Loader) -> None:
-    runner = load.open(load.prepared("llama"), num_slots=3, cache_bytes=1)  # one slot's worth
+    runner = load.open(load.prepared("llama"), num_slots=3, cache_bytes=10 * load("llama").cache.block_bytes)
     first = runner.every_logit(tokens(320))
     with pytest.raises(ModelError, match="all 10 blocks of 32 cached tokens are in use"):
         for slot in range(3):
