@@ -30,7 +30,7 @@ _BROWSER_FIELDS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest
 _PROXY_KEYS = frozenset(
     {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"}
 )
-_EXPOSED_FIELDS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
+_EXPOSED_FIELDS = "X-Request-Id, X-Trace-Id, Retry-After, RateLimit, RateLimit-Policy"
 _PREFLIGHT_SECONDS = "600"
 _KEY_HEADERS = ("Authorization",)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from flask import Response, current_app, g, request
 
+from minivault import tracing
 from minivault.access import Caller, Permit, charge_tokens, generation_permit
 from minivault.api.disconnect import DisconnectWatcher, client_socket
 from minivault.errors import BadRequest, ModelNotFound, Unavailable
@@ -71,6 +72,7 @@ def origin(api: str, body: bytes) -> Origin:
         client=request.remote_addr or "",
         user_agent=request.headers.get("User-Agent", ""),
         key=g.caller.key_id,
+        trace_id=tracing.current.get(),
     )
 
 

@@ -35,6 +35,7 @@ class Origin:
     client: str = ""
     user_agent: str = ""
     key: str | None = None
+    trace_id: str = ""
 
 
 class Recorder:
@@ -92,6 +93,7 @@ class Recorder:
             key=origin.key,
             answerer=task.answerer,
             control_text=task.has_control_text,
+            trace_id=origin.trace_id,
         )
         return Recording(self.vault.begin(opening))
 

@@ -22,6 +22,7 @@ Status = Literal["completed", "cancelled", "failed", "interrupted"]
 MAX_OPENING = 48 << 20
 """The rest of the 64 MiB that a verifier holds of one line is for the answer."""
 _CONTENT = ("request", "rendered_prompt", "prompt_tokens")
+_WHERE_GIVEN = ("trace_id",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Opening:
     """Who answered; the record's `source`."""
     control_text: bool = False
     """People wrote text that spells control tokens of the model; it was read as plain text."""
+    trace_id: str = ""
+    """The client's own trace that the request belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         "completion_tokens": closing["completion_tokens"],
         "client": opening["client"],
         "user_agent": opening["user_agent"],
+        **{key: opening[key] for key in _WHERE_GIVEN if opening.get(key)},
     }
     return draft("interaction", opening["time_ns"], opening["boot"], content, id_=opening["id"])
 

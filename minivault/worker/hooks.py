@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minivault import tracing
 from minivault.access import check_access, install_offline_guard
 from minivault.config import Settings, share_metrics
 from minivault.errors import LoadFailed, MiniVaultError
@@ -62,6 +63,8 @@ class Hooks:
         logger = logging.getLogger("minivault")  # our own lines go where gunicorn's go
         logger.handlers = server.log.error_log.handlers
         logger.setLevel(server.log.error_log.level)
+        for handler in logger.handlers:
+            handler.addFilter(tracing.mark)
         self._make_metrics_dir()
         try:
             check_access(self._settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
