@@ -314,3 +314,6 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token on its own, for log-probabilities; empty for special tokens."""
+
+    def token_name(self, token_id: int) -> str:
+        """What the vocabulary calls a token, special ones too."""

@@ -53,6 +53,9 @@ class ByteTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return bytes([token_id]) if token_id < EOS else b""
 
+    def token_name(self, token_id: int) -> str:
+        return chr(token_id) if token_id < EOS else CONTROL_TEXT
+
 
 class Transcript(ByteTokenizer):
     """Its template shows every turn, a line each."""

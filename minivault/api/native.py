@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from flask import Response
 
+from minivault.api import tokens
 from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.streaming import accepted, origin, recorder, respond, start
@@ -15,6 +16,7 @@ from minivault.wire.native.generate import GenerateReply, decode
 from minivault.wire.strict_json import loads
 
 bp = DialectBlueprint(DIALECT, __name__)
+tokens.add_routes(bp)
 
 
 @bp.post("/generate")

@@ -100,6 +100,10 @@ class ModelTokenizer:
         """The bytes of one token on its own; empty for special tokens."""
         return self._token_bytes(token_id)
 
+    def token_name(self, token_id: int) -> str:
+        """What the vocabulary calls a token, special ones too; empty for an id that it lacks."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
 
 def _ensure_unicode(text: str) -> None:
     try:

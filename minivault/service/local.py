@@ -20,6 +20,7 @@ from minivault.service.backends import Backend, resolve_backend
 from minivault.service.engine_loop import EngineLoop, Generation, ready_made
 from minivault.service.model import Loaded, ModelStatus, State
 from minivault.service.prompt import read_inputs, read_request
+from minivault.service.tokens import Tokens
 from minivault.types import EmbedTask, FinishReason, GenerateTask, GenerationRequest, Job, ModelInfo
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ class LocalModel:
     def info(self) -> ModelInfo:
         """See `Model.info`."""
         return self.loaded.info
+
+    @property
+    def tokens(self) -> Tokens:
+        """See `Model.tokens`."""
+        return Tokens(self.loaded.tokenizer)
 
     def status(self) -> ModelStatus:
         """See `Model.status`."""

@@ -51,6 +51,9 @@ class ByteTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return bytes([token_id]) if token_id < 256 else b""
 
+    def token_name(self, token_id: int) -> str:
+        return {EOS: "<end>", BOS: "<begin>"}.get(token_id, "")
+
 
 def say(text: str | bytes) -> Script:
     """Answer every prompt with `text`, then end."""

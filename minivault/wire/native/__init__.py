@@ -6,7 +6,8 @@ Requests are read strictly: what is unknown or of the wrong type is refused. Rep
 from minivault.wire.dialect import WORK_ERRORS, Dialect, Operation
 from minivault.wire.framing import NDJSON, SSE
 from minivault.wire.native.generate import GenerateBody, encode_error
-from minivault.wire.native.schema import Error, Generated, StreamEnd, StreamError, Token
+from minivault.wire.native.schema import Detokenized, Error, Generated, StreamEnd, StreamError, Token, Tokenized
+from minivault.wire.native.tokenize import DetokenizeBody, TextBody
 
 
 def _generate(path: str, summary: str, reply: type[Generated] | None) -> Operation:
@@ -21,5 +22,9 @@ DIALECT = Dialect(
     operations=(
         _generate("/generate", "Answer a prompt, whole or piece by piece", Generated),
         _generate("/stream-generate", "Answer a prompt piece by piece", None),
+        Operation("post", "/tokenize", "The tokens of a text or a conversation", TextBody, Tokenized,
+                  error=Error, errors=WORK_ERRORS),
+        Operation("post", "/detokenize", "The text of tokens", DetokenizeBody, Detokenized,
+                  error=Error, errors=WORK_ERRORS),
     ),
-)
+)  # fmt: skip
