@@ -79,6 +79,8 @@ class GenerationRequest:
     """The same, and what still does not fit is cut, this many tokens at the front kept; None = it is refused."""
     tools: tuple[dict[str, Any], ...] = ()
     model: str | None = None
+    is_patient: bool = False
+    """Nobody waits for it: those whom somebody waits for go first."""
     stream: bool = False
     params: SamplingParams = field(default_factory=SamplingParams)
 
@@ -166,6 +168,7 @@ class Job:
     params: SamplingParams
     deadline_ns: int | None = None
     constraint: Constraint | None = None
+    is_patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

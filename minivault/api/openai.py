@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from flask import Response, request
 
+from minivault.api import batches, files
 from minivault.api.body import read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
@@ -29,6 +30,8 @@ from minivault.wire.strict_json import loads
 from minivault.wire.validation import validated
 
 bp = DialectBlueprint(DIALECT, __name__)
+files.add_routes(bp)
+batches.add_routes(bp)
 
 RETRY = re.compile("[1-9][0-9]{0,3}")
 """The number of a retry, as the SDKs write it."""

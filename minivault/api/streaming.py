@@ -6,6 +6,7 @@ seed and record; the first has the request's id. They run together and are sent 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from flask import Response, current_app, g, request
 
 from minivault import tracing
 from minivault.access import Caller, Permit, charge_tokens, generation_permit
+from minivault.access.behalf import ON_BEHALF, Behalf
 from minivault.api.disconnect import DisconnectWatcher, client_socket
-from minivault.errors import BadRequest, ModelNotFound, Unavailable
+from minivault.errors import BadRequest, Draining, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
 from minivault.types import Event, Failed, GenerateTask, GenerationRequest
@@ -65,6 +67,7 @@ def accepted() -> Framing:
 
 def origin(api: str, body: bytes) -> Origin:
     """Who asks, from the request at hand."""
+    behalf = request.environ.get(ON_BEHALF)
     return Origin(
         id=g.request_id,
         api=api,
@@ -73,11 +76,14 @@ def origin(api: str, body: bytes) -> Origin:
         user_agent=request.headers.get("User-Agent", ""),
         key=g.caller.key_id,
         trace_id=tracing.current.get(),
+        batch=None if behalf is None else behalf.batch,
     )
 
 
 def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> list[Watched]:
     """Start every choice, or none: when one is refused, the others are stopped and the refusal is raised."""
+    if behalf := request.environ.get(ON_BEHALF):
+        wanted = [_unhurried(choice, behalf, index) for index, choice in enumerate(wanted)]
     tasks = [model.prepare(choice) for choice in wanted]
     started: list[Watched] = []
     try:
@@ -124,6 +130,14 @@ def _start(model: Model, task: GenerateTask, source: Origin) -> Watched:
     return Watched(interaction, _watch(interaction), g.caller, permit)
 
 
+def _unhurried(wanted: GenerationRequest, behalf: Behalf, index: int) -> GenerationRequest:
+    """A choice that nobody waits for: others go first, and asked again after a crash it gets the same answer."""
+    named = json.dumps([behalf.batch["id"], behalf.batch["line"], index]).encode()
+    seed = int.from_bytes(hashlib.sha256(named).digest()[:8], "big") >> 1
+    params = replace(wanted.params, seed=seed if wanted.params.seed is None else wanted.params.seed)
+    return replace(wanted, is_patient=True, params=params)
+
+
 def _watch(interaction: Interaction) -> Callable[[], None]:
     """Cancel the interaction when its client goes; the returned function ends the watch."""
     sock = client_socket(request.environ)
@@ -137,7 +151,10 @@ def _watch(interaction: Interaction) -> Callable[[], None]:
 def _collect(choices: Sequence[Watched]) -> list[Answer]:
     is_served = True
     try:
-        return [choice.interaction.collect() for choice in choices]
+        answers = [choice.interaction.collect() for choice in choices]
+        if ON_BEHALF in request.environ and any(answer.finished.reason == "shutdown" for answer in answers):
+            raise Draining("the server is stopping: this is to be asked again")
+        return answers
     except Unavailable:
         is_served = False
         raise

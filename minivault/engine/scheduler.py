@@ -1,9 +1,9 @@
 """Scheduler: who runs next. Policy only; it touches no tensor and reads no clock.
 
-Waiting sequences are admitted in order of arrival, by worst case. A step decodes every sequence whose prompt is
-processed, and processes as much of prompts as `step_tokens` tokens at their beginning would cost, but at least a chunk,
-so that the gap between two tokens stays bounded. Sequences in prefill take turns, chunk by chunk, so that a long prompt
-does not hold up short ones.
+Waiting sequences are admitted in order of arrival, those that are patient last, by worst case. A step decodes every
+sequence whose prompt is processed, and processes as much of prompts as `step_tokens` tokens at their beginning would
+cost, but at least a chunk, so that the gap between two tokens stays bounded. Sequences in prefill take turns, chunk by
+chunk, so that a long prompt does not hold up short ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class Scheduler:
         yield from self.waiting
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        """Behind those that wait; but patient ones are behind all others."""
+        is_patient = sequence.job.is_patient
+        num_before = sum(is_patient or not waiting.job.is_patient for waiting in self.waiting)
+        self.waiting.insert(num_before, sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, whatever its phase, and free its slot."""
@@ -59,12 +62,17 @@ class Scheduler:
 
     def plan(self, now_ns: int) -> dict[Sequence, int]:
         """Admit who fits, then say up to which position each prompt is processed in this step. Call `promote` after."""
-        while self.waiting and self._slots.can_admit(self.waiting[0].num_positions):
+        while self.waiting and self._may_begin(self.waiting[0]):
             sequence = self.waiting.popleft()
             sequence.slot = self._slots.admit(sequence.num_positions)
             sequence.admitted_ns = now_ns
             self.prefilling.append(sequence)
         return self._take_turns()
+
+    def _may_begin(self, sequence: Sequence) -> bool:
+        """Whether it fits; patient ones leave half of the slots to others."""
+        leaves_half = not self.num_running or 2 * (self.num_running + 1) <= self._slots.num_slots
+        return self._slots.can_admit(sequence.num_positions) and (leaves_half or not sequence.job.is_patient)
 
     def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""

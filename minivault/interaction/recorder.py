@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,7 @@ class Origin:
     user_agent: str = ""
     key: str | None = None
     trace_id: str = ""
+    batch: Mapping[str, Any] | None = None
 
 
 class Recorder:
@@ -94,6 +95,7 @@ class Recorder:
             answerer=task.answerer,
             control_text=task.has_control_text,
             trace_id=origin.trace_id,
+            batch=origin.batch,
         )
         return Recording(self.vault.begin(opening))
 

@@ -147,7 +147,7 @@ class LocalModel:
 
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """See `Model.generate`."""
-        job = Job(job_id, task.tokens, task.params, deadline_ns)
+        job = Job(job_id, task.tokens, task.params, deadline_ns, is_patient=task.request.is_patient)
         if task.known_answer is not None:
             tokens = tuple(self.loaded.tokenizer.encode(task.known_answer, add_special=False))
             return ready_made(job, task.known_answer, tokens)

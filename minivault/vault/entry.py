@@ -22,7 +22,7 @@ Status = Literal["completed", "cancelled", "failed", "interrupted"]
 MAX_OPENING = 48 << 20
 """The rest of the 64 MiB that a verifier holds of one line is for the answer."""
 _CONTENT = ("request", "rendered_prompt", "prompt_tokens")
-_WHERE_GIVEN = ("trace_id",)
+_WHERE_GIVEN = ("trace_id", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Opening:
     """People wrote text that spells control tokens of the model; it was read as plain text."""
     trace_id: str = ""
     """The client's own trace that the request belongs to."""
+    batch: Mapping[str, Any] | None = None
+    """Which line of which batch it is, where it is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ WORK_ERRORS = ("400", "401", "404", "429", "503")
 class Operation:
     """One published method of one path: what it takes, gives and refuses with. `lines` are what a stream is made of."""
 
-    method: Literal["get", "post"]
+    method: Literal["get", "post", "delete"]
     path: str
     summary: str
     request: Model | None = None
@@ -32,6 +32,7 @@ class Operation:
     errors: tuple[str, ...] = ("401", "429")
     text_type: str = ""
     parameters: tuple[str, ...] = ()
+    request_type: str = "application/json"
 
     @property
     def name(self) -> str:
