@@ -118,8 +118,9 @@ def _get(file_id: str) -> FileObject:
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(PIECE_BYTES):
-        yield piece
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def _ensure_form(settings: Settings) -> None:

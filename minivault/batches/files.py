@@ -81,18 +81,18 @@ class Files:
         """Make an upload a file, durably. Raises OSError: then there is none."""
         upload.sync()
         self._folder.disk.rename(upload.path, self._folder.place(upload.id))
-        return self.announce(upload.id, owner, filename, "batch")
+        try:
+            return self.announce(upload.id, owner, filename, "batch")
+        except OSError:
+            self._folder.place(upload.id, ".json").unlink(missing_ok=True)
+            self._folder.place(upload.id).unlink(missing_ok=True)
+            raise
 
     def announce(self, file_id: str, owner: str | None, filename: str, purpose: Purpose) -> FileObject:
         """Write down the facts of a file whose bytes are there. Raises OSError."""
         size = self._folder.place(file_id).stat().st_size
         file = FileObject(file_id, filename, purpose, size, self._folder.now_s)
-        try:
-            self._folder.write(file_id, {"owner": owner, **asdict(file)})
-        except OSError:
-            if purpose == "batch":
-                self._folder.place(file_id).unlink(missing_ok=True)
-            raise
+        self._folder.write(file_id, {"owner": owner, **asdict(file)})
         return file
 
     def get(self, file_id: str, owner: str | None) -> FileObject:

@@ -69,7 +69,11 @@ class Folder:
 
     def write(self, id_: str, value: dict[str, Any]) -> None:
         """Put what is known of a thing in the place of what was known before."""
-        self.disk.replace(self.place(id_, ".json"), json.dumps(value).encode())
+        try:
+            self.disk.replace(self.place(id_, ".json"), json.dumps(value).encode())
+        except OSError:
+            self.place(id_, ".json.tmp").unlink(missing_ok=True)
+            raise
 
     def read(self, id_: str) -> dict[str, Any] | None:
         """What is known of a thing; None where there is none."""

@@ -109,20 +109,16 @@ class Batches:
     @contextmanager
     def claimed(self, batch_id: str) -> Iterator[Kept | None]:
         """The batch, which is then this process's to run; None where it is another's or has ended."""
-        try:
-            fd = open_plain(self.folder.place(batch_id, OPEN), os.O_RDWR)
-        except FileNotFoundError:
+        fd = _locked(self.folder.place(batch_id, OPEN))
+        if fd is None:
             yield None
             return
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             kept = self.find(batch_id)
             is_over = self._is_abandoned(fd) if kept is None else kept.batch.has_ended
             if is_over:  # a crash came before the rest
                 self.clear(batch_id)
             yield None if is_over else kept
-        except BlockingIOError:
-            yield None
         finally:
             os.close(fd)
 
@@ -149,3 +145,16 @@ class Batches:
     def _is_abandoned(self, fd: int) -> bool:
         """Whether whoever began to create this batch will not come to its end."""
         return self.folder.now_s - os.fstat(fd).st_mtime > ABANDONED_S
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor of a file that is locked through it; None where there is no file or another holds the lock."""
+    with suppress(FileNotFoundError):
+        fd = open_plain(path, os.O_RDWR)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+        else:
+            return fd
+    return None

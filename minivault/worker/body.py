@@ -7,11 +7,13 @@ come raises `BodyPending`, which ends the request without a reply: it is begun a
 from __future__ import annotations
 
 import io
+import os
 import re
 import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from gunicorn.http.body import CHUNK_EXT_RE  # type: ignore[import-untyped]
 
@@ -106,24 +108,25 @@ class DiskPayload:
     """Bytes in a file without a name, which goes with its last user. Raises OSError where there is no room."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] | None = None
+        self._fd: int | None = None
         self._size = 0
 
     def extend(self, piece: bytes | bytearray) -> None:
-        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the body is
-        self._file.seek(self._size)
-        self._file.write(piece)
-        self._file.flush()
-        self._size += len(piece)
+        if self._fd is None:
+            with tempfile.TemporaryFile() as file:
+                self._fd = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self._fd)
+        view = memoryview(bytes(piece))
+        while view:
+            written = os.pwrite(self._fd, view, self._size)
+            self._size += written
+            view = view[written:]
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, part: slice) -> bytes:
-        if self._file is None:
-            return b""
-        self._file.seek(part.start)
-        return self._file.read(max(0, min(part.stop, self._size) - part.start))
+        return b"" if self._fd is None else os.pread(self._fd, part.stop - part.start, part.start)
 
 
 Payload = bytearray | DiskPayload
