@@ -45,7 +45,7 @@ class BatchBody(Strict):
 class UploadForm(Strict):
     """The fields of `POST /v1/files` beside the file itself, which is called `file`."""
 
-    purpose: Literal["batch"]
+    purpose: Literal["batch"] = Field(description="the file itself is the form's field `file`")
 
 
 @dataclass(frozen=True, slots=True)
