@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 
-from minivault import access
+from minivault import access, tracing
 from minivault.api import anthropic, errors, native, ollama, openai, status, vault
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
@@ -49,11 +49,15 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
 def _identify() -> None:
     g.request_id = next_id()
     g.noted = ()
+    header = request.headers.get(tracing.HEADER, "")
+    tracing.current.set(header and tracing.trace_id_of(header))
 
 
 def _add_headers(response: Response) -> Response:
     for name in REQUEST_ID_HEADERS:
         response.headers[name] = g.get("request_id", "")
+    if trace_id := tracing.current.get():
+        response.headers[tracing.REPLY_HEADER] = trace_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     if g.get("noted"):

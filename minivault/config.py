@@ -97,6 +97,12 @@ class Settings(BaseModel):
         1024, ge=1, le=1 << 30, description="bytes a second that a body must come with once the receive timeout is over"
     )
     max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
+    batch_dir: str = Field("", description="files and batches; empty = `batches` in MINIVAULT_HOME")
+    batch_lines: int = Field(
+        2, ge=0, le=64, description="requests of batches under way at once, per worker; 0 = batches wait"
+    )
+    max_file_mb: int = Field(100, ge=1, le=4096, description="largest file of requests, in MiB")
+    max_files_mb: int = Field(1024, ge=1, le=1 << 20, description="all uploaded files together, in MiB")
     rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
     token_limit: str = Field("", description="generated and prompt tokens per window, like `100000/day`; empty = none")
     concurrency_limit: int = Field(0, ge=0, le=4096, description="generations at once per key or client; 0 = no limit")
@@ -149,6 +155,15 @@ class Settings(BaseModel):
     def kernels_dir(self) -> Path:
         """Machine code of the exact engine, for the kinds of CPU that it was compiled on."""
         return self.home / "kernels"
+
+    @property
+    def batches_path(self) -> Path:
+        return Path(self.batch_dir) if self.batch_dir else self.home / "batches"
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest file, and what a form has around it."""
+        return (self.max_file_mb << 20) + (64 << 10)
 
     @property
     def run_dir(self) -> Path:

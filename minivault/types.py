@@ -100,6 +100,8 @@ class GenerationRequest:
     """Most tokens of the prompt; None: as many as leave room for an answer in the model's context."""
     tools: tuple[dict[str, Any], ...] = ()
     model: str | None = None
+    is_patient: bool = False
+    """Nobody waits for it: those whom somebody waits for go first."""
     stream: bool = False
     params: SamplingParams = field(default_factory=SamplingParams)
 
@@ -304,6 +306,7 @@ class Job:
     thought: Thought | None = None
     marks: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that belong to the text of this answer, since its reader looks for them: id → their text."""
+    is_patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class ByteTokenizer:
         return bytes([token_id]) if token_id < EOS else b""
 
     def token_name(self, token_id: int) -> str:
-        return f"<{token_id}>"
+        return chr(token_id) if token_id < EOS else CONTROL_TEXT
 
 
 class Transcript(ByteTokenizer):

@@ -21,12 +21,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "minivault"
 
 LAYERS: list[set[str]] = [
     {"app", "worker", "cli", "api", "web"},
-    {"interaction", "replay"},
+    {"interaction", "replay", "batches"},
     {"service"},
     {"engine", "structured", "models", "vault", "wire", "access", "metrics"},
     {"families", "talk"},
     {"types"},
-    {"config", "errors", "faults", "moment"},
+    {"config", "errors", "faults", "moment", "tracing"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from flask import Flask, Response, g, request
 
+from minivault.access.behalf import ON_BEHALF, Behalf
 from minivault.access.caller import Caller, Meter
 from minivault.access.hosts import HostPolicy, OriginPolicy
 from minivault.access.keyring import Keyring
@@ -31,7 +32,8 @@ _PROXY_KEYS = frozenset(
     {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"}
 )
 _EXPOSED_FIELDS = (
-    "X-Request-Id, Request-Id, MiniVault-Noted, MiniVault-Truncated, Retry-After, RateLimit, RateLimit-Policy"
+    "X-Request-Id, Request-Id, X-Trace-Id, MiniVault-Noted, MiniVault-Truncated, "
+    "Retry-After, RateLimit, RateLimit-Policy"
 )
 _PREFLIGHT_SECONDS = "600"
 _KEY_HEADERS = ("Authorization",)
@@ -104,6 +106,9 @@ class Guard:
             g.rate_window = self.meter.uncount_request(g.caller, window)
 
     def _authenticate(self) -> Caller:
+        behalf = request.environ.get(ON_BEHALF)
+        if behalf is not None:
+            return self._owner(behalf)
         client = request.remote_addr or ""
         if not self._keyring.is_locked and self._is_near(client):
             return self.meter.caller(None, client)
@@ -112,6 +117,13 @@ class Guard:
         if key is None:
             self._refuse_key(client, "no valid key" if token else "no key")
         return self.meter.caller(key, client)
+
+    def _owner(self, behalf: Behalf) -> Caller:
+        """Whose request the server makes, while that one would be let in."""
+        key = None if behalf.key_id is None else self._keyring.named(behalf.key_id)
+        if key is None and (behalf.key_id is not None or self._keyring.is_locked):
+            raise Unauthorized("the key that this was asked with is valid no more")
+        return self.meter.caller(key, behalf.client)
 
     def _token(self) -> str:
         """The first token in the headers that may hold one on the route that matched; empty without any."""

@@ -53,6 +53,11 @@ class Keyring:
         is_equal = hmac.compare_digest(digest(secret), key.sha256 if key else _DUMMY)
         return key if key is not None and is_equal and key.is_valid_at(self._clock()) else None
 
+    def named(self, key_id: str) -> Key | None:
+        """The valid key of this id, for whoever has shown its secret before; None where it is valid no more."""
+        key = self._refresh().get(key_id)
+        return key if key is not None and key.is_valid_at(self._clock()) else None
+
     def _refresh(self) -> Mapping[str, Key]:
         stamp = self._current_stamp()
         if stamp != self._stamp:

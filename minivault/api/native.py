@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from flask import Response
 
+from minivault.api import tokens
 from minivault.api.body import decoded, read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.measuring import rerank
@@ -15,6 +16,7 @@ from minivault.wire.native import DIALECT
 from minivault.wire.native.generate import WORDING, GenerateBody, GenerateReply
 
 bp = DialectBlueprint(DIALECT, __name__)
+tokens.add_routes(bp)
 
 
 @bp.post("/generate")

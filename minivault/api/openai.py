@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from flask import Response
 
+from minivault.api import batches, files
 from minivault.api.body import decoded, read_json_body
 from minivault.api.choices import Watched
 from minivault.api.dialect import DialectBlueprint, current_dialect
@@ -31,6 +32,8 @@ from minivault.wire.openai.response_reply import ResponseReply
 from minivault.wire.openai.systemone import SystemOneBody, encode_systemone
 
 bp = DialectBlueprint(DIALECT, __name__)
+files.add_routes(bp)
+batches.add_routes(bp)
 
 
 @bp.post("/chat/completions")

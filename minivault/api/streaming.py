@@ -6,6 +6,7 @@ together and are sent one after the other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,9 +16,11 @@ from typing import Any
 
 from flask import Response, after_this_request, current_app, g, request
 
+from minivault import tracing
+from minivault.access.behalf import ON_BEHALF, Behalf
 from minivault.api.choices import Watched, begin, in_turn
 from minivault.api.disconnect import client_socket
-from minivault.errors import BadRequest, MiniVaultError, ModelNotFound, Unavailable
+from minivault.errors import BadRequest, Draining, MiniVaultError, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
 from minivault.types import EmbedTask, Event, Failed, GenerateTask, GenerationRequest
@@ -47,6 +50,7 @@ def accepted() -> Framing:
 
 def origin(api: str, body: bytes) -> Origin:
     """Who asks, from the request at hand."""
+    behalf = request.environ.get(ON_BEHALF)
     return Origin(
         id=g.request_id,
         api=api,
@@ -55,11 +59,15 @@ def origin(api: str, body: bytes) -> Origin:
         user_agent=request.headers.get("User-Agent", ""),
         key=g.caller.key_id,
         noted=g.noted,
+        trace_id=tracing.current.get(),
+        batch=None if behalf is None else behalf.batch,
     )
 
 
 def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> list[Watched]:
     """Every choice of a request, the first of them begun. Raises why none is."""
+    if behalf := request.environ.get(ON_BEHALF):
+        wanted = [_unhurried(choice, behalf, index) for index, choice in enumerate(wanted)]
     kept_by, sock, watch = recorder(), client_socket(request.environ), None
     settings = kept_by.settings
     if sock is not None and settings.disconnect_check:
@@ -113,10 +121,21 @@ def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -
     return response
 
 
+def _unhurried(wanted: GenerationRequest, behalf: Behalf, index: int) -> GenerationRequest:
+    """A choice that nobody waits for: others go first, and asked again after a crash it gets the same answer."""
+    named = json.dumps([behalf.batch["id"], behalf.batch["line"], index]).encode()
+    seed = int.from_bytes(hashlib.sha256(named).digest()[:8], "big") >> 1
+    params = replace(wanted.params, seed=seed if wanted.params.seed is None else wanted.params.seed)
+    return replace(wanted, is_patient=True, params=params)
+
+
 def _collect(choices: Sequence[Watched]) -> list[Answer]:
     is_served = True
     try:
-        return [choice.interaction.collect() for choice in in_turn(choices)]
+        answers = [choice.interaction.collect() for choice in in_turn(choices)]
+        if ON_BEHALF in request.environ and any(answer.finished.reason == "shutdown" for answer in answers):
+            raise Draining("the server is stopping: this is to be asked again")
+        return answers
     except Unavailable:
         is_served = False
         raise

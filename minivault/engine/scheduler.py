@@ -1,9 +1,9 @@
 """Scheduler: who runs next. Policy only; it touches no tensor and reads no clock.
 
-Waiting sequences are admitted in order of arrival, when there is a slot and the blocks of their prompt can be had, with
-some to go on for everyone. Who then runs out of blocks takes them from the prefix cache, then from whoever came last,
-which begins again once there is room: as a token depends on nothing but what is before it, the answer is the same. The
-one that came first is never sent back, so everyone gets to the end.
+Waiting sequences are admitted in order of arrival, those that are patient last, when there is a slot and the blocks of
+their prompt can be had, with some to go on for everyone. Who then runs out of blocks takes them from the prefix cache,
+then from whoever came last, which begins again once there is room: as a token depends on nothing but what is before it,
+the answer is the same. The one that came first is never sent back, so everyone gets to the end.
 
 A step decodes every sequence whose prompt is processed, and processes as much of prompts as `step_tokens` tokens at
 their beginning would cost, but at least a chunk, so that the gap between two tokens stays bounded. Sequences in prefill
@@ -60,9 +60,12 @@ class Scheduler:
         yield from self.waiting
 
     def add(self, sequence: Sequence) -> None:
+        """Behind those that wait; but patient ones are behind all others."""
         sequence.rank = self._num_arrived
         self._num_arrived += 1
-        self.waiting.append(sequence)
+        is_patient = sequence.job.is_patient
+        num_before = sum(is_patient or not waiting.job.is_patient for waiting in self.waiting)
+        self.waiting.insert(num_before, sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, whatever its phase, and free its slot and its blocks."""
@@ -81,13 +84,18 @@ class Scheduler:
 
     def plan(self, now_ns: int) -> dict[Sequence, int]:
         """Admit who fits, then say up to which position each prompt is processed in this step. Call `promote` after."""
-        while self.waiting and self._can_admit(self.waiting[0]):
+        while self.waiting and self._may_begin(self.waiting[0]):
             sequence = self.waiting.popleft()
             sequence.slot = self._slots.admit(sequence.num_positions)
             if sequence.admitted_ns is None:
                 sequence.admitted_ns = now_ns
             self.prefilling.append(sequence)
         return self._take_turns()
+
+    def _may_begin(self, sequence: Sequence) -> bool:
+        """Whether it fits; patient ones leave half of the slots to others."""
+        leaves_half = not self.num_running or 2 * (self.num_running + 1) <= self._slots.num_slots
+        return (leaves_half or not sequence.job.is_patient) and self._can_admit(sequence)
 
     def promote(self) -> None:
         """Move sequences whose prompt is processed over to decoding."""
@@ -161,7 +169,7 @@ class Scheduler:
 
     def _preempt(self) -> None:
         """Whoever came last gives back all it has, and waits to begin again."""
-        last = max([*self.decoding, *self.prefilling], key=lambda sequence: sequence.rank)
+        last = max([*self.decoding, *self.prefilling], key=lambda sequence: (sequence.job.is_patient, sequence.rank))
         self.remove(last)
         last.begin_again()
         self.waiting.appendleft(last)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,8 @@ class Origin:
     key: str | None = None
     noted: tuple[str, ...] = ()
     """Fields of the body that bind nobody."""
+    trace_id: str = ""
+    batch: Mapping[str, Any] | None = None
 
 
 class Recorder:
@@ -95,6 +97,8 @@ class Recorder:
             answerer=task.answerer,
             control_text=task.has_control_text,
             noted=origin.noted,
+            trace_id=origin.trace_id,
+            batch=origin.batch,
         )
         return Recording(self.vault.begin(opening))
 

@@ -23,6 +23,7 @@ from minivault.service.labels import Labels
 from minivault.service.model import Loaded, ModelStatus, State
 from minivault.service.prompt import read_inputs, read_prompt, read_request
 from minivault.service.shaping import shaped
+from minivault.service.tokens import Tokens
 from minivault.types import (
     EmbedTask,
     FinishReason,
@@ -138,6 +139,11 @@ class LocalModel:
         """See `Model.info`."""
         return self.loaded.info
 
+    @property
+    def tokens(self) -> Tokens:
+        """See `Model.tokens`."""
+        return Tokens(self.loaded.tokenizer)
+
     def status(self) -> ModelStatus:
         """See `Model.status`."""
         num_live = self._loop.num_live
@@ -162,7 +168,7 @@ class LocalModel:
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """See `Model.generate`."""
         params, loaded = task.params, self.loaded
-        job = Job(job_id, task.tokens, params, deadline_ns)
+        job = Job(job_id, task.tokens, params, deadline_ns, is_patient=task.request.is_patient)
         if task.known_answer is not None:
             tokens = tuple(loaded.tokenizer.encode(task.known_answer, add_special=False))
             return ready_made(job, task.known_answer, tokens)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from minivault.service.engine_loop import Generation
+from minivault.service.tokens import Tokens
 from minivault.types import (
     EmbedTask,
     FinishReason,
@@ -60,6 +61,11 @@ class Model(Protocol):
         ...
 
     def status(self) -> ModelStatus: ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """What its tokenizer makes of text, for those who count. Raises Loading or LoadFailed."""
+        ...
 
     def prepare(self, request: GenerationRequest) -> GenerateTask:
         """The request as this model reads it. Raises BadRequest naming the field that it cannot take."""

@@ -43,7 +43,7 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
     """The request as the model reads it. Raises BadRequest naming the field: ids that are no tokens, a prompt that does
     not fit, a conversation for a model without a chat template."""
     if request.params.logit_bias:
-        _ensure_tokens_exist(dict(request.params.logit_bias), tokenizer, "logit_bias")
+        ensure_tokens_exist(dict(request.params.logit_bias), tokenizer, "logit_bias")
     if request.params.min_tokens or request.params.ignore_eos or request.params.stop_token_ids:
         _ensure_it_can_end(request.params, tokenizer)
     has_control_text = False
@@ -145,7 +145,7 @@ def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info
 
 def _ensure_it_can_end(params: SamplingParams, tokenizer: Tokenizer) -> None:
     """Raises BadRequest for what would keep an answer from ending, or could never happen."""
-    _ensure_tokens_exist(params.stop_token_ids, tokenizer, "stop_token_ids")
+    ensure_tokens_exist(params.stop_token_ids, tokenizer, "stop_token_ids")
     if params.min_tokens > params.max_tokens:
         message = f"min_tokens: {params.min_tokens} is more than the {params.max_tokens} tokens the answer may have"
         raise BadRequest(message, field="min_tokens")
@@ -162,11 +162,12 @@ def _read_input(item: str | Sequence[int], tokenizer: Tokenizer) -> Reading:
 
 def _text_of(token_ids: Sequence[int], tokenizer: Tokenizer, field: str) -> str:
     """The text that ids stand for. Raises BadRequest naming `field` when one is none of the model's."""
-    _ensure_tokens_exist(token_ids, tokenizer, field)
+    ensure_tokens_exist(token_ids, tokenizer, field)
     return b"".join(map(tokenizer.token_bytes, token_ids)).decode("utf-8", "replace")
 
 
-def _ensure_tokens_exist(token_ids: Iterable[int], tokenizer: Tokenizer, field: str) -> None:
+def ensure_tokens_exist(token_ids: Iterable[int], tokenizer: Tokenizer, field: str) -> None:
+    """Raises BadRequest naming `field` when an id is none of the model's."""
     for token_id in token_ids:
         if not 0 <= token_id < tokenizer.vocabulary_size:
             message = f"{field}: {token_id} is not a token; ids go from 0 to {tokenizer.vocabulary_size - 1}"
@@ -191,7 +192,7 @@ def _last_user_text(request: GenerationRequest) -> str:
 
 def _continued(request: GenerationRequest, tokenizer: Tokenizer) -> tuple[GenerationRequest, bool]:
     """The request with the earlier exchange's tokens before its new prompt's; and if that had control text."""
-    _ensure_tokens_exist(request.after, tokenizer, "context")
+    ensure_tokens_exist(request.after, tokenizer, "context")
     text = request.prompt or ""
     if tokenizer.has_chat_template:
         read = _read_chat(request, tokenizer)

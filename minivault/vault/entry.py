@@ -22,6 +22,7 @@ Status = Literal["completed", "cancelled", "failed", "interrupted"]
 MAX_OPENING = 48 << 20
 """The rest of the 64 MiB that a verifier holds of one line is for the answer."""
 _CONTENT = ("request", "rendered_prompt", "prompt_tokens")
+_WHERE_GIVEN = ("trace_id", "batch", "noted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class Opening:
     """People wrote text that spells control tokens of the model; it was read as plain text."""
     noted: tuple[str, ...] = ()
     """Fields of the request that bind nobody."""
+    trace_id: str = ""
+    """The client's own trace that the request belongs to."""
+    batch: Mapping[str, Any] | None = None
+    """Which line of which batch it is, where it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         **({"scores": closing["scores"]} if closing.get("scores") else {}),
         "client": opening["client"],
         "user_agent": opening["user_agent"],
-        **({"noted": opening["noted"]} if opening.get("noted") else {}),
+        **{key: opening[key] for key in _WHERE_GIVEN if opening.get(key)},
     }
     return draft("interaction", opening["time_ns"], opening["boot"], content, id_=opening["id"])
 

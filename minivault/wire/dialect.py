@@ -35,6 +35,7 @@ class Operation:
     """Names in the path."""
     query: tuple[str, ...] = ()
     """Names that may follow the path."""
+    request_type: str = "application/json"
 
     @property
     def name(self) -> str:

@@ -206,6 +206,9 @@ OPENAI_RESPONSES: Foreign = {
     **refused("send instructions and input; prompts are stored nowhere", "prompt"),
     **refused("send it to /v1/chat/completions", "top_logprobs", "logprobs", "prompt_logprobs", harmless=(0, False)),
 }
+KEPT = "files are kept until they are deleted: leave it out"
+OPENAI_FILES: Foreign = refused(KEPT, "expires_after", "expires_after[anchor]", "expires_after[seconds]")
+OPENAI_BATCHES: Foreign = refused(KEPT, "output_expires_after")
 OPENAI_EMBEDDINGS: Foreign = {
     **ACCOUNTING,
     **noted("inputs are embedded as they are", "input_type", "task", "task_type"),

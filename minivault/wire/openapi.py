@@ -90,7 +90,7 @@ class _Description:
             "responses": {"200": self._reply()} | self._errors(),
         }
         if operation.request is not None:
-            content = {"application/json": self._content(operation.request) | _examples(operation.request)}
+            content = {operation.request_type: self._content(operation.request) | _examples(operation.request)}
             described["requestBody"] = {"required": True, "content": content}
         placed = [(name, "path") for name in operation.parameters] + [(name, "query") for name in operation.query]
         if placed:

@@ -7,39 +7,57 @@ come raises `BodyPending`, which ends the request without a reply: it is begun a
 from __future__ import annotations
 
 import io
+import os
 import re
+import tempfile
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gunicorn.http.body import CHUNK_EXT_RE  # type: ignore[import-untyped]
 
-from minivault.errors import TooLarge
+from minivault.errors import TooLarge, Unavailable
 
 MAX_LINE_BYTES = 8190
 """Of a chunk's size, and of all trailers."""
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;.*)?", re.DOTALL)
 
-End = Literal["whole", "late", "cut", "broken", "too long"]
+End = Literal["whole", "late", "cut", "broken", "too long", "no room"]
 
 
 class BodyPending(BaseException):
     """The application wants a body that has not come. No `Exception`: nothing on the way makes a reply of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How large a body may be, by which setting, and where it is kept meanwhile."""
+
+    num_bytes: int
+    setting: str = "MINIVAULT_MAX_BODY_KB"
+    is_on_disk: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.num_bytes >> 10} KiB ({self.setting})"
+
+
 class CollectedBody(io.RawIOBase):
-    """What has come of a body of `length` bytes, or of chunks where `length` is None; at most `limit` bytes are kept.
+    """What has come of a body of `length` bytes, or of chunks where `length` is None; no more than `limit` is kept.
 
     `check_trailers` is given the lines behind the last chunk and raises for those that may not stand there.
     """
 
-    def __init__(self, length: int | None, limit: int, check_trailers: Callable[[bytes], object]) -> None:
-        self._framing = _Length(length) if length is not None else _Chunks(limit, check_trailers)
-        self._limit = limit
-        self._payload = bytearray()
+    def __init__(
+        self, length: int | None, limit: Limit, check_trailers: Callable[[bytes], object] = lambda _: None
+    ) -> None:
+        self._framing = _Length(length) if length is not None else _Chunks(limit.num_bytes, check_trailers)
+        self.limit = limit
+        self._payload: Payload = DiskPayload() if limit.is_on_disk else bytearray()
         self._position = 0
         self.end: End | None = "whole" if length == 0 else None
         """How it ended; None while it is coming."""
-        if length is not None and length > limit:
+        if length is not None and length > limit.num_bytes:
             self.end = "too long"
 
     def feed(self, data: bytes) -> bytes:
@@ -48,6 +66,9 @@ class CollectedBody(io.RawIOBase):
             return data
         try:
             rest = self._framing.take(data, self._payload)
+        except OSError:
+            self.end = "no room"
+            return b""
         except Exception:  # gunicorn's own errors for trailers, and ours for the rest
             self.end = "broken"
             return b""
@@ -72,13 +93,43 @@ class CollectedBody(io.RawIOBase):
         if self.end == "late":
             raise TimeoutError("the body came too slowly")
         if self.end == "too long":
-            raise TooLarge(f"the body is larger than {self._limit >> 10} KiB (MINIVAULT_MAX_BODY_KB)")
+            raise TooLarge(f"the body is larger than {self.limit}")
+        if self.end == "no room":
+            raise Unavailable("there is no room on the disk to take the body in", retry_after_s=60)
         if self.end == "broken" or (self.end == "cut" and isinstance(self._framing, _Chunks)):
             raise ValueError("the body's framing is broken")
         piece = self._payload[self._position : self._position + len(buffer)]
         buffer[: len(piece)] = piece
         self._position += len(piece)
         return len(piece)
+
+
+class DiskPayload:
+    """Bytes in a file without a name, which goes with its last user. Raises OSError where there is no room."""
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        self._size = 0
+
+    def extend(self, piece: bytes | bytearray) -> None:
+        if self._fd is None:
+            with tempfile.TemporaryFile() as file:
+                self._fd = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self._fd)
+        view = memoryview(bytes(piece))
+        while view:
+            written = os.pwrite(self._fd, view, self._size)
+            self._size += written
+            view = view[written:]
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        return b"" if self._fd is None else os.pread(self._fd, part.stop - part.start, part.start)
+
+
+Payload = bytearray | DiskPayload
 
 
 class _Length:
@@ -89,9 +140,9 @@ class _Length:
     def __init__(self, length: int) -> None:
         self._left = length
 
-    def take(self, data: bytes, payload: bytearray) -> bytes | None:
+    def take(self, data: bytes, payload: Payload) -> bytes | None:
         """Move the body's bytes to `payload`; what is behind its end, or None while more is to come."""
-        payload += data[: self._left]
+        payload.extend(data[: self._left])
         rest = data[self._left :]
         self._left = max(0, self._left - len(data))
         return rest if self._left == 0 else None
@@ -104,19 +155,19 @@ class _Chunks:
         self._limit = limit
         self._check_trailers = check_trailers
         self._buffer = bytearray()
-        self._step: Callable[[bytearray], bool] = self._size
+        self._step: Callable[[Payload], bool] = self._size
         self._left = 0
         self._is_whole = False
         self.is_too_long = False
 
-    def take(self, data: bytes, payload: bytearray) -> bytes | None:
+    def take(self, data: bytes, payload: Payload) -> bytes | None:
         """As `_Length.take`."""
         self._buffer += data
         while not self._is_whole and not self.is_too_long and self._step(payload):
             pass
         return bytes(self._buffer) if self._is_whole else None
 
-    def _size(self, payload: bytearray) -> bool:
+    def _size(self, payload: Payload) -> bool:
         """The line before a chunk. Each step says whether it was taken: False asks for more bytes."""
         line = self._line()
         if line is None:
@@ -131,10 +182,10 @@ class _Chunks:
         self._step = self._data if self._left else self._trailers
         return True
 
-    def _data(self, payload: bytearray) -> bool:
+    def _data(self, payload: Payload) -> bool:
         piece = self._buffer[: self._left]
         del self._buffer[: len(piece)]
-        payload += piece
+        payload.extend(piece)
         self._left -= len(piece)
         if self._left or len(self._buffer) < 2:
             return False
@@ -144,7 +195,7 @@ class _Chunks:
         self._step = self._size
         return True
 
-    def _trailers(self, _payload: bytearray) -> bool:
+    def _trailers(self, _payload: Payload) -> bool:
         """The lines behind the last chunk, up to an empty one."""
         if self._buffer.startswith(b"\r\n"):
             end, trailers = 2, b""

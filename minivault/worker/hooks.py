@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minivault import tracing
 from minivault.access import check_access, install_offline_guard
 from minivault.config import Settings, share_metrics
 from minivault.errors import LoadFailed, MiniVaultError
@@ -21,6 +22,7 @@ from minivault.service import Roster, roster_of
 from minivault.service.backends import check_backend
 from minivault.vault import vault_id
 from minivault.worker.backoff import LoadBackoff
+from minivault.worker.batches import BatchWorker
 from minivault.worker.readiness import Readiness, Standing
 from minivault.worker.sockets import harden_sockets
 from minivault.worker.threads import CANNOT_START, start_all, thread_limit
@@ -62,6 +64,8 @@ class Hooks:
         logger = logging.getLogger("minivault")  # our own lines go where gunicorn's go
         logger.handlers = server.log.error_log.handlers
         logger.setLevel(server.log.error_log.level)
+        for handler in logger.handlers:
+            handler.addFilter(tracing.mark)
         self._make_metrics_dir()
         try:
             check_access(self._settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
@@ -99,6 +103,8 @@ class Hooks:
             worker.wsgi.extensions["minivault.disconnect"].start()
             recorder.open_vault(self._vault)
             threading.Thread(target=_recover, args=(recorder,), name="minivault-recover", daemon=True).start()
+            worker.batches = BatchWorker(worker.wsgi, self._settings, recorder.roster, lambda: not worker.alive)
+            worker.batches.start()
 
     def worker_int(self, _worker: Any) -> None:
         """SIGINT and SIGQUIT: end the streams at once."""
@@ -107,6 +113,8 @@ class Hooks:
 
     def worker_exit(self, _server: Any, worker: Any) -> None:
         """Flush the vault, within a bounded time; a killed worker's records are closed by the next one."""
+        if getattr(worker, "batches", None) is not None:
+            worker.batches.stop(self._settings.graceful_timeout_s)
         if getattr(worker, "wsgi", None) is not None:
             _recorder(worker).close()
 

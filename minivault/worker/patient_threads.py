@@ -106,8 +106,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # untyped
         self._proceed(conn)
 
     def _take(self, conn: Any, data: bytes) -> None:
-        self._num_bytes += len(data)
+        before = conn.reception.num_bytes
         conn.reception.feed(data, time.monotonic())
+        self._num_bytes += conn.reception.num_bytes - before
 
     def _proceed(self, conn: Any) -> None:
         """Do what has come of a request allows: wait for more, refuse it, or give it to a thread."""

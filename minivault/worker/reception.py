@@ -21,7 +21,7 @@ from gunicorn.http.message import Request  # type: ignore[import-untyped]
 from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
 
 from minivault.config import Settings
-from minivault.worker.body import CollectedBody
+from minivault.worker.body import CollectedBody, Limit
 
 MAX_HEADER_BYTES = 64 << 10
 ASK_AFTER_S = 1.0
@@ -34,6 +34,8 @@ REFUSALS = {
 }
 """What a header that cannot be read is answered with; a client's fault is never a 5xx."""
 
+UPLOAD = ("POST", "/v1/files")
+
 Phase = Literal["header", "body", "whole", "malformed"]
 
 
@@ -45,10 +47,18 @@ class Patience:
     body_s: float
     body_rate: int
     max_body_bytes: int
+    max_upload_bytes: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> Patience:
-        return cls(settings.receive_timeout_s, settings.body_timeout_s, settings.body_rate, settings.max_body_kb << 10)
+        max_body, max_upload = settings.max_body_kb << 10, settings.max_upload_bytes
+        return cls(settings.receive_timeout_s, settings.body_timeout_s, settings.body_rate, max_body, max_upload)
+
+    def limit_of(self, method: str, path: str) -> Limit:
+        """Of a request's body: files go to the disk as they come."""
+        if (method, path) == UPLOAD:
+            return Limit(self.max_upload_bytes, "MINIVAULT_MAX_FILE_MB", is_on_disk=True)
+        return Limit(self.max_body_bytes)
 
 
 class Reception:
@@ -63,7 +73,7 @@ class Reception:
         self.unreader = IterUnreader(())
         """What came behind this request, where gunicorn looks for it."""
         self.request: Any = None
-        self.body = CollectedBody(0, 0, lambda _: None)
+        self.body = CollectedBody(0, Limit(0))
         self.refusal = b""
         """The status of a request that cannot be read."""
         self.num_bytes = 0
@@ -106,7 +116,8 @@ class Reception:
 
     def feed(self, data: bytes, now: float) -> None:
         """Take the next bytes from the client."""
-        self.num_bytes += len(data)
+        if not self.body.limit.is_on_disk:
+            self.num_bytes += len(data)
         if self.phase == "header":
             self._head += data
             if not _is_decided(self._head):
@@ -153,7 +164,7 @@ class Reception:
         length = None if isinstance(reader, ChunkedReader) else reader.length
         self.body = CollectedBody(
             length,
-            self._patience.max_body_bytes,
+            self._patience.limit_of(request.method, request.path),
             lambda lines: request.parse_headers(lines, from_trailer=True),
         )
         # Said by us when the application wants the body, not by gunicorn before anyone was asked.

@@ -203,7 +203,8 @@ def test_a_role_reaches_its_routes_and_no_others(app: Flask, settings: Settings,
 
 
 def _is_of_a_dialect(rule: str) -> bool:
-    return rule in {"/generate", "/stream-generate", "/rerank", "/v2/rerank"} or rule.startswith(("/api/", "/v1/"))
+    is_native = rule in {"/generate", "/stream-generate", "/rerank", "/v2/rerank", "/tokenize", "/detokenize"}
+    return is_native or rule.startswith(("/api/", "/v1/"))
 
 
 def _is_refused_by_the_dialect(rule: str) -> bool:

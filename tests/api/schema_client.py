@@ -34,6 +34,7 @@ def find_operation(path: str, method: str) -> dict[str, Any] | None:
     """The published operation of a request; None for routes that are not published."""
     for template, methods in DOCUMENT["paths"].items():
         pattern = re.escape(template).replace(r"\{name\}", ".+")
+        pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", pattern)
         if re.fullmatch(pattern, path):
             found: dict[str, Any] | None = methods.get(method)
             return found

@@ -293,7 +293,8 @@ def test_json_object_gives_an_object_or_its_beginning(client: FlaskClient) -> No
 
 def test_models_are_listed_and_found_under_any_of_their_names(client: FlaskClient) -> None:
     (entry,) = client.get("/v1/models").get_json()["data"]
-    assert entry == {"id": MODEL, "object": "model", "created": 0, "owned_by": "minivault"}
+    facts = {"object": "model", "created": 0, "owned_by": "minivault", "max_model_len": 512, "context_length": 512}
+    assert entry == {"id": MODEL, **facts}
     assert client.get("/v1/models/scripted%3Alatest").get_json()["object"] == "model"
     assert client.get("/v1/models/org%2Fother").status_code == 404
     assert (

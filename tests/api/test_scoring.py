@@ -43,7 +43,7 @@ def test_an_end_that_is_no_text_has_its_entry(client: FlaskClient) -> None:
     """lm-eval drops the last entry as the generated one; without it, it would drop the last token of the prompt."""
     (choice,) = complete(client, "say ", echo=True, logprobs=1, max_tokens=1).get_json()["choices"]
     assert choice["text"] == "say "
-    assert choice["logprobs"]["tokens"] == ["s", "a", "y", " ", "<256>"]
+    assert choice["logprobs"]["tokens"] == ["s", "a", "y", " ", "<end>"]
     assert choice["finish_reason"] == "stop"
 
 

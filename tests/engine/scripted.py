@@ -53,7 +53,7 @@ class ByteTokenizer:
         return bytes([token_id]) if token_id < 256 else b""
 
     def token_name(self, token_id: int) -> str:
-        return f"<{token_id}>"
+        return {EOS: "<end>", BOS: "<begin>"}.get(token_id, "")
 
 
 def say(text: str | bytes) -> Script:

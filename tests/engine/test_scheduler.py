@@ -20,8 +20,9 @@ from tests.engine.scripted import ScriptedRunner
 CHUNK = 8
 
 
-def sequence(num_prompt: int, name: str = "") -> Sequence:
-    job = Job(name or f"{num_prompt} tokens", tuple(range(num_prompt)), SamplingParams(max_tokens=4))
+def sequence(num_prompt: int, name: str = "", *, is_patient: bool = False) -> Sequence:
+    tokens = tuple(range(num_prompt))
+    job = Job(name or f"{num_prompt} tokens", tokens, SamplingParams(max_tokens=4), is_patient=is_patient)
     state = SamplingState(job.params, job.prompt_tokens)
     return Sequence(job, state, Detokenizer(bytes), max_new_tokens=4, submitted_ns=0)
 
@@ -59,6 +60,30 @@ def test_sequences_are_admitted_in_order_of_arrival() -> None:
     for one in sequences:
         assert work(made).prefill == {one: CHUNK}
         made.remove(one)
+
+
+def test_patient_sequences_wait_for_all_others_and_leave_half_of_the_slots() -> None:
+    patient = [sequence(CHUNK, f"patient {i}", is_patient=True) for i in range(4)]
+    made = scheduler(4, *patient)
+    work(made)
+    assert made.num_running == 2
+    others = [sequence(CHUNK, f"other {i}") for i in range(3)]
+    for one in others:
+        made.add(one)
+    work(made)
+    assert list(made.waiting) == [others[2], *patient[2:]]
+    for one in (*patient[:2], others[0], others[1]):
+        made.remove(one)
+    work(made)
+    assert list(made.waiting) == [patient[3]]
+
+
+def test_where_there_is_one_slot_a_patient_sequence_gets_it_when_nobody_wants_it() -> None:
+    patient, other = sequence(CHUNK, is_patient=True), sequence(CHUNK, "other")
+    made = scheduler(1, patient, other)
+    assert work(made).prefill == {other: CHUNK}
+    made.remove(other)
+    assert work(made).prefill == {patient: CHUNK}
 
 
 def test_a_decoding_sequence_gets_a_token_every_step_while_prompts_are_processed() -> None:

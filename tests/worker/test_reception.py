@@ -169,6 +169,29 @@ def test_a_header_has_its_time_and_each_byte_of_a_body_buys_some() -> None:
     assert reception.deadline == 16, "200 bytes at 100 bytes a second"
 
 
+UPLOAD = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@given(st.binary(max_size=3000), cuts)
+def test_a_file_that_is_uploaded_may_be_larger_and_takes_no_memory(body: bytes, at: list[int]) -> None:
+    patience = Patience(header_s=10, body_s=60, body_rate=1, max_body_bytes=100, max_upload_bytes=3000)
+    head = UPLOAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    reception = Reception(CFG, CLIENT, patience, 0)
+    for piece in (head, *cut(body, at)):
+        reception.feed(piece, 0)
+    assert reception.num_bytes <= len(head)
+    assert b"".join(iter(lambda: reception.body.read(700), b"")) == body
+
+
+def test_a_file_that_is_too_large_is_refused_by_its_own_setting() -> None:
+    patience = Patience(header_s=10, body_s=60, body_rate=1, max_body_bytes=LIMIT, max_upload_bytes=3000)
+    for framing in (b"Content-Length: 3001\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nbb9\r\n"):
+        reception = Reception(CFG, CLIENT, patience, 0)
+        reception.feed(UPLOAD + framing, 0)
+        with pytest.raises(TooLarge, match="MINIVAULT_MAX_FILE_MB"):
+            reception.body.read()
+
+
 def test_no_body_has_more_time_than_the_limit_for_it_whole() -> None:
     patience = Patience(header_s=10, body_s=60, body_rate=1, max_body_bytes=LIMIT)
     reception = Reception(CFG, CLIENT, patience, 0)

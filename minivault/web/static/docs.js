@@ -69,7 +69,7 @@ function describeReply(api, status, reply) {
 function describe(api, path, method, operation) {
   const section = element("section", "", element("h3", `${method.toUpperCase()} ${path}`),
     element("p", operation.summary));
-  if (operation.requestBody) section.append(...describeBody(api, operation.requestBody.content["application/json"]));
+  if (operation.requestBody) section.append(...describeBody(api, Object.values(operation.requestBody.content)[0]));
   for (const [status, reply] of Object.entries(operation.responses)) {
     section.append(...describeReply(api, status, reply));
   }

@@ -6,7 +6,8 @@ Requests are read strictly: what is unknown or of the wrong type is refused. Rep
 from minivault.wire.dialect import WORK_ERRORS, Dialect, Operation
 from minivault.wire.framing import NDJSON, SSE
 from minivault.wire.native.generate import GenerateBody, encode_error
-from minivault.wire.native.schema import Error, Generated, StreamEnd, StreamError, Token
+from minivault.wire.native.schema import Detokenized, Error, Generated, StreamEnd, StreamError, Token, Tokenized
+from minivault.wire.native.tokenize import DetokenizeBody, TextBody
 from minivault.wire.rerank import RerankBody, Reranked
 
 
@@ -29,5 +30,9 @@ DIALECT = Dialect(
         _generate("/stream-generate", "Answer a prompt piece by piece", None),
         _rerank("/rerank"),
         _rerank("/v2/rerank"),
+        Operation("post", "/tokenize", "The tokens of a text or a conversation", TextBody, Tokenized,
+                  error=Error, errors=WORK_ERRORS),
+        Operation("post", "/detokenize", "The text of tokens", DetokenizeBody, Detokenized,
+                  error=Error, errors=WORK_ERRORS),
     ),
-)
+)  # fmt: skip

@@ -84,6 +84,25 @@ class StreamEnd(Summary):
     done: Literal[True]
 
 
+class Piece(Shape):
+    id: Count
+    piece: str | list[int]
+
+
+class Tokenized(Shape):
+    """For `content` it is `tokens` alone, as pieces where they were asked for."""
+
+    count: Count = 0
+    max_model_len: Count = 0
+    tokens: list[Count] | list[Piece]
+    token_strs: list[str] | None = None
+
+
+class Detokenized(Shape):
+    prompt: str
+    content: str
+
+
 class Ready(Shape):
     """The model is loaded and the vault can be written."""
 

@@ -6,7 +6,8 @@ counts as not given.
 
 from minivault.wire.dialect import WORK_ERRORS, Dialect, Model, Operation
 from minivault.wire.framing import SSE
-from minivault.wire.openai import decision_schema, schema
+from minivault.wire.openai import batch_schema, decision_schema, schema
+from minivault.wire.openai.batches import BatchBody, UploadForm
 from minivault.wire.openai.chat import ChatBody
 from minivault.wire.openai.completions import CompletionBody
 from minivault.wire.openai.decisions import DecisionsBody
@@ -58,5 +59,21 @@ DIALECT = Dialect(
         _work("/v1/rerank", "Documents by relevance", RerankBody, Reranked),
         _fact("/v1/models", "The models that can be asked for", schema.Models),
         _fact("/v1/models/{name}", "One model", schema.Model, "name"),
+        Operation("post", "/v1/files", "Upload a file of requests", UploadForm, batch_schema.File,
+                  error=schema.Error, errors=("400", "401", "429", "503"), request_type="multipart/form-data"),
+        Operation("get", "/v1/files", "The caller's files", reply=batch_schema.FilePage,
+                  error=schema.Error, errors=("400", "401", "429")),
+        _fact("/v1/files/{file_id}", "One file", batch_schema.File, "file_id"),
+        Operation("get", "/v1/files/{file_id}/content", "One file's bytes", error=schema.Error,
+                  errors=("401", "404", "429"), text_type="application/octet-stream", parameters=("file_id",)),
+        Operation("delete", "/v1/files/{file_id}", "Remove a file", reply=batch_schema.DeletedFile,
+                  error=schema.Error, errors=("401", "404", "429", "503"), parameters=("file_id",)),
+        Operation("post", "/v1/batches", "Answer a file of requests while nobody else waits", BatchBody,
+                  batch_schema.BatchObject, error=schema.Error, errors=WORK_ERRORS),
+        Operation("get", "/v1/batches", "The caller's batches", reply=batch_schema.BatchPage,
+                  error=schema.Error, errors=("400", "401", "429")),
+        _fact("/v1/batches/{batch_id}", "One batch", batch_schema.BatchObject, "batch_id"),
+        Operation("post", "/v1/batches/{batch_id}/cancel", "End a batch", reply=batch_schema.BatchObject,
+                  error=schema.Error, errors=WORK_ERRORS, parameters=("batch_id",)),
     ),
 )  # fmt: skip

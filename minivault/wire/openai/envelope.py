@@ -77,5 +77,12 @@ def encode_models(infos: Sequence[ModelInfo]) -> dict[str, Any]:
 
 
 def encode_model(name: str, info: ModelInfo) -> dict[str, Any]:
-    """The reply of `GET /v1/models/{id}`; `name` is as the client wrote it."""
-    return {"id": name, "object": "model", "created": info.modified_ns // 10**9, "owned_by": "minivault"}
+    """The reply of `GET /v1/models/{id}`; `name` is as the client wrote it. The context's size has two names in use."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": info.modified_ns // 10**9,
+        "owned_by": "minivault",
+        "max_model_len": info.context,
+        "context_length": info.context,
+    }

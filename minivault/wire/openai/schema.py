@@ -146,6 +146,8 @@ class Model(Shape):
     object: Literal["model"]
     created: Count
     owned_by: str
+    max_model_len: Count
+    context_length: Count
 
 
 class Models(Shape):
