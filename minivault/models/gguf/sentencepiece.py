@@ -70,5 +70,6 @@ def merges(tokens: list[str], scores: Sequence[float], kinds: Sequence[int]) -> 
                 whole.append(place)
                 first.append(left)
                 second.append(right)
-    for pair in np.lexsort((second, first, -np.array(scores, np.float32)[np.array(whole, np.intp)])):
+    falling = -np.asarray(scores, np.float32)[np.asarray(whole)]
+    for pair in np.lexsort((np.asarray(second), np.asarray(first), falling)):
         yield tokens[first[pair]], tokens[second[pair]]
