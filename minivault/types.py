@@ -348,6 +348,8 @@ class ModelInfo:
     source: str = ""
     chat_template: str = ""
     modified_ns: int = 0
+    vocabulary_kind: str = "gpt2"
+    """In GGUF's words: `gpt2` for byte-level BPE, `llama` for SentencePiece."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
@@ -89,7 +90,8 @@ def load_local(settings: Settings) -> Loaded:
         **runner.signature,
     }
     give_memory_back()
-    return Loaded(_info(files, runner, context, parts), tokenizer, runner)
+    info = _info(files, runner, context, parts)
+    return Loaded(replace(info, vocabulary_kind=tokenizer.vocabulary_kind), tokenizer, runner)
 
 
 def _context(settings: Settings, files: ModelFiles) -> int:
