@@ -68,6 +68,7 @@ bench: $(VENV)/.installed-dev ## the measurements behind the figures in the docu
 	$(BIN)/python -m benchmarks.access
 	$(BIN)/python -m benchmarks.promises
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.gguf_types
 
 docs: $(VENV)/.installed ## regenerate what the documentation takes from the source
 	$(BIN)/python -m minivault.cli.reference > docs/cli.md

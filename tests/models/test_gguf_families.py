@@ -71,6 +71,7 @@ def test_a_gguf_file_is_the_checkpoint_it_was_made_from(variant: str, tmp_path: 
         ("qwen3", "attention.value_length", 12),
         ("qwen3", "rope.dimension_count", 12),
         ("qwen3", "attention.causal", False),
+        ("qwen3", "attention.head_count_kv", 2.5),
         ("qwen2-yarn", "rope.scaling.yarn_log_multiplier", 0.1),
         ("qwen2-yarn", "rope.scaling.type", "dynamic"),
     ],
@@ -215,6 +216,16 @@ def _converted(name: str, part: str, value: Any, architecture: str, family: Fami
     if family.names.is_joined_by_head and name.endswith("attn_qkv"):
         return value.reshape(block.num_heads, 3, block.head_size, *value.shape[1:]).swapaxes(0, 1).reshape(value.shape)
     return value
+
+
+def test_a_factor_of_zero_is_refused(tmp_path: Path) -> None:
+    directory = families.write("phi3-long", tmp_path / "phi3")
+    original = json.loads((directory / "config.json").read_text())
+    rope = original.get("rope_parameters") or original["rope_scaling"]
+    rope["long_factor"][0] = 0.0
+    file = GgufFile.open(_write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors")))
+    with pytest.raises(ModelError, match=r"factor in rope_factors_long\.weight"):
+        config.config_of(file)
 
 
 def test_a_llama_without_a_packer_keeps_its_factors(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def config_of(file: GgufFile) -> Config:
         "hidden_act": "silu",
         **{name: int(_number(file, key)) for name, key in _SIZES.items()},
         "head_dim": _head_size(file),
-        "num_key_value_heads": int(_value(file, "attention.head_count_kv", heads)),
+        "num_key_value_heads": _whole(file, "attention.head_count_kv", heads),
         "rope_theta": rotation.shortest(_value(file, "rope.freq_base", 10000.0)),
         "rope_scaling": rotation.scaling(file),
         "vocab_size": file.tensor_shapes["token_embd.weight"][0],
@@ -77,8 +77,8 @@ def _norm(file: GgufFile, kind: str) -> Config:
     return {name: rotation.shortest(_number(file, "attention.layer_norm_epsilon"))}
 
 
-_OF_NO_USE = ("vocab_size", "tensor_data_layout", "expert_used_count")
-"""Of models without experts too the last is said, in some files."""
+_OF_NO_USE = ("vocab_size", "tensor_data_layout", "expert_used_count", "attention.layer_norm_epsilon")
+"""The last two are said, in some files, of models without experts and with the other norm as well."""
 
 
 def _refuse_more(file: GgufFile, config: Config) -> None:
@@ -184,7 +184,15 @@ _MORE: dict[str, Callable[[GgufFile], Config]] = {
 
 def _head_size(file: GgufFile) -> int:
     heads, hidden = int(_number(file, "attention.head_count")), int(_number(file, "embedding_length"))
-    return int(_value(file, "attention.key_length", hidden // heads))
+    return _whole(file, "attention.key_length", hidden // heads)
+
+
+def _whole(file: GgufFile, key: str, default: int) -> int:
+    """A number that is the same in all layers."""
+    value = _value(file, key, default)
+    if not isinstance(value, int):
+        raise _unknown(file, key, value)
+    return value
 
 
 def _value(file: GgufFile, key: str, default: Any) -> Any:

@@ -6,6 +6,7 @@ the same where a file has one.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minivault.errors import ModelError
@@ -53,6 +54,10 @@ def _by_factors(file: GgufFile, kind: str, given: dict[str, Any]) -> dict[str, A
     else:
         raise ModelError(f"{file.path.name} has {has_factors(file)}, which is not supported with {kind!r}")
     factors = {name: [shortest(value) for value in file.floats(name)] for name in lists}
+    if not all(0 < value < math.inf for name in lists for value in factors[name]):
+        raise ModelError(
+            f"{file.path.name} has a factor in {lists[0]} that nothing can be divided by; download it again"
+        )
     return {
         "rope_type": "longrope",
         "factor": longest / original,
