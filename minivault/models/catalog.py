@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.errors import ModelError
+from minivault.models.gguf.parts import whole_name
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([A-Za-z0-9][\w./-]{0,99}))?", re.ASCII)
 
@@ -147,7 +148,7 @@ def served_name(name: str) -> str:
         return name
     last = os.fsencode(Path(name).name).decode("utf-8", "replace")
     printable = "".join(character if character.isprintable() else "-" for character in last)
-    return printable.removesuffix(".gguf") or "model"
+    return whole_name(printable) or "model"
 
 
 def name_of(name: str) -> str:

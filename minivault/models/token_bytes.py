@@ -94,12 +94,12 @@ class DifferenceDecoder:
 def decoding(tokenizer: Tokenizer, decoder: Any) -> tuple[Callable[[int], bytes], Callable[[], TokenDecoder]]:
     """How to turn ids into bytes, given the `decoder` section of tokenizer.json: (bytes of one token alone, a maker of
     decoders for one answer)."""
-    steps = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
-    kinds = [step.get("type") for step in steps if isinstance(step, dict)]
+    steps = _steps(decoder)
+    kinds = [step.get("type") for step in steps]
     if kinds == ["ByteLevel"]:
         exact = TokenBytes(tokenizer, _spell_byte_level)
         return exact, lambda: exact
-    if _is_sentencepiece(steps, kinds):
+    if is_sentencepiece(decoder):
         pieces = TokenBytes(tokenizer, _spell_sentencepiece)
         strips = "Strip" in kinds or any(_strips(step) for step in steps)
         return pieces, (lambda: StripFirstSpace(pieces)) if strips else (lambda: pieces)
@@ -113,7 +113,15 @@ def _id(tokenizer: Tokenizer, token: str) -> int:
     return -1 if found is None else found
 
 
-def _is_sentencepiece(steps: list[dict[str, Any]], kinds: list[Any]) -> bool:
+def _steps(decoder: Any) -> list[dict[str, Any]]:
+    steps = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
+    return [step for step in steps if isinstance(step, dict)]
+
+
+def is_sentencepiece(decoder: Any) -> bool:
+    """Told from the `decoder` section: pieces with `▁` for a space, and bytes."""
+    steps = _steps(decoder)
+    kinds = [step.get("type") for step in steps]
     if not set(kinds) <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
         return False
     turns_spaces = [step for step in steps if step.get("type") in ("Replace", "Metaspace")]

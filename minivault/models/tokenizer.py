@@ -18,7 +18,7 @@ from minivault.models import layout
 from minivault.models.control import ControlTokens
 from minivault.models.model_files import ModelFiles
 from minivault.models.template import ChatTemplate, chat_template
-from minivault.models.token_bytes import decoder_section, decoding
+from minivault.models.token_bytes import decoder_section, decoding, is_sentencepiece
 from minivault.types import NO_OPTIONS, Message, Reading, TokenDecoder
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class ModelTokenizer:
         self._bos_id = bos_id
         self._now = now
         self._control = ControlTokens(tokenizer, template.text + template.tool_text)
-        self._token_bytes, self._make_decoder = decoding(tokenizer, decoder_section(tokenizer))
+        section = decoder_section(tokenizer)
+        self._token_bytes, self._make_decoder = decoding(tokenizer, section)
+        self.vocabulary_kind = "llama" if is_sentencepiece(section) else "gpt2"
         self.vocabulary_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
         self.eos_ids = frozenset(eos_ids)
         self.has_chat_template = bool(template.text)

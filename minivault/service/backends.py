@@ -95,8 +95,8 @@ def load_local(settings: Settings) -> Loaded:
         **runner.signature,
     }
     give_memory_back()
-    raised = raised_by(settings, files.config, runner.context)
-    return Loaded(replace(_info(files, runner, parts), context_setting=raised), tokenizer, runner)
+    info = replace(_info(files, runner, parts), context_setting=raised_by(settings, files.config, runner.context))
+    return Loaded(replace(info, vocabulary_kind=tokenizer.vocabulary_kind), tokenizer, runner)
 
 
 def _cpu_threads(settings: Settings) -> int:

@@ -36,7 +36,7 @@ class ExactPacker:
         return exact.why_not(config) or (exact.why_not_file(file) if file is not None else None)
 
     def pack(self, file: GgufFile, config: Mapping[str, Any], out: Path, progress: Progress) -> None:
-        exact.prepare_gguf(file, config, out, partial(_in_bytes, progress, file.path.stat().st_size))
+        exact.prepare_gguf(file, config, out, partial(_in_bytes, progress, file.size_bytes))
 
 
 def _in_bytes(progress: Progress, size_bytes: int, done: int, total: int) -> None:

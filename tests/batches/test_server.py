@@ -119,17 +119,17 @@ def test_two_workers_do_two_batches_and_none_twice(tmp_path: Path) -> None:
 
 
 def test_a_request_that_somebody_waits_for_goes_before_a_batch(tmp_path: Path) -> None:
-    """One place; a batch's request has several choices that wait for it. A person comes last and is served second."""
+    """One place; a batch's request has several choices that take it in turn. A person comes last and is second."""
     with live_server(tmp_path, rate_limit="", max_running=1) as server:
         server.wait_ready()
         hold = tmp_path / "go"
         body = {"model": "scripted", "prompt": f"delay=0.01 until={hold} say b", "n": 4, "max_tokens": 1900}
         line = {"custom_id": "a", "method": "POST", "url": URL, "body": body}
         batch_id = begin(server, json.dumps(line).encode())
-        server.wait_for(lambda: httpx.get(server.url + "/health").json()["waiting"] == 3)
+        server.wait_for(lambda: httpx.get(server.url + "/health").json()["running"] == 1)
         with ThreadPoolExecutor(1) as pool:
             person = pool.submit(httpx.post, server.url + "/generate", json={"prompt": "say p"}, timeout=90)
-            server.wait_for(lambda: httpx.get(server.url + "/health").json()["waiting"] == 4)
+            server.wait_for(lambda: httpx.get(server.url + "/health").json()["waiting"] == 1)
             hold.touch()
             assert person.result().status_code == 200
         server.wait_for(lambda: state(server, batch_id)["status"] == "completed")

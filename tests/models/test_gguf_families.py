@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +16,18 @@ import pytest
 from safetensors.numpy import load_file
 
 from minivault.engine import exact
+from minivault.engine.exact.turning import frequencies
+from minivault.errors import ModelError
 from minivault.families import GGUF, Block, Family, family_of
-from minivault.models.gguf import config
+from minivault.families.block import Rotation
+from minivault.models.gguf import config, general, llama
 from minivault.models.gguf.metadata import GgufFile
+from minivault.models.progress import silent
 from tests.engine.exact import families
 from tests.engine.exact.driving import tokens
 
 _ARCHITECTURES = {"gemma3_text": "gemma3", "gpt_neox": "gptneox", "phi": "phi2"}
-_TRIED = ("qwen2-yarn", "qwen3", "smollm3", "gemma2", "gemma3", "granite", "olmo2", "phi3")
+_TRIED = ("llama3", "phi3-long", "qwen2-yarn", "qwen3", "smollm3", "gemma2", "gemma3", "granite", "olmo2", "phi3")
 _TRIED += ("glm4", "cohere2", "starcoder2", "stablelm", "phi", "gpt_neox")
 
 
@@ -30,7 +38,7 @@ _AS_RELEASED = {"gemma2": _GEMMA, "gemma3": _GEMMA | {"sliding_window_pattern": 
 
 def test_every_architecture_is_tried() -> None:
     tried = {_ARCHITECTURES.get(kind := families.CONFIGS[name]["model_type"], kind) for name in _TRIED}
-    assert tried == set(GGUF) - {"llama", "gpt2"}  # those two: tests/models/test_gguf.py
+    assert tried == set(GGUF) - {"gpt2"}  # that one: tests/engine/exact/test_grids.py
 
 
 @pytest.mark.timeout(600)
@@ -49,7 +57,44 @@ def test_a_gguf_file_is_the_checkpoint_it_was_made_from(variant: str, tmp_path: 
     exact.prepare_checkpoint(directory, tmp_path / "one.exact")
     exact.prepare_gguf(file, read, tmp_path / "two.exact")
     one, two = (exact.load(tmp_path / f"{name}.exact", num_slots=1, context=256) for name in ("one", "two"))
-    assert np.array_equal(one.every_logit(tokens(60)), two.every_logit(tokens(60)))
+    ours, theirs = one.every_logit(tokens(60)), two.every_logit(tokens(60))
+    if variant == "llama3":  # a file has its factors as float32
+        assert np.abs(ours - theirs).max() < 1e-3 * np.abs(ours).max()
+    else:
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("variant", "key", "value"),
+    [
+        ("qwen3", "final_logit_softcapping", 30.0),
+        ("qwen3", "attention.sliding_window", 40),
+        ("qwen3", "attention.value_length", 12),
+        ("qwen3", "rope.dimension_count", 12),
+        ("qwen3", "attention.causal", False),
+        ("qwen3", "attention.head_count_kv", 2.5),
+        ("qwen2-yarn", "rope.scaling.yarn_log_multiplier", 0.1),
+        ("qwen2-yarn", "rope.scaling.type", "dynamic"),
+    ],
+)
+def test_what_is_said_of_a_model_and_not_known_is_refused_by_name(
+    variant: str, key: str, value: Any, tmp_path: Path
+) -> None:
+    directory = families.write(variant, tmp_path / variant)
+    original = json.loads((directory / "config.json").read_text())
+    weights = load_file(directory / "model.safetensors")
+    file = GgufFile.open(_write(tmp_path / "model.gguf", original, weights, {key: value}))
+    with pytest.raises(ModelError, match=re.escape(key)):
+        config.config_of(file)
+
+
+def test_factors_that_no_config_tells_of_are_refused_by_name(tmp_path: Path) -> None:
+    directory = families.write("llama3", tmp_path / "llama3")
+    original = json.loads((directory / "config.json").read_text())
+    path = _write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors"))
+    file = replace(GgufFile.open(path), fields={"general.architecture": "mpt"})
+    with pytest.raises(ModelError, match=r"rope_freqs\.weight"):
+        general.write_settings(file, tmp_path)
 
 
 def _compare(read: Block, original: Block) -> None:
@@ -61,13 +106,15 @@ def _compare(read: Block, original: Block) -> None:
     assert {n: getattr(read, n) for n in same} == pytest.approx({n: getattr(original, n) for n in same})
 
 
-def _write(path: Path, original: dict[str, Any], weights: dict[str, Any]) -> Path:
+def _write(
+    path: Path, original: dict[str, Any], weights: dict[str, Any], more: Mapping[str, Any] | None = None
+) -> Path:
     kind = original["model_type"]
     family, architecture = family_of(original), _ARCHITECTURES.get(kind, kind)
     assert family is not None
     block = family.block(original)
     writer = gguf.GGUFWriter(str(path), architecture)
-    for key, value in _metadata(original, block).items():
+    for key, value in (_metadata(original, block) | dict(more or {})).items():
         name = f"{architecture}.{key}"
         if isinstance(value, bool):
             writer.add_bool(name, value)
@@ -77,7 +124,7 @@ def _write(path: Path, original: dict[str, Any], weights: dict[str, Any]) -> Pat
             writer.add_uint32(name, value)
         else:
             writer.add_float32(name, value)
-    for name, value in _tensors(family, architecture, block, weights).items():
+    for name, value in (_tensors(family, architecture, block, weights) | _factors(block)).items():
         writer.add_tensor(name, np.ascontiguousarray(value, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -101,7 +148,10 @@ def _metadata(original: dict[str, Any], block: Block) -> dict[str, Any]:
         "rope.freq_base": float(turn["rope_theta"]),
         "rope.dimension_count": block.turned,
     }
-    if turn["rope_type"] != "default":
+    if turn["rope_type"] == "longrope":
+        found |= {"rope.scaling.type": "longrope", "rope.scaling.attn_factor": _amplitude(turn)}
+        found["rope.scaling.original_context_length"] = int(turn["original_max_position_embeddings"])
+    elif turn["rope_type"] not in ("default", "llama3"):
         found |= {"rope.scaling.type": turn["rope_type"], "rope.scaling.factor": float(turn["factor"])}
         found["rope.scaling.original_context_length"] = int(turn.get("original_max_position_embeddings", 0))
     if window := max(layer.window for layer in block.layers or [block.layer(0)]):
@@ -112,6 +162,21 @@ def _metadata(original: dict[str, Any], block: Block) -> dict[str, Any]:
     if original["model_type"] == "cohere2":
         found["logit_scale"] = block.logit_scale
     return found
+
+
+def _amplitude(turn: Rotation) -> float:
+    return math.sqrt(1 + math.log(turn["factor"]) / math.log(turn["original_max_position_embeddings"]))
+
+
+def _factors(block: Block) -> dict[str, Any]:
+    """As llama.cpp's converters write them: what frequencies are divided by."""
+    turn = block.rotations[0]
+    if turn["rope_type"] == "longrope":
+        return {f"rope_factors_{name}.weight": turn[f"{name}_factor"] for name in ("long", "short")}
+    if turn["rope_type"] != "llama3":
+        return {}
+    plain = frequencies({"rope_type": "default", "rope_theta": turn["rope_theta"]}, block.turned)
+    return {"rope_freqs.weight": plain / frequencies(turn, block.turned)}
 
 
 def _tensors(family: Family, architecture: str, block: Block, weights: dict[str, Any]) -> dict[str, Any]:
@@ -152,3 +217,23 @@ def _converted(name: str, part: str, value: Any, architecture: str, family: Fami
     if family.names.is_joined_by_head and name.endswith("attn_qkv"):
         return value.reshape(block.num_heads, 3, block.head_size, *value.shape[1:]).swapaxes(0, 1).reshape(value.shape)
     return value
+
+
+def test_a_factor_of_zero_is_refused(tmp_path: Path) -> None:
+    directory = families.write("phi3-long", tmp_path / "phi3")
+    original = json.loads((directory / "config.json").read_text())
+    rope = original.get("rope_parameters") or original["rope_scaling"]
+    rope["long_factor"][0] = 0.0
+    file = GgufFile.open(_write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors")))
+    with pytest.raises(ModelError, match=r"factor in rope_factors_long\.weight"):
+        config.config_of(file)
+
+
+def test_a_llama_without_a_packer_keeps_its_factors(tmp_path: Path) -> None:
+    directory = families.write("llama3", tmp_path / "llama3")
+    original = json.loads((directory / "config.json").read_text())
+    weights = load_file(directory / "model.safetensors")
+    file = GgufFile.open(_write(tmp_path / "model.gguf", original, weights))
+    llama.write_weights(file, tmp_path, silent)
+    assert load_file(tmp_path / "model.safetensors").keys() == weights.keys()
+    assert config.config_of(file)["rope_scaling"]["long_factor"][-1] == 8.0

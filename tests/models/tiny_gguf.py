@@ -42,9 +42,11 @@ def write(
     seed: int = 3,
     kind: str = "Q4_1",
     extra: Mapping[str, tuple[int, ...]] | None = None,
+    tensors_each: int = 0,
 ) -> Path:
-    """Write the file: Q4_1 matrices (or of another `kind`), a Q8_0 embedding, F32 norms, as in the real one."""
-    writer = gguf.GGUFWriter(str(path), architecture)
+    """Write the file: Q4_1 matrices (or of another `kind`), a Q8_0 embedding, F32 norms, as in the real one; in parts
+    of so many tensors each, if that is not 0."""
+    writer = gguf.GGUFWriter(str(path), architecture, split_max_tensors=tensors_each)
     writer.add_license("mit")
     writer.add_context_length(512)
     writer.add_embedding_length(HIDDEN)

@@ -151,11 +151,11 @@ def test_a_checkpoint_that_cannot_be_prepared_is_left_to_transformers(
 def test_a_tensor_that_is_not_served_is_named_and_the_model_becomes_floats(
     tmp_path: Path, vocabulary: tuple[list[str], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = tiny_gguf.write(tmp_path / "strange.gguf", *vocabulary, extra={"rope_freqs.weight": (8,)})
+    file = tiny_gguf.write(tmp_path / "strange.gguf", *vocabulary, extra={"rope_others.weight": (8,)})
     packer = ExactPacker()
     (tmp_path / "out").mkdir()
     assert not convert(file, tmp_path / "out", packer=packer).is_packed
-    assert "strange.gguf takes the room of floats: tensor rope_freqs.weight (F32)" in caplog.text
+    assert "strange.gguf takes the room of floats: tensor rope_others.weight (F32)" in caplog.text
 
 
 def test_infinite_scales_are_refused_by_name(tmp_path: Path, gguf_file: Path) -> None:

@@ -19,6 +19,8 @@ NIBBLES_MINIMA = Format(4, 32, has_minima=True)
 BYTES = Format(8, 32, has_minima=False)
 BYTES_MINIMA = Format(8, 32, has_minima=True)
 BYTES_BY_16 = Format(8, 16, has_minima=False)
+NIBBLES_BY_16 = Format(4, 16, has_minima=False)
+NIBBLES_MINIMA_BY_16 = Format(4, 16, has_minima=True)
 
-FORMATS = (NIBBLES, NIBBLES_MINIMA, BYTES, BYTES_MINIMA, BYTES_BY_16)
+FORMATS = (NIBBLES, NIBBLES_MINIMA, BYTES, BYTES_MINIMA, BYTES_BY_16, NIBBLES_BY_16, NIBBLES_MINIMA_BY_16)
 """A weights file names them by number: only ever append."""

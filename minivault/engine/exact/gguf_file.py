@@ -13,7 +13,7 @@ from minivault.engine.exact.checkpoint import FloatRows, _widened
 from minivault.engine.exact.grids import PACKINGS
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
-from minivault.families import GGUF, Block, Names
+from minivault.families import GGUF, GGUF_FACTORS, Block, Names
 
 Floats = NDArray[np.float32]
 FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -56,7 +56,7 @@ def why_not_file(file: Gguf) -> str | None:
 
 
 def _known(names: Names) -> set[str | None]:
-    return {names.embedding, names.positions, names.norm, names.head, *names.of_layer}
+    return {names.embedding, names.positions, names.norm, names.head, *names.of_layer, *GGUF_FACTORS}
 
 
 class PackedRows:
@@ -91,7 +91,8 @@ class GgufTensors:
         return 0.0
 
     def unread(self) -> list[str]:
-        return sorted(self._tensors.keys() - self._read - {f"{self.names.head}.weight"})
+        elsewhere = {f"{name}.weight" for name in (self.names.head, *GGUF_FACTORS)}
+        return sorted(self._tensors.keys() - self._read - elsewhere)
 
     @property
     def quantization(self) -> str:

@@ -1,8 +1,9 @@
 """Rows of a matrix as codes on a grid: a GGUF file's own, exactly, or one fitted to floats.
 
-Signed codes become unsigned with a zero. The K types' scales are products of a float16 and a small integer, rounded to
-float16 once; codes of 5 and 6 bits become bytes, and so do IQ4_NL's 16 levels, which no grid of nibbles holds. Layouts
-are those of ggml's `ggml-common.h`.
+Signed codes become unsigned with a zero. The K types' and IQ4_XS's scales are products of a float16 and a small
+integer, rounded to float16 once; MXFP4's are powers of two, of which float16 holds those from 2**-24 to 2**15. Codes of
+2 and 3 bits become nibbles, of 5 and 6 bits bytes, and so do the 16 levels of IQ4_NL, IQ4_XS and MXFP4, which no grid
+of nibbles holds. Layouts are those of ggml's `ggml-common.h`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minivault.engine.exact.formats import BYTES, BYTES_BY_16, BYTES_MINIMA, NIBBLES, NIBBLES_MINIMA, Format
+from minivault.engine.exact.formats import (
+    BYTES,
+    BYTES_BY_16,
+    BYTES_MINIMA,
+    NIBBLES,
+    NIBBLES_BY_16,
+    NIBBLES_MINIMA,
+    NIBBLES_MINIMA_BY_16,
+    Format,
+)
 from minivault.engine.exact.weights import Grid
 
 Bytes = NDArray[np.uint8]
@@ -21,7 +31,9 @@ Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
 _LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
-"""IQ4_NL's (ggml's `kvalues_iq4nl`)."""
+"""Of IQ4_NL and IQ4_XS (ggml's `kvalues_iq4nl`)."""
+_FLOATS_OF_4_BITS = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12])
+"""MXFP4's, doubled (ggml's `kvalues_mxfp4`)."""
 
 
 class Packing(NamedTuple):
@@ -76,7 +88,27 @@ def _q8_0(blocks: Bytes) -> Grid:
 
 
 def _iq4_nl(blocks: Bytes) -> Grid:
-    return Grid((_LEVELS + 128).astype(np.uint8)[_nibbles(blocks[:, 2:])], _half(blocks, 0))
+    return Grid(_at_levels(_LEVELS, _nibbles(blocks[:, 2:])), _half(blocks, 0))
+
+
+def _mxfp4(blocks: Bytes) -> Grid:
+    scales = np.ldexp(np.float32(1), blocks[:, :1].astype(np.int32) - 128)
+    with np.errstate(over="ignore"):  # what is no float16 is refused by whoever reads the file
+        return Grid(_at_levels(_FLOATS_OF_4_BITS, _nibbles(blocks[:, 1:])), scales.astype(np.float16))
+
+
+def _iq4_xs(blocks: Bytes) -> Grid:
+    """A group's scale has 6 bits, offset by 32: two in a 16-bit number for all groups, four in nibbles."""
+    groups, wide = np.arange(8, dtype=np.uint16), np.ascontiguousarray(blocks[:, 2:4]).view(np.uint16)
+    low = np.stack([blocks[:, 4:8] & 15, blocks[:, 4:8] >> 4], axis=-1).reshape(-1, 8)
+    six = low | ((wide >> 2 * groups) & 3).astype(np.uint8) << np.uint8(4)
+    codes = _at_levels(_LEVELS, _nibbles(blocks[:, 8:].reshape(-1, 8, 16)))
+    return Grid(codes.reshape(len(blocks), -1), _scaled(blocks, 0, six.astype(np.int8) - 32))
+
+
+def _at_levels(levels: NDArray[np.int_], codes: Bytes) -> Bytes:
+    """As bytes with zero 128."""
+    return (levels + 128).astype(np.uint8)[codes]
 
 
 def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -86,31 +118,49 @@ def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
     return scales, np.concatenate([second & 63, (third >> 4) | (second >> 6 << 4)], axis=1)
 
 
-def _scaled(blocks: Bytes, at: int, packed: Bytes) -> Halves:
+def _scaled(blocks: Bytes, at: int, packed: NDArray[np.integer]) -> Halves:
     return (_half(blocks, at).astype(np.float32) * packed.astype(np.float32)).astype(np.float16)
+
+
+def _by_shifts(packed: Bytes, width: int, bits: int, count: int) -> Bytes:
+    """`count` numbers of `bits` bits from each byte; those of `width` bytes follow each other, lowest first."""
+    shifts = np.arange(0, bits * count, bits, dtype=np.uint8)
+    found = (packed.reshape(len(packed), -1, 1, width) >> shifts[:, None]) & np.uint8((1 << bits) - 1)
+    return found.reshape(len(packed), -1)
+
+
+def _q2_k(blocks: Bytes) -> Grid:
+    """Nibbles of a byte: scale and minimum of 16 inputs."""
+    scales, minima = blocks[:, :16] & 15, blocks[:, :16] >> 4
+    return Grid(_by_shifts(blocks[:, 16:80], 32, 2, 4), _scaled(blocks, 80, scales), -_scaled(blocks, 82, minima))
+
+
+def _q3_k(blocks: Bytes) -> Grid:
+    """Scales have 6 bits, offset by 32: four in nibbles, then two."""
+    high = _by_shifts(blocks[:, :32], 32, 1, 8)
+    six = _nibbles(blocks[:, 96:104]) | _by_shifts(blocks[:, 104:108], 4, 2, 4) << np.uint8(4)
+    codes = _by_shifts(blocks[:, 32:96], 32, 2, 4) | high << np.uint8(2)
+    return Grid(codes, _scaled(blocks, 108, six.astype(np.int8) - 32))
 
 
 def _k_grid(blocks: Bytes, codes: Bytes) -> Grid:
     """Of Q4_K and Q5_K: code * (d * scale) - dmin * minimum."""
     scales, minima = _six_bits(blocks[:, 4:16])
-    return Grid(codes.reshape(len(blocks), -1), _scaled(blocks, 0, scales), -_scaled(blocks, 2, minima))
+    return Grid(codes, _scaled(blocks, 0, scales), -_scaled(blocks, 2, minima))
 
 
 def _q4_k(blocks: Bytes) -> Grid:
-    return _k_grid(blocks, _nibbles(blocks[:, 16:].reshape(-1, 4, 32)))
+    return _k_grid(blocks, _by_shifts(blocks[:, 16:], 32, 4, 2))
 
 
 def _q5_k(blocks: Bytes) -> Grid:
-    high = (blocks[:, 16:48].reshape(-1, 1, 32) >> np.arange(8, dtype=np.uint8)[:, None]) & np.uint8(1)
-    return _k_grid(blocks, _nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32) | high << np.uint8(4))
+    low = _by_shifts(blocks[:, 48:], 32, 4, 2)
+    return _k_grid(blocks, low | _by_shifts(blocks[:, 16:48], 32, 1, 8) << np.uint8(4))
 
 
 def _q6_k(blocks: Bytes) -> Grid:
-    low = _nibbles(blocks[:, :128].reshape(-1, 2, 64)).reshape(-1, 2, 4, 32)
-    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]) & np.uint8(3)
-    scales = blocks[:, 192:208].view(np.int8).astype(np.float32)
-    scaled = (_half(blocks, 208).astype(np.float32) * scales).astype(np.float16)
-    return Grid((low | high << np.uint8(4)).reshape(len(blocks), -1), scaled)
+    codes = _by_shifts(blocks[:, :128], 64, 4, 2) | _by_shifts(blocks[:, 128:192], 32, 2, 4) << np.uint8(4)
+    return Grid(codes, _scaled(blocks, 208, blocks[:, 192:208].view(np.int8)))
 
 
 PACKINGS = {
@@ -120,6 +170,10 @@ PACKINGS = {
     "Q5_1": Packing(32, 24, BYTES_MINIMA, 0, _q5_1),
     "Q8_0": Packing(32, 34, BYTES, 128, _q8_0),
     "IQ4_NL": Packing(32, 18, BYTES, 128, _iq4_nl),
+    "IQ4_XS": Packing(256, 136, BYTES, 128, _iq4_xs),
+    "MXFP4": Packing(32, 17, BYTES, 128, _mxfp4),
+    "Q2_K": Packing(256, 84, NIBBLES_MINIMA_BY_16, 0, _q2_k),
+    "Q3_K": Packing(256, 110, NIBBLES_BY_16, 4, _q3_k),
     "Q4_K": Packing(256, 144, NIBBLES_MINIMA, 0, _q4_k),
     "Q5_K": Packing(256, 176, BYTES_MINIMA, 0, _q5_k),
     "Q6_K": Packing(256, 210, BYTES_BY_16, 32, _q6_k),

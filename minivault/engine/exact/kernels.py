@@ -16,7 +16,7 @@ from minivault.engine.exact.compiling import OPTIONS
 from minivault.engine.exact.emitting import QUADS, Emitter, in_sizes
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.kinds import LANES, Lanes, Plain
-from minivault.engine.exact.ops import I32, I64, address, instruction, named, rounded_to_half
+from minivault.engine.exact.ops import F32, I32, I64, address, instruction, named, rounded_to_half
 from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, ZERO
 from minivault.engine.exact.weights import BLOCK
 
@@ -122,10 +122,16 @@ def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list
             whole = b.sitofp(products.totals(i, start), e.floats)
             totals[i] = e.fma(whole, b.fmul(scale, e.splat_at(e.at(t, loop.index))), totals[i])
             if low is not None:
-                totals[i] = e.fma(low, e.splat_at(e.at(u, loop.index)), totals[i])
+                in_group = b.load(e.at(u, loop.index)) if size == 32 else _scaled_sum(e, t, s, loop.index, group)
+                totals[i] = e.fma(low, e.splat(in_group), totals[i])
     loop.end(totals)
     for row, total in zip(rows, totals, strict=True):
         e.store(total, row[4])
+
+
+def _scaled_sum(e: Emitter, t: Any, s: Any, index: Any, group: Any) -> Any:
+    """Of half a group of activations: its scale times its sum."""
+    return e.b.fmul(e.b.load(e.at(t, index)), e.b.sitofp(e.b.load(e.at(s, group)), F32))
 
 
 def _pieces(e: Emitter, products: _Products, codes: Any, x: list[Any], index: Any, inputs: range) -> None:

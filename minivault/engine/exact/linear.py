@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.compiling import compiled
-from minivault.engine.exact.formats import BYTES, BYTES_BY_16, BYTES_MINIMA, FORMATS, NIBBLES, NIBBLES_MINIMA
+from minivault.engine.exact.formats import (
+    BYTES,
+    BYTES_BY_16,
+    BYTES_MINIMA,
+    FORMATS,
+    NIBBLES,
+    NIBBLES_BY_16,
+    NIBBLES_MINIMA,
+    NIBBLES_MINIMA_BY_16,
+)
 from minivault.engine.exact.kernels import accumulator
 from minivault.engine.exact.maths import inlined
 from minivault.engine.exact.ops import fma
@@ -27,9 +36,11 @@ from minivault.engine.exact.tensors import (
 
 _nibbles, _nibbles_minima = accumulator(NIBBLES), accumulator(NIBBLES_MINIMA)
 _bytes, _bytes_minima, _bytes_by_16 = accumulator(BYTES), accumulator(BYTES_MINIMA), accumulator(BYTES_BY_16)
-IS_NIBBLES, IS_NIBBLES_MINIMA, IS_BYTES, IS_BYTES_MINIMA = (
-    FORMATS.index(form) for form in (NIBBLES, NIBBLES_MINIMA, BYTES, BYTES_MINIMA)
+_nibbles_by_16, _nibbles_minima_by_16 = accumulator(NIBBLES_BY_16), accumulator(NIBBLES_MINIMA_BY_16)
+IS_NIBBLES, IS_NIBBLES_MINIMA, IS_BYTES, IS_BYTES_MINIMA, IS_BYTES_BY_16, IS_NIBBLES_BY_16 = (
+    FORMATS.index(form) for form in (NIBBLES, NIBBLES_MINIMA, BYTES, BYTES_MINIMA, BYTES_BY_16, NIBBLES_BY_16)
 )
+_BITS, _GROUP, _HAS_MINIMA = (np.array(column) for column in zip(*FORMATS, strict=True))
 
 
 @compiled
@@ -44,8 +55,12 @@ def linear(kind: Any, w: Weights, i: int, z: Quantized, r0: int, r1: int, n0: in
         _bytes(kind, w, f, z, r0, r1, n0, n1, y, c)
     elif f[FORMAT] == IS_BYTES_MINIMA:
         _bytes_minima(kind, w, f, z, r0, r1, n0, n1, y, c)
-    else:
+    elif f[FORMAT] == IS_BYTES_BY_16:
         _bytes_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
+    elif f[FORMAT] == IS_NIBBLES_BY_16:
+        _nibbles_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
+    else:
+        _nibbles_minima_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
 
 
 @compiled
@@ -67,8 +82,7 @@ def embed(shape: Shape, w: Weights, token: int, position: int, x: Any) -> None:
     """x = the token's row, scaled (+ the position's)."""
     f = w.maps[len(w.maps) - 2]
     form, count, block, lane = f[FORMAT], f[COUNT], token // 16, token % 16
-    is_nibbles, has_minima = form <= IS_NIBBLES_MINIMA, form in (IS_NIBBLES_MINIMA, IS_BYTES_MINIMA)
-    size = 32 if form <= IS_BYTES_MINIMA else 16
+    is_nibbles, size, has_minima = _BITS[form] == 4, _GROUP[form], _HAS_MINIMA[form]
     for k in range(shape.hidden):
         place = (block * count * (32 // size) + k // size) * 16 + lane
         scale = _single(w.halves[f[SCALES] + place])

@@ -46,7 +46,8 @@ def accumulator(form: Format) -> Any:
                     p -= np.int32(f[ZERO]) * sums[r, g]
                     total = fma(np.float32(p), scale * z.scales[r, of_32], total)
                     if has_minima:
-                        total = fma(kind.halves[w.halves[f[MINIMA] + place]], z.scaled_sums[r, of_32], total)
+                        low = kind.halves[w.halves[f[MINIMA] + place]]
+                        total = fma(low, z.scales[r, of_32] * np.float32(sums[r, g]), total)
                 y[r, c + n] = total
 
     return accumulate

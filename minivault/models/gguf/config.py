@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minivault.errors import ModelError
 from minivault.families import GGUF
+from minivault.models.gguf import rotation
 from minivault.models.gguf.metadata import GgufFile
 
 Config = dict[str, Any]
@@ -27,23 +29,23 @@ _CLASSES = {"gemma3_text": "Gemma3", "gpt_neox": "GPTNeoX", "smollm3": "SmolLM3"
 
 
 def can_read(file: GgufFile) -> bool:
-    """True where our families have the architecture and we know the meaning of all that scales its positions."""
-    return file.architecture in GGUF and file.architecture != "gpt2" and _scaling(file) is not None
+    """True where our families have the architecture."""
+    return file.architecture in GGUF and file.architecture != "gpt2"
 
 
 def config_of(file: GgufFile) -> Config:
-    """Raises ModelError where a number is missing."""
-    heads, hidden = int(_number(file, "attention.head_count")), int(_number(file, "embedding_length"))
+    """Raises ModelError where a number is missing, or names what is said of the model that we do not know."""
+    heads = int(_number(file, "attention.head_count"))
     kind = _TYPES.get(file.architecture, file.architecture)
     config: Config = {
         "architectures": [f"{_CLASSES.get(kind, kind.title())}ForCausalLM"],
         "model_type": kind,
         "hidden_act": "silu",
         **{name: int(_number(file, key)) for name, key in _SIZES.items()},
-        "head_dim": int(_value(file, "attention.key_length", hidden // heads)),
-        "num_key_value_heads": int(_value(file, "attention.head_count_kv", heads)),
-        "rope_theta": _float(_value(file, "rope.freq_base", 10000.0)),
-        "rope_scaling": _scaling(file) or None,
+        "head_dim": _head_size(file),
+        "num_key_value_heads": _whole(file, "attention.head_count_kv", heads),
+        "rope_theta": rotation.shortest(_value(file, "rope.freq_base", 10000.0)),
+        "rope_scaling": rotation.scaling(file),
         "vocab_size": file.tensor_shapes["token_embd.weight"][0],
         "tie_word_embeddings": "output.weight" not in file.tensor_shapes,
         "bos_token_id": file.value("tokenizer.ggml.bos_token_id"),
@@ -53,7 +55,9 @@ def config_of(file: GgufFile) -> Config:
     }
     if "blk.0.attn_q.bias" in file.tensor_shapes:
         config["attention_bias"] = True
-    return config | _norm(file, kind) | _MORE.get(file.architecture, _nothing_more)(file)
+    config |= _norm(file, kind) | _MORE.get(file.architecture, _nothing_more)(file)
+    _refuse_more(file, config)
+    return config
 
 
 def write(file: GgufFile, out: Path) -> None:
@@ -68,33 +72,55 @@ def write(file: GgufFile, out: Path) -> None:
 def _norm(file: GgufFile, kind: str) -> Config:
     rms = _value(file, "attention.layer_norm_rms_epsilon", None)
     if rms is not None:
-        return {"rms_norm_eps": _float(rms)}
+        return {"rms_norm_eps": rotation.shortest(rms)}
     name = {"starcoder2": "norm_epsilon"}.get(kind, "layer_norm_eps")
-    return {name: _float(_number(file, "attention.layer_norm_epsilon"))}
+    return {name: rotation.shortest(_number(file, "attention.layer_norm_epsilon"))}
 
 
-def _scaling(file: GgufFile) -> Config | None:
-    """How positions are stretched, {} where they are not; None where we do not know what the file says."""
-    kind = _value(file, "rope.scaling.type", "none")
-    if kind == "none":
-        return {}
-    factor = _value(file, "rope.scaling.factor", None)
-    original = _value(file, "rope.scaling.original_context_length", None)
-    if kind == "linear" and factor is not None:
-        return {"rope_type": "linear", "factor": _float(factor)}
-    if kind == "yarn" and None not in (factor, original):
-        return {"rope_type": "yarn", "factor": _float(factor), "original_max_position_embeddings": int(original)}
-    return None
+_OF_NO_USE = ("vocab_size", "tensor_data_layout", "expert_used_count", "attention.layer_norm_epsilon")
+"""The last two are said, in some files, of models without experts and with the other norm as well."""
+
+
+def _refuse_more(file: GgufFile, config: Config) -> None:
+    """What is said of a model and nobody has asked for would be ignored, and make it another model."""
+    size = config["head_dim"]
+    turned = int(size * config.get("partial_rotary_factor", 1))
+    needed = {"attention.value_length": size, "rope.dimension_count": turned, "attention.causal": True}
+    for key, known in (needed | {"rope.scale_linear": 1.0}).items():
+        if (found := _value(file, key, known)) != known:
+            raise _unknown(file, key, found)
+    prefix = f"{file.architecture}."
+    for key in sorted(file.fields.keys() - file.asked):
+        name, value = key.removeprefix(prefix), file.fields[key]
+        if key.startswith(prefix) and name not in _OF_NO_USE and value not in (0, "", "none"):
+            raise _unknown(file, name, value)
+
+
+def _unknown(file: GgufFile, key: str, value: Any) -> ModelError:
+    said = value if isinstance(value, int | float | str) else "several values"
+    return ModelError(
+        f"{file.path.name} has {file.architecture}.{key} = {said}, which is not supported in this architecture"
+    )
 
 
 def _nothing_more(_file: GgufFile) -> Config:
     return {}
 
 
+def _gemma3(file: GgufFile) -> Config:
+    near = rotation.shortest(_value(file, "rope.freq_base_swa", 10000.0))
+    return _gemma(file) | {"rope_local_base_freq": near, "final_logit_softcapping": _cap(file)}
+
+
+def _cap(file: GgufFile) -> float | None:
+    cap = _value(file, "final_logit_softcapping", 0.0)
+    return rotation.shortest(cap) if cap else None
+
+
 def _gemma2(file: GgufFile) -> Config:
     caps = {
-        "attn_logit_softcapping": _float(_value(file, "attn_logit_softcapping", 50.0)),
-        "final_logit_softcapping": _float(_value(file, "final_logit_softcapping", 30.0)),
+        "attn_logit_softcapping": rotation.shortest(_value(file, "attn_logit_softcapping", 50.0)),
+        "final_logit_softcapping": rotation.shortest(_value(file, "final_logit_softcapping", 30.0)),
     }
     return _gemma(file) | caps
 
@@ -113,10 +139,10 @@ def _gemma(file: GgufFile) -> Config:
 
 def _granite(file: GgufFile) -> Config:
     return {
-        "embedding_multiplier": _float(_value(file, "embedding_scale", 1.0)),
-        "residual_multiplier": _float(_value(file, "residual_scale", 1.0)),
-        "logits_scaling": _float(_value(file, "logit_scale", 1.0)),
-        "attention_multiplier": _float(_number(file, "attention.scale")),
+        "embedding_multiplier": rotation.shortest(_value(file, "embedding_scale", 1.0)),
+        "residual_multiplier": rotation.shortest(_value(file, "residual_scale", 1.0)),
+        "logits_scaling": rotation.shortest(_value(file, "logit_scale", 1.0)),
+        "attention_multiplier": rotation.shortest(_number(file, "attention.scale")),
     }
 
 
@@ -126,9 +152,15 @@ def _window(file: GgufFile) -> Config:
 
 def _partly_turned(file: GgufFile) -> Config:
     """A part of each head is turned."""
-    heads, hidden = int(_number(file, "attention.head_count")), int(_number(file, "embedding_length"))
-    size = int(_value(file, "attention.key_length", hidden // heads))
+    size = _head_size(file)
     return {"partial_rotary_factor": int(_value(file, "rope.dimension_count", size)) / size}
+
+
+def _stablelm(file: GgufFile) -> Config:
+    """Files say `use_parallel_residual` of all: those without a norm for the MLP are meant."""
+    _value(file, "use_parallel_residual", True)
+    is_parallel, has_biases = ("blk.0.ffn_norm.weight" not in file.by_name), "blk.0.attn_q.bias" in file.by_name
+    return _partly_turned(file) | {"use_parallel_residual": is_parallel, "use_qkv_bias": has_biases}
 
 
 def _neox(file: GgufFile) -> Config:
@@ -138,16 +170,29 @@ def _neox(file: GgufFile) -> Config:
 
 _MORE: dict[str, Callable[[GgufFile], Config]] = {
     "gemma2": _gemma2,
-    "gemma3": _gemma,
+    "gemma3": _gemma3,
     "granite": _granite,
     "phi3": lambda file: _window(file) | _partly_turned(file),
     "phi2": lambda file: _partly_turned(file) | {"hidden_act": "gelu_new"},
     "gptneox": _neox,
-    "stablelm": lambda file: _partly_turned(file) | {"use_qkv_bias": "blk.0.attn_q.bias" in file.tensor_shapes},
+    "stablelm": _stablelm,
     "starcoder2": lambda file: _window(file) | {"hidden_act": "gelu_pytorch_tanh"},
-    "cohere2": lambda file: _window(file) | {"logit_scale": _float(_value(file, "logit_scale", 0.0625))},
+    "cohere2": lambda file: _window(file) | {"logit_scale": rotation.shortest(_value(file, "logit_scale", 0.0625))},
     "glm4": _partly_turned,
 }
+
+
+def _head_size(file: GgufFile) -> int:
+    heads, hidden = int(_number(file, "attention.head_count")), int(_number(file, "embedding_length"))
+    return _whole(file, "attention.key_length", hidden // heads)
+
+
+def _whole(file: GgufFile, key: str, default: int) -> int:
+    """A number that is the same in all layers."""
+    value = _value(file, key, default)
+    if not isinstance(value, int):
+        raise _unknown(file, key, value)
+    return value
 
 
 def _value(file: GgufFile, key: str, default: Any) -> Any:
@@ -156,8 +201,3 @@ def _value(file: GgufFile, key: str, default: Any) -> Any:
 
 def _number(file: GgufFile, key: str) -> Any:
     return file.number(f"{file.architecture}.{key}")
-
-
-def _float(value: Any) -> float:
-    """The file holds float32; seven digits give back the number it was made from."""
-    return float(f"{value:.7g}")

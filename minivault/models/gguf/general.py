@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
+from minivault.models.gguf import rotation
 from minivault.models.gguf.metadata import GgufFile
+from minivault.models.gguf.parts import parts
 from minivault.models.progress import Progress, quiet_libraries
+
+_INSTEAD = "use the model's safetensors files instead"
 
 
 def write_settings(file: GgufFile, out: Path) -> None:
     """Write config and tokenizer into `out`. Raises ModelError when transformers cannot read the file."""
+    _refuse(file)
     with _reading(file):
         from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -26,7 +31,8 @@ def write_settings(file: GgufFile, out: Path) -> None:
 
 def write_weights(file: GgufFile, out: Path, progress: Progress) -> None:
     """Write float32 weights into `out`, and config.json as they have it. Raises ModelError as above."""
-    size = file.path.stat().st_size
+    _refuse(file)
+    size = file.size_bytes
     progress("converting", 0, size)
     with _reading(file):
         import torch
@@ -43,6 +49,14 @@ def write_weights(file: GgufFile, out: Path, progress: Progress) -> None:
     progress("converting", size, size)
 
 
+def _refuse(file: GgufFile) -> None:
+    """What transformers would read past, and answers be wrong."""
+    if len(parts(file.path)) > 1:
+        raise ModelError(f"{file.path.name} is in parts, which is not supported here: join them with llama-gguf-split")
+    if name := rotation.has_factors(file):
+        raise ModelError(f"{file.path.name} has the tensor {name}, which is not supported here; {_INSTEAD}")
+
+
 @contextmanager
 def _reading(file: GgufFile) -> Iterator[None]:
     try:
@@ -51,8 +65,7 @@ def _reading(file: GgufFile) -> Iterator[None]:
     except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(
-            f"{file.path.name} (architecture {file.architecture!r}) cannot be converted: {reason}; "
-            "use the model's safetensors files instead"
+            f"{file.path.name} (architecture {file.architecture!r}) cannot be converted: {reason}; {_INSTEAD}"
         ) from error
 
 

@@ -18,6 +18,7 @@ from minivault.families import llama
 from minivault.models.gguf import safetensors_stream
 from minivault.models.gguf.config import config_of
 from minivault.models.gguf.metadata import GgufFile
+from minivault.models.gguf.rotation import ALWAYS
 from minivault.models.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ _IN_LAYER = re.compile(re.escape(GGUF_NAMES.layer).replace(r"\{\}", r"(\d+)") + 
 
 
 def can_convert(file: GgufFile) -> bool:
-    """True for a plain Llama: no experts, no other tensors."""
-    return file.architecture == "llama" and all(_hub_name(name) for name in file.tensor_shapes)
+    """True for a plain Llama: no experts, no other tensors (but factors, which the config has)."""
+    return file.architecture == "llama" and all(_hub_name(name) for name in file.tensor_shapes if name != ALWAYS)
 
 
 def write_weights(file: GgufFile, out: Path, progress: Progress) -> None:
     """Write model.safetensors into `out`, float32."""
     config = config_of(file)
-    shapes = {_hub_name(name): shape for name, shape in file.tensor_shapes.items()}
+    shapes = {_hub_name(name): shape for name, shape in file.tensor_shapes.items() if name != ALWAYS}
     _check_layers(file, shapes, config["num_hidden_layers"])
     tensors = _hub_tensors(file, config["num_attention_heads"], config["num_key_value_heads"])
     safetensors_stream.write(out / "model.safetensors", shapes, tensors, progress)
@@ -72,6 +73,8 @@ def _check_layers(file: GgufFile, shapes: dict[str, tuple[int, ...]], num_layers
 def _hub_tensors(file: GgufFile, num_heads: int, num_kv_heads: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     query, key, _ = GGUF_NAMES.qkv
     for name, tensor in file.tensors():
+        if name == ALWAYS:
+            continue
         if f".{query}." in name:
             yield _hub_name(name), _split_halves(tensor, num_heads)
         elif f".{key}." in name:

@@ -7,12 +7,13 @@ import math
 import mmap
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
 from minivault.models.gguf.header import MAGIC, TensorEntry, read_header
+from minivault.models.gguf.parts import parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,24 +45,36 @@ class GgufTensor:
 @dataclass(frozen=True, slots=True)
 class GgufFile:
     path: Path
+    """Of a split file its first part."""
     fields: dict[str, Any]
     by_name: dict[str, GgufTensor]
+    asked: set[str] = field(default_factory=set)
+    """The fields that somebody has asked for."""
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
-        """Map the file, inside `refuses_damage`. Raises ModelError when it is missing or not GGUF."""
-        if not path.is_file():
-            raise ModelError(f"{path} is not a file; give the path of a .gguf file")
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise ModelError(f"{path} is not a GGUF file; download it again")
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        header = read_header(data)
-        alignment = header.fields.get("general.alignment", 32)
-        first = -(-header.end // alignment) * alignment
-        return cls(path, header.fields, {entry.name: _tensor(entry, data[first:]) for entry in header.tensors})
+        """Map the file, and the other parts of a split one. Raises ModelError when one is missing or not GGUF."""
+        fields, by_name = dict[str, Any](), dict[str, GgufTensor]()
+        files = parts(path)
+        for part in files:
+            with refuses_damage(part):
+                of_part, tensors = _read(part)
+                if twice := by_name.keys() & tensors.keys():
+                    raise ValueError(f"{min(twice)} is in another part as well")
+            fields = fields or of_part
+            by_name |= tensors
+        if (count := fields.get("split.count") or 1) != len(files):
+            raise ModelError(
+                f"{path.name} says that it is one of {count} parts: give them the names that they came with"
+            )
+        if (announced := fields.get("split.tensors.count", len(by_name))) != len(by_name):
+            raise ModelError(
+                f"the parts of {path.name} hold {len(by_name)} tensors of {announced}; download them again"
+            )
+        return cls(path, fields, by_name)
 
     def value(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
         return self.fields.get(key, default)
 
     def text(self, key: str) -> str:
@@ -85,17 +98,39 @@ class GgufFile:
         return {name: tensor.shape for name, tensor in self.by_name.items()}
 
     @property
+    def size_bytes(self) -> int:
+        return sum(part.stat().st_size for part in parts(self.path))
+
+    @property
     def num_parameters(self) -> int:
         return sum(math.prod(tensor.shape) for tensor in self.by_name.values())
 
-    def tensors(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Every tensor by name, dequantised to float32, one in memory at a time."""
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """A tensor, dequantised to float32."""
         import gguf
         import numpy as np
 
-        for tensor in self.by_name.values():
-            values = gguf.dequantize(tensor.data, gguf.GGMLQuantizationType[tensor.type])
-            yield tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(tensor.shape)
+        tensor = self.by_name[name]
+        values = gguf.dequantize(tensor.data, gguf.GGMLQuantizationType[tensor.type])
+        return np.ascontiguousarray(values, dtype=np.float32).reshape(tensor.shape)
+
+    def tensors(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Every tensor by name, dequantised to float32, one in memory at a time."""
+        for name in self.by_name:
+            yield name, self.floats(name)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file; give the path of a .gguf file")
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ModelError(f"{path} is not a GGUF file; download it again")
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    header = read_header(data)
+    alignment = header.fields.get("general.alignment", 32)
+    first = -(-header.end // alignment) * alignment
+    return header.fields, {entry.name: _tensor(entry, data[first:]) for entry in header.tensors}
 
 
 def _tensor(entry: TensorEntry, data: memoryview) -> GgufTensor:

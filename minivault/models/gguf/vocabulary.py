@@ -6,6 +6,7 @@ splitting rule is known exactly; anything else is left to transformers' reader.
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ _PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "gpt-4o": _words(f"{_CONTRACTIONS}?", r"\p{N}{1,3}"),
     "tekken": _words("", r"\p{N}"),
 }
+_MERGES_AT_ONCE = 1 << 14
 _WHOLE_WORDS = ("llama-bpe", "tekken")
 """A piece that is a token is that token, whatever its merges would make of it."""
 
@@ -75,7 +77,8 @@ def build(file: GgufFile, out: Path) -> None:
     parts = sentencepiece.parts(file, tokens, kinds) if is_pieces else _byte_level(file, tokens)
     head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
     _write(out / "tokenizer.json", head | {"post_processor": _around(file, tokens)} | parts)
-    _write(out / "tokenizer_config.json", _tokenizer_config(file, tokens))
+    text = json.dumps(_tokenizer_config(file, tokens), ensure_ascii=False, indent=1)
+    (out / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _around(file: GgufFile, tokens: list[str]) -> dict[str, Any] | None:
@@ -117,7 +120,19 @@ def _byte_level(file: GgufFile, tokens: list[str]) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    """Without spaces, and the merges, which are the most of it, some at a time."""
+
+    def text(part: Any) -> str:
+        return json.dumps(part, ensure_ascii=False, separators=(",", ":"))
+
+    merges = iter(value["model"].pop("merges"))
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text(value).removesuffix("}}") + ',"merges":[')
+        before = ""
+        while some := list(itertools.islice(merges, _MERGES_AT_ONCE)):
+            file.write(before + text(some)[1:-1])
+            before = ","
+        file.write("]}}\n")
 
 
 def _added_token(index: int, token: str, *, special: bool) -> dict[str, Any]:
@@ -135,7 +150,7 @@ def _model(tokens: list[str], merges: list[str]) -> dict[str, Any]:
         "fuse_unk": False,
         "byte_fallback": False,
         "vocab": {token: index for index, token in enumerate(tokens)},
-        "merges": [merge.split(" ", 1) for merge in merges],
+        "merges": (merge.split(" ", 1) for merge in merges),
     }
 
 

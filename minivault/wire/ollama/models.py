@@ -24,8 +24,11 @@ RUNNING = "Ollama is running"
 NOT_MANAGED_HERE = "models are managed where the server runs (`flask minivault models pull`), not over the network"
 
 PARAMETER_UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
-FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "BF16": 32}
-"""`general.file_type` of the GGUF format."""
+FILE_TYPES = {"Q2_K": 10, "Q3_K": 12, "IQ4_XS": 30, "IQ4_NL": 25, "MXFP4": 38, "Q4_0": 2, "Q4_K": 15, "Q4_1": 3}
+FILE_TYPES |= {"Q5_0": 8, "Q5_K": 17, "Q5_1": 9, "Q6_K": 18, "Q8_0": 7, "F16": 1, "BF16": 32, "F32": 0}
+"""`general.file_type` of the GGUF format, the smallest type of tensors first: it names a mixture."""
+ARCHITECTURES = {"gemma3_text": "gemma3", "gpt_neox": "gptneox", "phi": "phi2"}
+"""What this dialect calls otherwise than the hub."""
 
 
 class ShowBody(Body):
@@ -77,9 +80,9 @@ def capabilities(info: ModelInfo) -> list[str]:
 def details(info: ModelInfo) -> dict[str, Any]:
     return {
         "parent_model": "",
-        "format": "gguf" if info.quantization.upper().startswith("Q") else "safetensors",
-        "family": info.architecture,
-        "families": [info.architecture],
+        "format": "gguf" if info.quantization.upper().startswith(("Q", "IQ", "MXFP")) else "safetensors",
+        "family": _architecture(info),
+        "families": [_architecture(info)],
         "parameter_size": parameter_size(info.num_parameters),
         "quantization_level": info.quantization,
         "context_length": info.context,
@@ -118,16 +121,25 @@ def _memory(info: ModelInfo) -> dict[str, Any]:
 
 def _model_info(info: ModelInfo, basename: str) -> dict[str, Any]:
     """`tokenizer.ggml.tokens` and its like are longer than Ollama's preview and would be emptied: left out."""
-    arch = info.architecture
+    arch = _architecture(info)
     return {
         "general.architecture": arch,
         "general.basename": basename,
         "general.parameter_count": info.num_parameters,
-        "general.file_type": FILE_TYPES.get(info.quantization.upper(), 0),
+        "general.file_type": _file_type(info),
         "general.license": info.license,
         f"{arch}.context_length": info.context,
         f"{arch}.embedding_length": info.embedding_length,
         f"{arch}.block_count": info.num_layers,
         f"{arch}.attention.head_count": info.num_heads,
-        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.model": info.vocabulary_kind,
     }
+
+
+def _architecture(info: ModelInfo) -> str:
+    return ARCHITECTURES.get(info.architecture, info.architecture)
+
+
+def _file_type(info: ModelInfo) -> int:
+    types = info.quantization.upper().split("+")
+    return next((number for name, number in FILE_TYPES.items() if name in types), 0)

@@ -27,8 +27,10 @@ _LONGROPE = {
     "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
     "long_factor": [2.0, 2.1, 2.2, 2.3, 2.4, 2.5],
 }
+_LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _WINDOW = {"sliding_window": 40}
 CONFIGS: dict[str, dict[str, Any]] = {
+    "llama3": {"model_type": "llama", "rope_scaling": _LLAMA3 | {"original_max_position_embeddings": 64}},
     "mistral": {"model_type": "mistral", **_WINDOW},
     "ministral": {"model_type": "ministral", "head_dim": 16, "use_sliding_window": True, **_WINDOW},
     "qwen2-yarn": {"model_type": "qwen2", "rope_scaling": _YARN},

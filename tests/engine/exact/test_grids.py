@@ -24,7 +24,9 @@ LLAMA_NUMBERS = LLAMA | {"attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_ba
 GPT2 = {"context_length": 1024, "embedding_length": 48, "block_count": 2, "feed_forward_length": 192}
 GPT2_NUMBERS = GPT2 | {"attention.head_count": 4, "attention.layer_norm_epsilon": 1e-5}
 
-ROUNDED_ONCE = {"Q4_K", "Q5_K", "Q6_K"}
+ROUNDED_ONCE = {"IQ4_XS", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"}
+"""Whose scales, products of a float16 and an integer, become float16."""
+SCALES_AT = {"Q2_K": 80, "Q3_K": 108, "Q6_K": 208}
 
 
 def numbers(grid: Grid, zero: int, group: int) -> np.ndarray:
@@ -40,9 +42,11 @@ def random_blocks(kind: str, rows: int, inputs: int) -> np.ndarray:
     packing = PACKINGS[kind]
     count = rows * inputs // packing.inputs
     raw = (noise(kind, count, packing.num_bytes) * 4096).astype(np.int64).astype(np.uint8)
+    if kind == "MXFP4":  # powers of two
+        raw[:, 0] = 115 + raw[:, 0] % 8
+        return raw.reshape(rows, -1)
     scales = (np.abs(noise(kind + "d", count, 2)) * 0.02 + 0.001).astype(np.float16).view(np.uint8).reshape(count, 4)
-    at = 208 if kind == "Q6_K" else 0
-    width = 4 if packing.format.has_minima else 2
+    at, width = SCALES_AT.get(kind, 0), 4 if packing.format.has_minima else 2
     raw[:, at : at + width] = scales[:, :width]
     return raw.reshape(rows, -1)
 
@@ -54,6 +58,14 @@ def test_a_grid_holds_what_the_file_means(kind: str) -> None:
     found = numbers(packing.grid(raw), packing.zero, packing.format.group)
     tolerance = 1e-3 if kind in ROUNDED_ONCE else 1e-6
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def test_a_power_of_two_beyond_float16_becomes_infinite() -> None:
+    """And is then refused as such; smaller ones than float16 has stand for next to nothing."""
+    blocks = np.array([[exponent, *[0x77] * 16] for exponent in (254, 143, 60)], np.uint8)
+    with np.errstate(over="raise"):
+        scales = PACKINGS["MXFP4"].grid(blocks).scales.reshape(-1)
+    assert scales.tolist() == [np.inf, 2.0**15, 0.0]
 
 
 @pytest.mark.parametrize(("bits", "steps"), [(8, 254), (4, 15)])
@@ -83,8 +95,8 @@ def write_gguf(path: Path, kind: str) -> Path:
             full = f"blk.{layer}.{name}.weight"
             if kind in PACKINGS:
                 values = random_blocks(kind, count, 256)
-            elif kind == "Q2_K":  # which the library does not make: 84 bytes for 256
-                values = np.zeros((count, 84), np.uint8)
+            elif kind == "IQ2_S":  # which the library does not make: 82 bytes for 256
+                values = np.zeros((count, 82), np.uint8)
             else:
                 values = gguf.quantize(noise(full, count, 256) * np.float32(0.1), kinds[kind])
             writer.add_tensor(full, values, raw_dtype=kinds[kind])
@@ -176,6 +188,6 @@ def test_a_gguf_file_of_floats_gives_the_bits_of_its_checkpoint(family: str, loa
 
 
 def test_a_type_that_is_not_served_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"blk\.0\.attn_q\.weight has type Q2_K"):
-        prepare(write_gguf(tmp_path / "model.gguf", "Q2_K"), tmp_path / "out.exact")
+    with pytest.raises(ModelError, match=r"blk\.0\.attn_q\.weight has type IQ2_S"):
+        prepare(write_gguf(tmp_path / "model.gguf", "IQ2_S"), tmp_path / "out.exact")
     assert not list(tmp_path.glob("out*"))
