@@ -204,7 +204,8 @@ OPENAI_RESPONSES: Foreign = {
     **refused("put them into input", "messages"),
     **refused("leave it out, and stream an answer that takes long", "background", harmless=(False,)),
     **refused("send instructions and input; prompts are stored nowhere", "prompt"),
-    **refused("send it to /v1/chat/completions", "top_logprobs", "logprobs", "prompt_logprobs", harmless=(0, False)),
+    **noted("items have no log-probabilities; send logprobs to /v1/chat/completions", "top_logprobs"),
+    **refused("send it to /v1/chat/completions", "logprobs", "prompt_logprobs", harmless=(0, False)),
 }
 KEPT = "files are kept until they are deleted: leave it out"
 OPENAI_FILES: Foreign = refused(KEPT, "expires_after", "expires_after[anchor]", "expires_after[seconds]")

@@ -15,8 +15,8 @@ from tests.live import LiveServer, live_server
 
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
 
-CALL = 'say <tool_call>{"name": "add", "arguments": {"a": 1, "b": 2}}</tool_call>'
-HAND_OVER = 'say <tool_call>{"name": "transfer_to_other", "arguments": {}}</tool_call>'
+CALL = 'say <tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+HAND_OVER = 'say <tool_call>\n{"name": "transfer_to_other", "arguments": {}}\n</tool_call>'
 
 
 @pytest.fixture(scope="module")
