@@ -40,7 +40,7 @@ def check_wreck(wreck: Wreck, directory: Path) -> None:
     vault = Vault.open(directory, sync="written")
     try:
         assert vault.status().writable, vault.status().reason
-        vault.recover(lambda _opening, tokens, size: ("x" * size, [1] * tokens))
+        vault.recover(lambda _opening, tokens, size: ("x" * size, [1] * tokens, ""))
         last, _ = ask(vault, "after the crash")
     finally:
         vault.close()
