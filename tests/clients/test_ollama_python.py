@@ -142,13 +142,14 @@ def test_management_is_refused_in_words(client: ollama.Client) -> None:
         assert failed.value.status_code == 403
 
 
-def test_tools_are_refused_as_ollama_refuses_them(client: ollama.Client) -> None:
+def test_a_template_that_knows_no_tools_answers_all_the_same(client: ollama.Client) -> None:
     def add(a: int, b: int) -> int:
         """Add two numbers."""
         return a + b
 
-    with pytest.raises(ollama.ResponseError, match="does not support tools"):
-        client.chat(MODEL, HELLO, tools=[add])
+    reply = client.chat(MODEL, HELLO, tools=[add])
+    assert reply.message.content == client.chat(MODEL, HELLO).message.content
+    assert not reply.message.tool_calls
 
 
 def test_leaving_a_stream_ends_its_generation(server: LiveServer, client: ollama.Client) -> None:

@@ -137,8 +137,8 @@ def test_errors_are_of_their_class(client: openai.OpenAI) -> None:
         client.chat.completions.create(model="other", messages=HELLO)
     assert missing.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as bad:
-        client.chat.completions.create(model=MODEL, messages=HELLO, reasoning_effort="high")
-    assert bad.value.param == "reasoning_effort"
+        client.chat.completions.create(model=MODEL, messages=HELLO, temperature=3)
+    assert bad.value.param == "temperature"
     with pytest.raises(openai.BadRequestError) as long:
         client.completions.create(model=MODEL, prompt="x" * 2000)
     assert long.value.code == "context_length_exceeded"
