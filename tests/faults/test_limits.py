@@ -137,7 +137,7 @@ def test_a_thousand_bad_keys_get_one_401_then_429_and_leave_no_trace_of_a_key(ke
     vault = b"".join(path.read_bytes() for path in keyed.server.vault.rglob("*") if path.is_file())
     for place in (keyed.server.log.encode(), vault):
         assert b"GUESS" not in place
-        assert good["Authorization"].rpartition("_")[2].encode() not in place
+        assert good["Authorization"].split("_", 2)[2].encode() not in place
 
 
 @pytest.fixture
