@@ -71,8 +71,6 @@ class Block:
     """Neighbours in a head are turned together, else those half a head apart."""
     layers: tuple[Layer, ...] = ()
     """Empty: all as `Layer()`."""
-    optional: frozenset[str] = field(default_factory=frozenset)
-    """Names of tensors that a file may hold and nobody needs."""
 
     @property
     def num_queries(self) -> int:

@@ -17,10 +17,9 @@ from minivault.families.reading import (
     why_not_sizes,
 )
 
-_NAMES = replace(llama.NAMES, query_norm=None, key_norm=None)
-STARCODER2_NAMES = replace(_NAMES, ups=("mlp.c_fc",), down="mlp.c_proj")
+STARCODER2_NAMES = replace(llama.PLAIN_NAMES, ups=("mlp.c_fc",), down="mlp.c_proj")
 PHI_NAMES = replace(
-    _NAMES, norm="final_layernorm", output="self_attn.dense", mlp_norm=None, ups=("mlp.fc1",), down="mlp.fc2"
+    llama.PLAIN_NAMES, norm="final_layernorm", output="self_attn.dense", mlp_norm=None, ups=("mlp.fc1",), down="mlp.fc2"
 )
 NEOX_NAMES = Names(
     prefix="gpt_neox.",
@@ -38,8 +37,7 @@ NEOX_NAMES = Names(
 )
 
 
-_GGUF = replace(llama.GGUF_NAMES, query_norm=None, key_norm=None)
-_GGUF_PLAIN = replace(_GGUF, ups=("ffn_up",))
+_GGUF_PLAIN = replace(llama.PLAIN_GGUF_NAMES, ups=("ffn_up",))
 
 
 def starcoder2(config: Config) -> Block:
@@ -88,7 +86,7 @@ def _family(
 
 FAMILIES = (
     _family("starcoder2", STARCODER2_NAMES, starcoder2, ("starcoder2", _GGUF_PLAIN)),
-    _family("stablelm", _NAMES, stablelm, ("stablelm", _GGUF), "qk_layernorm"),
+    _family("stablelm", llama.PLAIN_NAMES, stablelm, ("stablelm", llama.PLAIN_GGUF_NAMES), "qk_layernorm"),
     _family("phi", PHI_NAMES, phi, ("phi2", replace(_GGUF_PLAIN, mlp_norm=None)), "qk_layernorm"),
     _family("gpt_neox", NEOX_NAMES, neox, ("gptneox", replace(_GGUF_PLAIN, qkv=("attn_qkv",)))),
 )

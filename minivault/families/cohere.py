@@ -18,7 +18,7 @@ from minivault.families.reading import (
     windows,
 )
 
-NAMES = replace(llama.NAMES, mlp_norm=None, query_norm=None, key_norm=None)
+NAMES = replace(llama.PLAIN_NAMES, mlp_norm=None)
 
 
 def block(config: Config) -> Block:
@@ -41,5 +41,5 @@ def why_not(config: Config) -> str | None:
     return why_not_sizes(config) or is_set(config, "use_qk_norm") or why_not_rotations(block(config))
 
 
-GGUF_NAMES = replace(llama.GGUF_NAMES, mlp_norm=None, query_norm=None, key_norm=None)
+GGUF_NAMES = replace(llama.PLAIN_GGUF_NAMES, mlp_norm=None)
 FAMILY = Family(("cohere2",), NAMES, block, why_not, gguf={"cohere2": GGUF_NAMES})

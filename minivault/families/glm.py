@@ -9,12 +9,10 @@ from minivault.families.block import Block, Config, Family
 from minivault.families.reading import rms, rotation, sizes, turned, why_not_rotations, why_not_sizes
 
 NAMES = replace(
-    llama.NAMES,
+    llama.PLAIN_NAMES,
     ups=("mlp.gate_up_proj",),
     attention_output_norm="post_self_attn_layernorm",
     mlp_output_norm="post_mlp_layernorm",
-    query_norm=None,
-    key_norm=None,
 )
 
 
@@ -34,11 +32,9 @@ def why_not(config: Config) -> str | None:
 
 
 GGUF_NAMES = replace(
-    llama.GGUF_NAMES,
+    llama.PLAIN_GGUF_NAMES,
     ups=("ffn_up",),
     attention_output_norm="post_attention_norm",
     mlp_output_norm="post_ffw_norm",
-    query_norm=None,
-    key_norm=None,
 )
 FAMILY = Family(("glm4",), NAMES, block, why_not, gguf={"glm4": GGUF_NAMES})

@@ -48,6 +48,9 @@ GGUF_NAMES = Names(
     key_norm="attn_k_norm",
 )
 
+PLAIN_NAMES, PLAIN_GGUF_NAMES = (replace(names, query_norm=None, key_norm=None) for names in (NAMES, GGUF_NAMES))
+"""Without norms of queries and keys."""
+
 
 def block(config: Config) -> Block:
     """Mistral and Qwen have windows, in all layers or in some; SmolLM3 turns nothing in every fourth layer; Qwen3 norms

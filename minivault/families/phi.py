@@ -16,8 +16,8 @@ from minivault.families.reading import (
     why_not_sizes,
 )
 
-NAMES = replace(llama.NAMES, qkv=("self_attn.qkv_proj",), ups=("mlp.gate_up_proj",), query_norm=None, key_norm=None)
-GGUF_NAMES = replace(llama.GGUF_NAMES, qkv=("attn_qkv",), ups=("ffn_up",), query_norm=None, key_norm=None)
+NAMES = replace(llama.PLAIN_NAMES, qkv=("self_attn.qkv_proj",), ups=("mlp.gate_up_proj",))
+GGUF_NAMES = replace(llama.PLAIN_GGUF_NAMES, qkv=("attn_qkv",), ups=("ffn_up",))
 
 
 def block(config: Config) -> Block:

@@ -105,7 +105,7 @@ class _Preparation:
                 self._layer(f"{layer}.", self.names.layer.format(layer))
             self.progress(block.num_layers, total)
             self._ends()
-            if left := [name for name in self.tensors.unread() if name not in self.block.optional]:
+            if left := self.tensors.unread():
                 raise ModelError(f"tensor {left[0]} is none that the exact engine knows of in this kind of model")
             self.file.finish(self.config, self.tensors.quantization)
         self.progress(total, total)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivault.errors import ModelError
-from minivault.families import llama
+from minivault.families.llama import PLAIN_GGUF_NAMES as GGUF_NAMES
+from minivault.families.llama import PLAIN_NAMES as NAMES
 from minivault.models.gguf import safetensors_stream
 from minivault.models.gguf.config import config_of
 from minivault.models.gguf.metadata import GgufFile
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NAMES, GGUF_NAMES = (replace(names, query_norm=None, key_norm=None) for names in (llama.NAMES, llama.GGUF_NAMES))
-"""A plain Llama's."""
 _TOP = {
     f"{GGUF_NAMES.embedding}.weight": f"{NAMES.prefix}{NAMES.embedding}.weight",
     f"{GGUF_NAMES.norm}.weight": f"{NAMES.prefix}{NAMES.norm}.weight",
