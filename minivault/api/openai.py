@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from flask import Response
 
 from minivault.api import batches, files
@@ -15,8 +12,8 @@ from minivault.api.embedding import embed
 from minivault.api.measuring import decide, rerank
 from minivault.api.responses import API, add_routes, whole_conversation
 from minivault.api.sdk import sdk_origin as _origin
-from minivault.api.streaming import json_reply, model_called, recorder, respond, start
-from minivault.errors import BadRequest, Unsupported
+from minivault.api.streaming import format_called, json_reply, model_called, recorder, respond, start
+from minivault.errors import Unsupported
 from minivault.service import Model
 from minivault.wire.anthropic import DIALECT as ANTHROPIC
 from minivault.wire.anthropic import models as anthropic
@@ -44,7 +41,7 @@ def chat_completions() -> Response:
     model = model_called(body.model)
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
-    with _format_called(body.format_field):
+    with format_called(body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, SSE if body.stream else None)
@@ -57,7 +54,7 @@ def completions() -> Response:
     body = decoded(CompletionBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
-    with _format_called(body.format_field):
+    with format_called(body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
     echoes = [choice.task.text if body.echo else "" for choice in choices]
     envelope = _envelope(choices[0], body.model)
@@ -74,7 +71,7 @@ def responses() -> Response:
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
     wanted = body.generation(model.info.context, whole_conversation(body))
-    with _format_called(body.format_field):
+    with format_called(body.format_field):
         choices = start(model, [wanted], _origin(API, raw))
     reply = ResponseReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, NAMED_SSE if body.stream else None)
@@ -143,17 +140,6 @@ def _ensure_tools(model: Model, *, has_tools: bool) -> None:
     if has_tools and not model.info.has_tools:
         message = f"{model.info.name} does not support tools: it has no chat template"
         raise Unsupported(message, field="tools")
-
-
-@contextmanager
-def _format_called(name: str) -> Iterator[None]:
-    """A schema that cannot be used is refused under the name its field has here."""
-    try:
-        yield
-    except BadRequest as error:
-        if error.field != "format":
-            raise
-        raise BadRequest(error.message.replace("format", name, 1), field=name) from None
 
 
 def _envelope(watched: Watched, model_name: str) -> Envelope:

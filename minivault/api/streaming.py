@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -95,6 +96,17 @@ def tell_truncated(task: GenerateTask | EmbedTask) -> None:
     def _add(response: Response) -> Response:
         response.headers["MiniVault-Truncated"] = told
         return response
+
+
+@contextmanager
+def format_called(name: str) -> Iterator[None]:
+    """A schema that cannot be used is refused under the name its field has here."""
+    try:
+        yield
+    except BadRequest as error:
+        if error.field != "format":
+            raise
+        raise BadRequest(error.message.replace("format", name, 1), field=name) from None
 
 
 def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -> Response:
