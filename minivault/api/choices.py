@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import filterfalse
 from operator import attrgetter
 from typing import Protocol
 
 from minivault.access import Caller, Permit, charge_tokens, generation_permit
+from minivault.api.disconnect import Forget, Watch
 from minivault.errors import BadRequest, Overloaded, QuotaExceeded
 from minivault.interaction import Interaction, Origin
 from minivault.types import GenerateTask
@@ -27,11 +28,6 @@ RETRY_S = 0.05
 class Begin(Protocol):
     def __call__(self, task: GenerateTask, origin: Origin) -> Interaction:
         """Begin an answer and its record."""
-
-
-Forget = Callable[[], None]
-Watch = Callable[[Callable[[], None]], Forget]
-"""Takes what to do when the client goes; what it returns ends the watch."""
 
 
 @dataclass(slots=True, eq=False)

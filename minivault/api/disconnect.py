@@ -12,8 +12,13 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
+from flask import current_app, request
+
+Forget = Callable[[], None]
+Watch = Callable[[Callable[[], None]], Forget]
+"""Takes what to do when the client goes; what it returns ends the watch."""
 GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
@@ -89,6 +94,9 @@ class DisconnectWatcher:
             on_gone()
 
 
-def client_socket(environ: dict[str, Any]) -> socket.socket | None:
-    """The connection's socket, as gunicorn or the development server offers it."""
-    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+def client_watch() -> Watch | None:
+    """Watches the client of the request at hand; None where that is switched off, or the server offers no socket."""
+    sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
+    if sock is None or not current_app.config["MINIVAULT"].disconnect_check:
+        return None
+    return partial(current_app.extensions["minivault.disconnect"].watch, sock)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from flask import Response, current_app, g, request
+from flask import Response, g
 
 from minivault.access.caller import charge_tokens, generation_permit
 from minivault.api.body import decoded
-from minivault.api.disconnect import client_socket
+from minivault.api.disconnect import client_watch
 from minivault.api.streaming import json_reply, model_called, recorder
 from minivault.errors import BadRequest, Unavailable, Unsupported
 from minivault.interaction import Measuring, Origin, next_id
@@ -83,15 +83,13 @@ def _measure(model: Model, wanted: Iterator[MeasureTask], source: Origin) -> lis
 @contextmanager
 def _watched(measuring: Measuring) -> Iterator[None]:
     """Stops when the client goes."""
-    sock = client_socket(request.environ)
-    if sock is None or not current_app.config["MINIVAULT"].disconnect_check:
-        yield
-        return
-    forget = current_app.extensions["minivault.disconnect"].watch(sock, measuring.cancel)
+    watch = client_watch()
+    forget = watch(measuring.cancel) if watch is not None else None
     try:
         yield
     finally:
-        forget()
+        if forget is not None:
+            forget()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from flask import Response, after_this_request, current_app, g, request
 from minivault import tracing
 from minivault.access.behalf import ON_BEHALF, Behalf
 from minivault.api.choices import Watched, begin, in_turn
-from minivault.api.disconnect import client_socket
+from minivault.api.disconnect import client_watch
 from minivault.errors import BadRequest, Draining, MiniVaultError, ModelNotFound, Unavailable
 from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
@@ -69,10 +69,8 @@ def start(model: Model, wanted: Sequence[GenerationRequest], source: Origin) -> 
     """Every choice of a request, the first of them begun. Raises why none is."""
     if behalf := request.environ.get(ON_BEHALF):
         wanted = [_unhurried(choice, behalf, index) for index, choice in enumerate(wanted)]
-    kept_by, sock, watch = recorder(), client_socket(request.environ), None
+    kept_by, watch = recorder(), client_watch()
     settings = kept_by.settings
-    if sock is not None and settings.disconnect_check:
-        watch = partial(current_app.extensions["minivault.disconnect"].watch, sock)
     begin_one, choices = partial(Interaction.begin, kept_by, model), list[Watched]()
     for choice in wanted:
         its_source = replace(source, id=next_id()) if choices else source

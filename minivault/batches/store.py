@@ -134,10 +134,6 @@ class Batches:
         """Remove what only a batch that goes on needs."""
         self._remove(batch_id, INPUT, CANCEL, OPEN)
 
-    def results_of(self, file_id: str) -> Path:
-        """Where the lines of a result gather before the file is announced."""
-        return self.folder.place(file_id)
-
     def _remove(self, batch_id: str, *suffixes: str) -> None:
         for suffix in suffixes:
             self.folder.place(batch_id, suffix).unlink(missing_ok=True)
