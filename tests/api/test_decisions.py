@@ -16,10 +16,10 @@ from minivault.app import create_app
 from minivault.config import Settings
 from minivault.interaction import Measuring, Origin, Recorder, next_id
 from minivault.replay import replay
-from minivault.service import Cancelled, LocalModel, Roster, weighed
+from minivault.service import Cancelled, weighed
 from minivault.vault.verify import main as verify
 from tests.api.records import records
-from tests.api.schema_client import SchemaClient
+from tests.api.serving import serving
 from tests.deciding import backend
 
 PREDICATE: dict[str, Any] = {"type": "predicate", "name": "happy", "instructions": "The customer is happy."}
@@ -43,14 +43,8 @@ RERANKS = ("/v1/rerank", "/api/rerank", "/rerank", "/v2/rerank")
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    model = LocalModel(settings, backend)
-    recorder = Recorder(settings, Roster(model))
-    model.wait_loaded(30)
-    app = create_app(settings, recorder)
-    app.test_client_class = SchemaClient
-    yield app
-    model.close()
-    recorder.close()
+    with serving(settings, backend) as app:
+        yield app
 
 
 @pytest.fixture

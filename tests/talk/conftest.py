@@ -7,11 +7,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from minivault.app import create_app
 from minivault.config import Settings, load_settings
-from minivault.interaction import Recorder
-from minivault.service import LocalModel, Roster
-from tests.api.schema_client import SchemaClient
+from tests.api.serving import serving
 from tests.talk.backend import backend
 
 
@@ -27,14 +24,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    model = LocalModel(settings, backend)
-    recorder = Recorder(settings, Roster(model))
-    model.wait_loaded(30)
-    app = create_app(settings, recorder)
-    app.test_client_class = SchemaClient
-    yield app
-    model.close()
-    recorder.close()
+    with serving(settings, backend) as app:
+        yield app
 
 
 @pytest.fixture
