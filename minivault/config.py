@@ -240,6 +240,11 @@ def _build(given: Mapping[str, Given]) -> Settings:
         raise ConfigError(f"{key}={first['input']!r}: {reason(first)} ({meaning})", field=key) from None
 
 
+def is_color_refused() -> bool:
+    """Whether whoever looks at the terminal wants no colours: NO_COLOR is set, or the terminal is a dumb one."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def metrics_dir() -> str | None:
     """Where prometheus_client keeps the workers' numbers under gunicorn; None outside it."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR")

@@ -20,6 +20,7 @@ from tests.models import gpt2, tiny_gguf
 PACKAGE = Path(__file__).resolve().parent.parent / "minivault"
 
 LAYERS: list[set[str]] = [
+    {"__main__"},
     {"app", "worker", "cli", "api", "web"},
     {"interaction", "replay", "batches"},
     {"service"},

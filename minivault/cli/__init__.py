@@ -7,6 +7,7 @@ torch unless it loads a model itself. stdout carries the answer, stderr everythi
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 from typing import Any, NamedTuple
@@ -42,6 +43,16 @@ COMMANDS = {
 }
 
 
+EXAMPLES_HELP = """\b
+Examples:
+  minivault serve
+  minivault ask why is the sky blue
+  minivault vault tail
+  minivault vault verify
+
+"""
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports each on use."""
 
@@ -54,6 +65,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(_module(entry)), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a guess at what was meant."""
+        if not args[0].startswith("-") and args[0] not in COMMANDS:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            hint = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -89,7 +110,7 @@ def _module(entry: Entry) -> str:
 
 @click.group(
     cls=LazyGroup,
-    epilog=EXIT_CODES_HELP,
+    epilog=EXAMPLES_HELP + EXIT_CODES_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="minivault")

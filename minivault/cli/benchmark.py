@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivault.cli.client.answerer import SILENCE_S, Target, open_client
-from minivault.cli.options import current_settings, json_option, read_dash, sampling_options, server_options
+from minivault.cli.options import current_settings, examples, json_option, read_dash, sampling_options, server_options
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
 from minivault.errors import GenerationFailed, Overloaded
@@ -32,7 +32,7 @@ PROMPTS = (
 )
 
 
-@click.command()
+@click.command(epilog=examples("benchmark", "benchmark -c 16 -n 64"))
 @click.option(
     "-c", "--concurrency", type=click.IntRange(1, 4096), default=8, show_default=True, help="Clients at once."
 )

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from minivault.cli.client.answerer import Answerer, Target, open_answerer
-from minivault.cli.options import current_settings, sampling_options, target_options
+from minivault.cli.options import current_settings, examples, sampling_options, target_options
 from minivault.cli.show.answer import ensure_whole, note_length, print_streamed
 from minivault.cli.show.terminal import note, one_line
 from minivault.errors import MiniVaultError
@@ -61,7 +61,7 @@ class Conversation:
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-@click.command()
+@click.command(epilog=examples("chat", "chat --system 'Answer in one sentence.' --temperature 0"))
 @sampling_options
 @target_options
 def chat(sampling: dict[str, Any], target: Target) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from minivault.cli.options import json_option
+from minivault.cli.options import examples, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import write
 from minivault.config import Given, Settings, explain_settings, variable
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     meaning: str
 
 
-@click.command()
+@click.command(epilog=examples("config", "config --json"))
 @json_option
 def config(as_json: bool) -> None:
     """Show every setting, its value and where it came from.

@@ -13,11 +13,14 @@ from contextlib import contextmanager
 
 import click
 
-from minivault.cli.show.terminal import one_line
+from minivault.cli.show.terminal import fail, note
 from minivault.errors import (
     ConfigError,
     LoadFailed,
     MiniVaultError,
+    ModelError,
+    ModelNotFound,
+    Unauthorized,
     Unavailable,
     Unreachable,
     VaultError,
@@ -46,6 +49,26 @@ EXIT_CODES = {
 EXIT_CODES_HELP = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
 
 
+_NEXT_STEPS: tuple[tuple[type[MiniVaultError], str], ...] = (
+    (Unauthorized, "Put a key into MINIVAULT_API_KEY; `minivault keys create NAME` makes one where the server runs."),
+    (ModelNotFound, "`minivault health` names the model that is served."),
+    (ModelError, "`minivault models list` shows what is here; `minivault models pull NAME` fetches and repairs."),
+    (Unreachable, "`minivault serve` starts a server, --url or MINIVAULT_URL names another, --wait 60 waits for it."),
+    (LoadFailed, "The server's own log says why."),
+    (VaultUnavailable, "`minivault vault verify` looks at the vault; `df` at its disk."),
+    (VaultError, "MINIVAULT_LOG_DIR names the vault."),
+    (Unavailable, "--wait 60 keeps trying for a minute."),
+)
+"""What to do about an error; the first class that fits counts. Other messages say it themselves."""
+
+
+def next_step(error: MiniVaultError) -> str:
+    """What to do about an error, for a person; nothing where its message is all there is to say."""
+    if "minivault " in error.message or "--" in error.message:
+        return ""
+    return next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), "")
+
+
 def exit_code(error: MiniVaultError) -> int:
     """The exit code of an error of our tree."""
     if isinstance(error, ConfigError):
@@ -64,7 +87,9 @@ def exits_with_code() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except MiniVaultError as error:
-        click.echo(f"Error: {one_line(error.message)}", err=True)
+        fail(error.message)
+        if sys.stderr.isatty() and (step := next_step(error)):
+            note(step)
         raise click.exceptions.Exit(exit_code(error)) from None
     except KeyboardInterrupt:
         click.echo("", err=True)
@@ -75,7 +100,7 @@ def exits_with_code() -> Iterator[None]:
     except OSError as error:
         _discard_stdout()
         place = f" ({error.filename})" if error.filename else ""
-        click.echo(f"Error: {one_line((error.strerror or str(error)) + place)}", err=True)
+        fail((error.strerror or str(error)) + place)
         raise click.exceptions.Exit(FAILED) from None
 
 

@@ -13,6 +13,7 @@ import click
 from minivault.cli.client.answerer import Target, open_answerer
 from minivault.cli.options import (
     current_settings,
+    examples,
     json_option,
     prompt_option,
     read_prompt,
@@ -24,7 +25,7 @@ from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import write
 
 
-@click.command()
+@click.command(epilog=examples('generate -p "Name a colour." --json'))
 @prompt_option
 @sampling_options
 @target_options
@@ -45,7 +46,7 @@ def generate(prompt: str | None, sampling: dict[str, Any], target: Target, as_js
     ensure_whole(reply)
 
 
-@click.command()
+@click.command(epilog=examples('stream -p "Tell a story." | jq -rj .token'))
 @prompt_option
 @sampling_options
 @target_options

@@ -9,12 +9,12 @@ import click
 
 from minivault.cli.client.answerer import Target, open_client
 from minivault.cli.client.client import Client
-from minivault.cli.options import current_settings, json_option, server_options
+from minivault.cli.options import current_settings, examples, json_option, server_options
 from minivault.cli.show.output import print_json, print_pairs
 from minivault.errors import MiniVaultError, Unavailable
 
 
-@click.command()
+@click.command(epilog=examples("health", "health --wait 60 && echo ready"))
 @server_options
 @json_option
 def health(target: Target, as_json: bool) -> None:

@@ -15,7 +15,7 @@ import click
 from minivault.access.keys import Key, KeyFile, NewKey
 from minivault.access.rates import parse_limit
 from minivault.access.roles import ROLES, Role
-from minivault.cli.options import json_option
+from minivault.cli.options import examples, json_option
 from minivault.cli.show.output import print_json, print_table
 from minivault.cli.show.terminal import one_line, write
 from minivault.config import load_settings
@@ -26,7 +26,7 @@ _UNIT_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _COLUMNS = ("name", "role", "expires", "rate", "tokens_per_day")
 
 
-@click.group()
+@click.group(epilog=examples("keys create alice --expires 90d", "keys list"))
 def keys() -> None:
     """Make, list and revoke access keys.
 
@@ -35,7 +35,9 @@ def keys() -> None:
     """
 
 
-@keys.command()
+@keys.command(
+    epilog=examples("keys create alice --rate 60/minute", "keys create --from class.csv --expires 30d > keys.csv")
+)
 @click.argument("name", required=False)
 @click.option("--role", type=click.Choice(ROLES), default="use", show_default=True, help="What the key may do.")
 @click.option("--expires", metavar="WHEN", help="12h, 30d, 4w, or the last day as 2027-01-31 (UTC).")
@@ -81,7 +83,7 @@ def create(
         _hand_over(*created[0])
 
 
-@keys.command("list")
+@keys.command("list", epilog=examples("keys list"))
 @json_option
 def list_keys(as_json: bool) -> None:
     """Show all keys, without their secrets."""
@@ -94,7 +96,7 @@ def list_keys(as_json: bool) -> None:
     print_table(head, [*map(_row, found)], if_none=none)
 
 
-@keys.command()
+@keys.command(epilog=examples("keys revoke alice"))
 @click.argument("key")
 @json_option
 def revoke(key: str, as_json: bool) -> None:
@@ -106,7 +108,7 @@ def revoke(key: str, as_json: bool) -> None:
         click.echo(f"Revoked {one_line(revoked.name)} ({revoked.id}).", err=True)
 
 
-@keys.command()
+@keys.command(epilog=examples("keys rotate alice"))
 @click.argument("key")
 @json_option
 def rotate(key: str, as_json: bool) -> None:

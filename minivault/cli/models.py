@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import current_settings, json_option
+from minivault.cli.options import current_settings, examples, json_option
 from minivault.cli.show.output import print_json, print_pairs
 from minivault.cli.show.terminal import note
 from minivault.cli.show.transfer import show_transfer
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from minivault.models import ModelFiles, ModelStore
 
 
-@click.group()
+@click.group(epilog=examples("models list", "models pull distilgpt2"))
 def models() -> None:
     """List, fetch, show and remove models.
 
@@ -25,7 +25,7 @@ def models() -> None:
     """
 
 
-@models.command("list")
+@models.command("list", epilog=examples("models list"))
 @json_option
 def list_models(as_json: bool) -> None:
     """List the models that are here, and those that can be fetched by a short name."""
@@ -42,7 +42,7 @@ def list_models(as_json: bool) -> None:
     print_pairs(rows)
 
 
-@models.command()
+@models.command(epilog=examples("models pull smollm2-135m", "models pull ./model.gguf"))
 @click.argument("name")
 @json_option
 def pull(name: str, as_json: bool) -> None:
@@ -57,7 +57,7 @@ def pull(name: str, as_json: bool) -> None:
     note(f"{files.name} is ready: {_size(files.size_bytes)} in {files.directory}")
 
 
-@models.command()
+@models.command(epilog=examples("models show smollm2-135m --verify"))
 @click.argument("name")
 @click.option("--verify", is_flag=True, help="Read every file again and compare its digest.")
 @json_option
@@ -73,7 +73,7 @@ def show(name: str, verify: bool, as_json: bool) -> None:
         note("every file has its recorded digest")
 
 
-@models.command("rm")
+@models.command("rm", epilog=examples("models rm distilgpt2"))
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove NAME from this machine. A directory or .gguf file of your own is never touched."""

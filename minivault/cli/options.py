@@ -23,18 +23,34 @@ Command = Callable[..., None]
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SAMPLING = {
-    "max_tokens": click.option("--max-tokens", type=int, help="Most tokens to generate."),
-    "temperature": click.option("--temperature", type=float, help="0 = always the likeliest token, 2 = wild."),
-    "top_k": click.option("--top-k", type=int, help="Sample from the K likeliest tokens; 0 = off."),
-    "top_p": click.option("--top-p", type=float, help="Sample from the likeliest tokens that sum to P."),
-    "min_p": click.option("--min-p", type=float, help="Drop tokens less likely than P times the likeliest."),
-    "repetition_penalty": click.option(
-        "--repetition-penalty", type=float, help="Above 1: tokens already seen are less likely."
+    "max_tokens": click.option(
+        "--max-tokens",
+        type=int,
+        help="Most tokens to generate; -1 = what there is room for.  [default: 256; -1<=x<=131072]",
     ),
-    "presence_penalty": click.option("--presence-penalty", type=float, help="Lower what was generated before."),
-    "frequency_penalty": click.option("--frequency-penalty", type=float, help="The same, more with each repetition."),
-    "seed": click.option("--seed", type=int, help="The same seed gives the same answer; drawn when absent."),
-    "stop": click.option("--stop", multiple=True, help="End the answer before this text; up to 8 times."),
+    "temperature": click.option(
+        "--temperature", type=float, help="0 = always the likeliest token, 2 = wild.  [default: 0.7; 0<=x<=2]"
+    ),
+    "top_k": click.option(
+        "--top-k", type=int, help="Sample from the K likeliest tokens; 0 = all.  [default: 40; x>=0]"
+    ),
+    "top_p": click.option(
+        "--top-p", type=float, help="Sample from the likeliest that sum to P.  [default: 0.95; 0<=x<=1]"
+    ),
+    "min_p": click.option(
+        "--min-p", type=float, help="Drop what is less likely than P times the top.  [default: 0; 0<=x<=1]"
+    ),
+    "repetition_penalty": click.option(
+        "--repetition-penalty", type=float, help="Above 1: tokens already seen are less likely.  [default: 1; 1<=x<=2]"
+    ),
+    "presence_penalty": click.option(
+        "--presence-penalty", type=float, help="Lower what was generated before.  [default: 0; -2<=x<=2]"
+    ),
+    "frequency_penalty": click.option(
+        "--frequency-penalty", type=float, help="The same, more with each repetition.  [default: 0; -2<=x<=2]"
+    ),
+    "seed": click.option("--seed", type=int, help="The same seed gives the same answer.  [default: drawn; x>=0]"),
+    "stop": click.option("--stop", multiple=True, help="End the answer before this text; up to 16 times."),
     "system": click.option("--system", help="Instructions before the conversation."),
     "raw": click.option("--raw", is_flag=True, default=None, help="Continue the prompt as it is: no chat template."),
     "model": click.option("--model", help="Refuse to answer unless this model is served."),
@@ -46,6 +62,7 @@ _wait = click.option(
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
+    show_default=True,
     help="Keep trying for so long while the server is starting, loading or overloaded.",
 )
 
@@ -129,6 +146,11 @@ def filter_options(command: Command) -> Command:
         command(wanted=wanted, **options)
 
     return _with_options(collecting, *_FILTERS)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what it looks like in use, each line without the program's name."""
+    return "\b\nExamples:\n" + "\n".join(f"  minivault {line}" for line in lines)
 
 
 json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import current_settings, filter_options, json_option
+from minivault.cli.options import current_settings, examples, filter_options, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
-from minivault.cli.vault import opened
+from minivault.cli.vault.group import opened
 from minivault.vault.reader import Filter
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ DIFFERENT = 1
 NOTHING_COMPARED = 3
 
 
-@click.command()
+@click.command(epilog=examples("replay last", "replay --all --since 1d"))
 @click.argument("id_", metavar="[ID]", required=False)
 @click.option("--all", "is_all", is_flag=True, help="Every interaction that the filters let through.")
 @filter_options
@@ -31,8 +31,9 @@ NOTHING_COMPARED = 3
 def replay(ctx: click.Context, id_: str | None, *, is_all: bool, wanted: Filter, as_json: bool) -> None:
     """Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare.
 
-    ID is a reply's X-Request-Id, or a seq. A record made under another fingerprint (another model, or another
-    engine), a redacted one or a built-in answer is not comparable, and the verdict says so.
+    ID is a reply's X-Request-Id, its first or last few characters, a seq, or `last`. A record made under another
+    fingerprint (another model, or another engine), a redacted one or a built-in answer is not comparable, and the
+    verdict says so.
 
     Exit codes of this command: 0 everything that can be compared is identical; 1 something differs; 3 nothing could be
     compared.

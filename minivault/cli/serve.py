@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 import minivault
-from minivault.cli.options import current_settings
+from minivault.cli.options import current_settings, examples
 from minivault.errors import ConfigError
 
 CHECK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from gunicorn.app.wsgiapp import run; run(prog='gunicorn')"
 
 
-@click.command()
+@click.command(epilog=examples("serve", "serve --check"))
 @click.option("--check", is_flag=True, help="Only check the settings and gunicorn's configuration.")
 def serve(check: bool) -> None:
     """Serve the model over HTTP with gunicorn.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,17 +11,16 @@ import click
 
 from minivault.cli.show.terminal import one_line
 from minivault.errors import ConfigError
-from minivault.vault.verify import MISUSED, Misused
 
 
 class NothingChecked(click.UsageError):
     """A usage error of such a command."""
 
-    exit_code = MISUSED
+    exit_code = os.EX_USAGE
 
 
 class VerdictCommand(click.Command):
-    """Ends with `MISUSED` where its arguments or the settings do not fit."""
+    """Ends with the status 64 where its arguments or the settings do not fit."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _no_verdict():
@@ -37,5 +37,5 @@ def _no_verdict() -> Iterator[None]:
         yield
     except click.UsageError as error:
         raise NothingChecked(error.format_message(), error.ctx) from None
-    except (Misused, ConfigError) as error:
+    except ConfigError as error:
         raise NothingChecked(one_line(str(error))) from None

@@ -9,7 +9,7 @@ import os
 import pwd
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ from typing import Any
 from minivault.errors import NotFound, VaultError, VaultUnavailable
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
-from minivault.vault.index import Index, find
+from minivault.vault.index import Index, find, ids_like
 from minivault.vault.log import Log
 from minivault.vault.place import Record, at_seq
 from minivault.vault.proof.checkpoint import write_checkpoint
 from minivault.vault.proof.export import export_csv, export_jsonl
-from minivault.vault.reader import Filter, Group, follow, last_records, search, stats
+from minivault.vault.reader import Filter, Group, follow, last_records, last_shown, search, stats
 from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.removal import Pruned, complete_redactions, prune, redact
+
+LAST = "last"
+"""What names the last interaction."""
+MIN_SHORT = 4
+ID_LENGTH = 36
 
 
 def current_user() -> str:
@@ -76,9 +81,9 @@ class Archive:
         self._record_read("show", {"id": record["id"]}, 1)
         return record
 
-    def tail(self, count: int, *, will_follow: bool = False) -> list[Record]:
-        """The last records, in order."""
-        records = last_records(self.directory, count)
+    def tail(self, count: int, *, will_follow: bool = False, hidden: Collection[str] = ()) -> list[Record]:
+        """The last records of other types than `hidden`, in order."""
+        records = last_shown(self.directory, count, hidden)
         self._record_read("tail", {"follow": will_follow}, len(records))
         return records
 
@@ -98,11 +103,11 @@ class Archive:
         self._record_read("stats", wanted.describe(), sum(group.requests for group in groups))
         return groups
 
-    def export_jsonl(self, wanted: Filter) -> tuple[Iterator[bytes], int]:
+    def export_jsonl(self, wanted: Filter, watch: Callable[[int], None] | None = None) -> tuple[Iterator[bytes], int]:
         """An excerpt with the proof that it is one, and how many records were chosen for it."""
         self._record_read("export", {**wanted.describe(), "format": "jsonl"}, None)
         with _written_or_nothing():
-            return export_jsonl(self._log, wanted)
+            return export_jsonl(self._log, wanted, watch)
 
     def export_csv(self, wanted: Filter) -> Iterator[str]:
         """A table, without proof."""
@@ -143,12 +148,26 @@ class Archive:
         with Index(self.directory) as index:
             return index.update()
 
-    def _find(self, id_or_seq: str) -> Record:
-        is_seq = id_or_seq.isascii() and id_or_seq.isdigit() and len(id_or_seq) < 19
-        record = at_seq(self.directory, int(id_or_seq)) if is_seq else find(self.directory, id_or_seq)
+    def _find(self, name: str) -> Record:
+        """By seq, by id, by the beginning or end of an id, or `last`. Raises NotFound, also where several fit."""
+        record = self._last_interaction() if name == LAST else None
+        if name.isascii() and name.isdigit() and len(name) < 19:
+            record = at_seq(self.directory, int(name))
+        if record is None and MIN_SHORT <= len(name) < ID_LENGTH:
+            matching = ids_like(self.directory, name)
+            if len(matching) > 1:
+                raise NotFound(f"{name} fits several records: {', '.join(matching)}; write more of the id")
+            name = matching[0] if matching else name
         if record is None:
-            raise NotFound(f"the vault holds no record {id_or_seq}")
+            record = find(self.directory, name)
+        if record is None:
+            raise NotFound(f"the vault holds no record {name}; `vault tail` and `vault search` show which there are")
         return record
+
+    def _last_interaction(self) -> Record | None:
+        """Reading backwards by ever longer stretches, so that a long log is not read for its end."""
+        found = last_shown(self.directory, 1, wanted="interaction")
+        return found[0] if found else None
 
     def _record_read(self, command: str, filter_: Mapping[str, Any], num_records: int | None) -> None:
         fields = {"by": self.by, "command": command, "filter": dict(filter_), "records": num_records}

@@ -58,6 +58,14 @@ def look_up(directory: Path, id_: str) -> Record | None:
         return find(directory, id_)
 
 
+def ids_like(directory: Path, part: str) -> list[str]:
+    """Up to three ids that begin or end with `part`; none where the index is of no use."""
+    with suppress(sqlite3.Error, VaultError, OSError, zlib.error), Index(directory) as index:
+        index.update()
+        return index.ids_like(part)
+    return []
+
+
 def _find(directory: Path, id_: str) -> Record | None:
     with suppress(sqlite3.Error, VaultError, OSError, zlib.error), Index(directory) as index:
         index.update()
@@ -114,6 +122,14 @@ class Index:
                 if record.get("id") == id_:
                     return record
         return None
+
+    def ids_like(self, part: str) -> list[str]:
+        """Up to three ids of indexed records that begin or end with `part`, in the order of the log."""
+        query = (
+            "SELECT id FROM record WHERE (substr(id, 1, ?1) = ?2 OR substr(id, -?1) = ?2)"
+            " AND id NOT LIKE 'withdrawal-%' ORDER BY seq LIMIT 3"
+        )
+        return [str(id_) for (id_,) in self._database.execute(query, (len(part), part))]
 
     def _lines(self, seq: int) -> tuple[bytes | None, bytes | None]:
         """The line that the index has at a seq, in a file that the log consists of; of the active one also the line

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,9 @@ from minivault.vault.place import (
 from minivault.vault.record import compact, parse
 from minivault.vault.segments import ACTIVE, segments
 
+_WINDOW = 64
+"""How many records are looked at first where some are not shown."""
+
 
 def read_records(directory: Path, *, from_seq: int = 1) -> Iterator[Record]:
     """Every record from `from_seq` on, in order and unchecked: never to be shown."""
@@ -44,6 +47,17 @@ def last_records(directory: Path, count: int) -> list[Record]:
     end = next((_seq(last) for segment in reversed(files) if (last := last_record(segment)) is not None), 0)
     chain = whole_chain(directory, from_seq=max(1, end - count + 1)) if count > 0 else ()
     return [lawful(directory, record) for record in chain]
+
+
+def last_shown(directory: Path, count: int, hidden: Collection[str] = (), wanted: str | None = None) -> list[Record]:
+    """The last `count` records that are of no `hidden` type (and of the `wanted` one), in order. Raises VaultError."""
+    size = max(count, _WINDOW)
+    while True:
+        window = last_records(directory, size if hidden or wanted else count)
+        found = [r for r in window if r["type"] not in hidden and wanted in (None, r["type"])]
+        if len(found) >= count or len(window) < size:
+            return found[-count:] if count else []
+        size *= 4
 
 
 def _seq(fields: Record) -> int:

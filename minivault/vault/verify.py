@@ -74,6 +74,7 @@ PIECE = 1 << 20
 MAX_PARTS = 1 << 19
 LOCK_WAIT_S = 30.0
 MAX_FINDINGS = 50
+WATCHED = 256
 
 Fields = dict[str, Any]
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -669,7 +670,9 @@ class Verifier:
         expect_head: str = "",
         kept: Iterable[Fields] = (),
         max_line: int = MAX_LINE_MB << 20,
+        watch: Callable[[int], None] | None = None,
     ) -> None:
+        self.watch = watch
         self.max_line = max_line
         self.reading = reading = Reading(is_excerpt)
         self.report, self.found = reading.report, reading.found
@@ -736,6 +739,8 @@ class Verifier:
         self.reading.advance(fields)
         self.chain.is_broken = False
         self.signatures.match()
+        if self.watch is not None and self.report.num_records % WATCHED == 0:
+            self.watch(self.report.num_records)
         if not line.endswith(b"\n"):
             self.found(CRASH, self.report.seq, "the last line lacks its newline")
 
@@ -1118,8 +1123,10 @@ def verify(
     checkpoint: Path | None = None,
     public_key: str | None = None,
     max_line_mb: int = MAX_LINE_MB,
+    watch: Callable[[int], None] | None = None,
 ) -> Report:
-    """Check a vault's directory or an exported file; `public_key` is the text of a `vault.pub`.
+    """Check a vault's directory or an exported file; `public_key` is the text of a `vault.pub`. `watch` is told now and
+    then how many records have been checked.
 
     Raises Misused for arguments that do not fit, and nothing for what it reads: the report says it all.
     """
@@ -1134,6 +1141,7 @@ def verify(
         expect_head="" if expect_head is None else head_of(expect_head),
         kept=[] if checkpoint is None else kept_checkpoints(read_argument(checkpoint, "--checkpoint")),
         max_line=max_line_mb << 20,
+        watch=watch,
     )
     if not path.is_dir():
         return _run(new(), check_excerpt, path)

@@ -49,6 +49,12 @@ def test_text_piped_in_alone_is_the_prompt(cli: Cli, server: ScriptedServer) -> 
     assert server.seen.bodies[0]["prompt"] == "What is up?\n"
 
 
+def test_words_need_no_quotes(cli: Cli, server: ScriptedServer) -> None:
+    cli("ask", "why", "is", "the", "sky", "blue?", "--temperature", "0")
+    cli("ask", "what", "is", "this?", stdin="a log\n")
+    assert [body["prompt"] for body in server.seen.bodies] == ["why is the sky blue?", "a log\n\nwhat is this?"]
+
+
 @pytest.mark.parametrize("command", ["ask", "generate", "stream"])
 def test_no_prompt_at_all_is_a_usage_error(command: str, cli: Cli, server: ScriptedServer) -> None:
     result = cli(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 import minivault.cli
 from minivault.cli import COMMANDS, Entry, exits
 from minivault.cli import minivault as group
+from minivault.cli.ask import ask
 from minivault.cli.reference import reference
+from minivault.wire.native.generate import GenerateBody
 from tests.cli.conftest import Cli, subprocess_environment
 from tests.cli.server import ScriptedServer
 
@@ -113,8 +116,53 @@ def test_the_page_has_every_command_as_its_help_tells_it() -> None:
 
 def test_every_option_and_argument_is_explained() -> None:
     for title, text in sections(reference()).items():
-        options = re.findall(r"(--[a-z-]+)(?: [A-Z]+| \[[^\]]*\])?(?= -|$)", text)
+        options = re.findall(r"(--[a-z-]+)(?: [A-Z]+| \[[^\]]*\])?(?= -|$)", text.split("Examples:")[0])
         assert not options, f"{title}: {options} has no help"
+
+
+def test_every_command_shows_what_it_looks_like_in_use() -> None:
+    titles = {t: text for t, text in sections(reference()).items() if t.startswith("minivault")}
+    assert len(titles) > len(COMMANDS)
+    for title, text in titles.items():
+        assert f"Examples: {title.split()[0]} " in " ".join(text.split()), f"{title} has no example"
+
+
+def test_every_example_is_a_command_with_options_that_exist() -> None:
+    lines = [line.strip() for line in reference().splitlines() if line.startswith("    minivault ")]
+    for line in lines:
+        words = shlex.split(line.split("|")[0].split(">")[0].split("<")[0].split("&&")[0])[1:]
+        command: click.Command = group
+        for word in words:
+            if isinstance(command, click.Group):
+                found = command.get_command(click.Context(command), word)
+                assert found is not None, line
+                command = found
+            elif word.startswith("-"):
+                assert word in {name for parameter in command.params for name in parameter.opts}, line
+    assert len(lines) > len(COMMANDS)
+
+
+def test_defaults_and_ranges_in_the_help_are_those_of_the_requests() -> None:
+    fields = GenerateBody.model_json_schema()["properties"]
+    told = {option.name: option.help or "" for option in ask.params if isinstance(option, click.Option)}
+    for name in ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"):
+        field = fields[name]
+        low, high = field.get("minimum"), field.get("maximum")
+        span = f"x>={low:g}" if high is None else f"{low:g}<=x<={high:g}"
+        assert told[name].endswith(f"[default: {field['default']:g}; {span}]"), name
+
+
+def test_a_command_that_does_not_exist_is_answered_with_one_that_does(cli: Cli) -> None:
+    result = cli("bencmark")
+    assert (result.exit_code, "Did you mean 'benchmark'?" in result.stderr) == (exits.USAGE, True)
+    assert "Did you mean 'verify'?" in cli("vault", "verfy").stderr
+    assert "Did you mean" not in cli("frobnicate").stderr
+
+
+def test_the_package_itself_is_the_program() -> None:
+    command = [sys.executable, "-m", "minivault", "--version"]
+    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("minivault, version ")
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["config"], ["config", "--help"], ["models", "list"]])

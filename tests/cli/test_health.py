@@ -57,7 +57,7 @@ def test_without_a_server_it_says_how_to_start_one(offline_cli: Cli) -> None:
     result = offline_cli("health", MINIVAULT_BIND="127.0.0.1:1")
     assert result.exit_code == exits.UNAVAILABLE
     assert "no server answers at http://127.0.0.1:1" in result.stderr
-    assert "make serve" in result.stderr
+    assert "minivault serve" in result.stderr
 
 
 def test_another_program_at_the_bind_address_is_not_taken_for_ours(offline_cli: Cli, server: ScriptedServer) -> None:

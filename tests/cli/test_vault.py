@@ -49,11 +49,37 @@ def test_without_a_vault_a_command_says_so_and_makes_none(args: tuple[str, ...],
 
 
 def test_tail_shows_one_safe_line_a_record(ids: list[str], offline_cli: Cli) -> None:
-    lines = offline_cli("vault", "tail", "-n", "4").stdout.splitlines()
-    assert len(lines) == 4
+    head, *lines = offline_cli("vault", "tail", "-n", "4").stdout.splitlines()
+    assert (head.split()[0], head.split()[-1], len(lines)) == ("SEQ", "WHAT", 4)
     assert lines[0].endswith("Hello -> Hi there")
     assert "\x1b" not in lines[1] and "\\x1b" in lines[1]
-    assert lines[3].endswith("stop")
+    assert lines[3].endswith("closes the vault")
+
+
+def test_tail_leaves_out_who_read_the_vault_unless_that_is_asked_for(ids: list[str], offline_cli: Cli) -> None:
+    before = offline_cli("vault", "tail", "-n", "2").stdout
+    for _ in range(70):
+        assert offline_cli("vault", "tail", "-n", "2").stdout == before
+    assert "reads the vault: tail" in offline_cli("vault", "tail", "-n", "2", "--reads").stdout
+
+
+def test_a_record_tells_who_by_the_keys_name(offline_cli: Cli, tmp_path: Path) -> None:
+    key = json.loads(offline_cli("keys", "create", "alice", "--json").stdout)["keys"][0]["id"]
+    with closing(Vault.open(tmp_path / "logs", sync="written")) as vault:
+        ask(vault, "By whom?", "By her", key=key, api="openai.chat")
+    line = next(line for line in offline_cli("vault", "tail").stdout.splitlines() if "By whom?" in line)
+    assert line.split()[4:6] == ["alice", "openai.chat"]
+    assert "who " in (shown := offline_cli("vault", "show", "last").stdout) and "alice" in shown.splitlines()[0]
+
+
+def test_a_record_is_named_by_the_beginning_or_the_end_of_its_id_or_as_the_last(
+    ids: list[str], offline_cli: Cli
+) -> None:
+    for name, expected in ((ids[0][-8:], ids[0]), (ids[1][:-1], ids[1]), ("last", ids[2]), (ids[1], ids[1])):
+        assert json.loads(offline_cli("vault", "show", name, "--json").stdout)["id"] == expected
+    several = offline_cli("vault", "show", ids[0][:6])
+    assert (several.exit_code, several.stdout) == (exits.REFUSED, "")
+    assert "fits several records" in several.stderr and ids[0] in several.stderr
 
 
 def test_tail_as_json_gives_the_records(ids: list[str], offline_cli: Cli) -> None:
@@ -165,10 +191,21 @@ def test_a_csv_export_holds_no_formula(ids: list[str], offline_cli: Cli) -> None
 
 def test_redacting_takes_the_content_and_leaves_the_proof(ids: list[str], offline_cli: Cli, logs: Path) -> None:
     assert offline_cli("vault", "redact", ids[1]).exit_code == exits.USAGE
-    assert offline_cli("vault", "redact", ids[1], "--reason", "asked to").exit_code == 0
+    assert offline_cli("vault", "redact", ids[1], "--reason", "asked to", "--yes").exit_code == 0
     assert "redacted by record" in offline_cli("vault", "search", "--key", "k1").stdout
     assert b"owned" not in (logs / "log.jsonl").read_bytes()
     assert check(logs).exit_code == 0
+
+
+def test_redacting_shows_what_goes_and_asks_first(ids: list[str], offline_cli: Cli, logs: Path) -> None:
+    for answer in ("n\n", ""):
+        refused = offline_cli("vault", "redact", ids[0][-8:], "--reason", "asked to", stdin=answer)
+        assert (refused.exit_code, "Nothing was removed" in refused.stderr) == (exits.USAGE, True)
+        assert "Hi there" in refused.stderr and "rendered_prompt" in refused.stderr
+    assert b"Hi there" in (logs / "log.jsonl").read_bytes()
+    assert offline_cli("vault", "redact", ids[0][-8:], "--reason", "asked to", stdin="y\n").exit_code == 0
+    assert b"Hi there" not in (logs / "log.jsonl").read_bytes()
+    assert "removed the content of record 3: asked to" in offline_cli("vault", "tail").stdout
 
 
 def test_pruning_says_what_went(ids: list[str], offline_cli: Cli) -> None:

@@ -68,7 +68,7 @@ def open_client(settings: Settings, target: Target) -> Iterator[Client]:
     """A client for a command that needs a server; raises Unreachable when there is none."""
     client = find_server(settings, target)
     if client is None:
-        raise Unreachable(f"no server answers{_at(settings)}; start one with `make serve` or name it with --url")
+        raise Unreachable(f"no server answers{_at(settings)}; start one with `minivault serve` or name it with --url")
     with client:
         yield client
 

@@ -1,7 +1,4 @@
-"""Printing results: one JSON object, aligned columns, and records of the vault, one a line or one whole.
-
-What a person or a model wrote is never obeyed by the terminal.
-"""
+"""Printing results: one JSON object, or aligned columns."""
 
 from __future__ import annotations
 
@@ -14,9 +11,6 @@ from minivault.cli.show.terminal import note, one_line, write
 
 if TYPE_CHECKING:
     from minivault.vault.reader import Group
-
-_NUM_SHOWN = 60
-_TEXTS = ("prompt", "response", "request", "rendered_prompt")
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -41,43 +35,6 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, if_none: 
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for row in lines:
         write("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
-
-
-def print_records(records: Iterable[Mapping[str, Any]], as_json: bool, *, if_none: str = "") -> None:
-    """Records one a line, as they come; where there is none, `if_none` on stderr."""
-    is_empty = True
-    for record in records:
-        is_empty = False
-        write((json.dumps(record, separators=(",", ":")) if as_json else _line(record)) + "\n")
-    if is_empty and if_none:
-        note(if_none)
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    """A record on one line that is safe on a terminal."""
-    head = f"{record['seq']}  {str(record['timestamp'])[:19]}Z  {record.get('status') or record['type']}"
-    if "redacted" in record:
-        return f"{head}  (redacted by record {record['redacted'].get('record')})"
-    if record["type"] != "interaction":
-        return head
-    return f"{head}  {record['id']}  {_cut(record.get('prompt', ''))} -> {_cut(record.get('response', ''))}"
-
-
-def print_record(record: Mapping[str, Any]) -> None:
-    """One record whole: its fields in two columns, then its texts."""
-    print_pairs((name, _value(value)) for name, value in record.items() if name not in _TEXTS)
-    for name in _TEXTS:
-        if record.get(name):
-            write(f"\n{name}:\n{record[name]}\n")
-
-
-def _cut(text: str) -> str:
-    shown = one_line(text.replace("\r", " "))
-    return shown if len(shown) <= _NUM_SHOWN else shown[: _NUM_SHOWN - 1] + "…"
-
-
-def _value(value: Any) -> str:
-    return one_line(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _size(num_bytes: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from minivault.vault.reader import Filter
 from minivault.vault.record import canonical, compact, content_of, mark_of, marks_in
 
 FORMAT = 2
+WATCHED = 256
 
 CSV_COLUMNS = (
     "seq",
@@ -43,8 +44,8 @@ CSV_COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def export_jsonl(log: Log, wanted: Filter) -> tuple[Iterator[bytes], int]:
-    """The lines of an excerpt and its proof, and how many records were chosen.
+def export_jsonl(log: Log, wanted: Filter, watch: Callable[[int], None] | None = None) -> tuple[Iterator[bytes], int]:
+    """The lines of an excerpt and its proof, and how many records were chosen; `watch` is told how many were looked at.
 
     Raises OSError, and VaultError where there is nothing to sign or the log was changed.
     """
@@ -52,17 +53,19 @@ def export_jsonl(log: Log, wanted: Filter) -> tuple[Iterator[bytes], int]:
     key = SigningKey.load(log.directory)
     if key is None or key.public != head["key"]:
         raise VaultError(f"{log.directory / SECRET} did not sign the last checkpoint; `vault checkpoint` signs anew")
-    chosen = _choose(log.directory, wanted, head["seq"])
+    chosen = _choose(log.directory, wanted, head["seq"], watch)
     return _sealed(_proven(log, wanted, chosen, head), log, key, head), len(chosen)
 
 
-def _choose(directory: Path, wanted: Filter, last: int) -> list[int]:
+def _choose(directory: Path, wanted: Filter, last: int, watch: Callable[[int], None] | None) -> list[int]:
     """The seqs of what is wanted. Every record is checked, and that what is redacted was redacted lawfully."""
     chosen: list[int] = []
     stubs: dict[tuple[int, str], Record] = {}
     for record in whole_chain(directory):
         if record["seq"] > last:
             break
+        if watch is not None and record["seq"] % WATCHED == 0:
+            watch(record["seq"])
         for mark in marks_in(record):
             stubs[record["seq"], mark] = record
         redacted = (record.get("target_seq"), mark_of(record.get("part")))

@@ -1,0 +1,16 @@
+"""`vault`: read, check and look after the log of every answer. Reading it is itself recorded in it.
+
+Each file here adds its commands to the group: those that read, those that prove, those that change.
+"""
+
+from __future__ import annotations
+
+from minivault.cli.vault.group import vault
+from minivault.cli.vault.proving import checkpoint, export, head, verify
+from minivault.cli.vault.reading import search, show, stats, tail
+from minivault.cli.vault.upkeep import prune, recover, redact
+
+for _command in (tail, show, search, stats, export, verify, head, checkpoint, redact, prune, recover):
+    vault.add_command(_command)
+
+__all__ = ["vault"]

@@ -1,0 +1,182 @@
+"""`verify`, `head`, `checkpoint` and `export`: what lets others check the vault."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from minivault.cli.options import examples, filter_options, json_option
+from minivault.cli.show.output import print_json
+from minivault.cli.show.progress import Counting, counting
+from minivault.cli.show.terminal import note, one_line, write
+from minivault.cli.vault.group import none_matches, opened
+from minivault.cli.verdict import NothingChecked, VerdictCommand
+from minivault.config import load_settings
+from minivault.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minivault.vault.reader import Filter
+
+FORMATS = ("jsonl", "csv", "sqlite", "parquet")
+STYLES = {0: "green", 1: "yellow", 2: "red", 3: "yellow"}
+
+
+@click.command(epilog=examples("vault export --since 7d -o week.jsonl", "vault export --format sqlite -o vault.db"))
+@filter_options
+@click.option(
+    "--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True, help="How."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file; default: stdout.")
+def export(wanted: Filter, format_: str, output: Path | None) -> None:
+    """Write an excerpt of the log.
+
+    As jsonl it carries its proof: what is around the chosen records without its content, and a signed head.
+    `vault verify FILE`, or `verify.py` alone, checks it. As csv it is a table without proof.
+    """
+    with opened() as archive, counting("exported", archive.head().seq) as progress:
+        if format_ == "csv":
+            num_written = _write_out((row.encode("utf-8") for row in archive.export_csv(wanted)), output, progress) - 1
+        else:
+            parts, num_written = archive.export_jsonl(wanted, progress)
+            progress.stage("writing")
+            _write_out(parts, output, progress)
+    if not num_written:
+        note(none_matches(wanted))
+
+
+@click.command(cls=VerdictCommand, epilog=examples("vault verify", "vault verify week.jsonl --pubkey vault.pub"))
+@click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
+@click.option("--expect-head", metavar="HASH", help="A head noted earlier; it must be in the log.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoints kept elsewhere; the log must agree with them.",
+)
+@click.option(
+    "--pubkey",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The only key to trust: a copy of vault.pub kept elsewhere.",
+)
+@click.option(
+    "--max-line-mb",
+    type=click.IntRange(min=1),
+    show_default="64",
+    help="Longest line to read whole; it takes some ten times as much memory.",
+)
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    *,
+    path: Path | None,
+    expect_head: str | None,
+    checkpoint: Path | None,
+    pubkey: Path | None,
+    max_line_mb: int | None,
+    as_json: bool,
+) -> None:
+    """Check every hash, seq, digest and signature of the log, or of an exported file at PATH.
+
+    Exit codes of this command: 0 intact; 1 intact, with traces of a crash; 2 changed since it was written (the first
+    bad seq is named); 3 something could not be read, or nothing that was kept elsewhere could be compared; 64 wrong
+    usage, and nothing was checked.
+    """
+    from minivault.vault.verify import MAX_LINE_MB, Misused, describe, read_argument
+    from minivault.vault.verify import as_json as report_as_json
+    from minivault.vault.verify import verify as verify_path
+
+    directory = path or load_settings().log_dir
+    try:
+        with counting("verified", _num_records(directory)) as progress:
+            report = verify_path(
+                directory,
+                expect_head=expect_head,
+                checkpoint=checkpoint,
+                public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
+                max_line_mb=max_line_mb or MAX_LINE_MB,
+                watch=progress,
+            )
+    except Misused as error:
+        raise NothingChecked(one_line(str(error))) from None
+    if as_json:
+        write(report_as_json(report) + "\n")
+    else:
+        *lines, verdict = describe(report).splitlines(keepends=True)
+        write("".join(lines))
+        write(f"{verdict}\n", style=STYLES[report.exit_code])
+    ctx.exit(report.exit_code)
+
+
+@click.command(epilog=examples("vault head"))
+@json_option
+def head(as_json: bool) -> None:
+    """Print the last record's seq and hash: note them, and `verify --expect-head` will miss them if they go."""
+    with opened() as archive:
+        place = archive.head()
+    if as_json:
+        print_json(asdict(place))
+    else:
+        write(f"{place.seq} {place.hash}\n")
+
+
+@click.command(epilog=examples("vault checkpoint >> elsewhere/checkpoints.jsonl"))
+def checkpoint() -> None:
+    """Sign the head and print the line to keep elsewhere: mail it, commit it, write it on paper."""
+    with opened() as archive:
+        line = json.dumps(archive.checkpoint(), separators=(",", ":"))
+    write(f"{line}\n")
+    note("Keep this line where nobody who can write the vault can change it; check with `vault verify --checkpoint`.")
+
+
+def _num_records(path: Path) -> int:
+    """How many there may be, for a bar; 0 where that is not told at once."""
+    from minivault.errors import MiniVaultError
+    from minivault.vault.reader import last_records
+
+    if not path.is_dir() or not sys.stderr.isatty():
+        return 0
+    try:
+        last = last_records(path, 1)
+    except (MiniVaultError, OSError, EOFError):
+        return 0
+    return int(last[-1]["seq"]) if last else 0
+
+
+def _write_out(parts: Iterable[bytes], output: Path | None, progress: Counting) -> int:
+    """Write parts to a new file or to stdout; returns how many. A file that cannot be written whole is removed."""
+    counted = _counted(parts, progress)
+    if output is None:
+        count = _write_parts(counted, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return count
+    try:
+        file = output.open("xb")
+    except FileExistsError:
+        raise ConfigError(f"{output} is there already; an export never overwrites", field="output") from None
+    with file:
+        try:
+            output.chmod(0o600)
+            return _write_parts(counted, file)
+        except BaseException:
+            output.unlink()
+            raise
+
+
+def _counted(parts: Iterable[bytes], progress: Counting) -> Iterator[bytes]:
+    for count, part in enumerate(parts, 1):
+        yield part
+        progress(count)
+
+
+def _write_parts(parts: Iterable[bytes], file: IO[bytes]) -> int:
+    count = 0
+    for part in parts:
+        file.write(part)
+        count += 1
+    return count
