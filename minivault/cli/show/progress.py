@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.5
 """What takes less shows nothing."""
+STEP_S = 0.1
+"""Between two looks at the bar: drawing must cost nothing beside the work."""
 TOLD_S = 1.0
 """What takes longer is summed up at its end."""
 
@@ -27,6 +29,7 @@ class Counting:
         self._title, self._total, self._clock = title, total, clock
         self._began_s = clock()
         self._is_shown = is_shown
+        self._next_s = PATIENCE_S
         self._bar: tuple[Progress, TaskID] | None = None
 
     @property
@@ -37,8 +40,9 @@ class Counting:
     def __call__(self, num_done: int) -> None:
         """So many are done now."""
         self.num_done = num_done
-        if not self._is_shown or self.seconds < PATIENCE_S:
+        if not self._is_shown or self.seconds < self._next_s:
             return
+        self._next_s = self.seconds + STEP_S
         if self._bar is None:
             self._bar = self._begin()
         progress, task = self._bar
