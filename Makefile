@@ -63,6 +63,7 @@ soak: $(VENV)/.installed-dev ## mixed clients and faults for SOAK_MINUTES (defau
 
 bench: $(VENV)/.installed-dev ## the measurements behind the figures in the documentation
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.guesses
 	$(BIN)/python -m benchmarks.server
 	$(BIN)/python -m benchmarks.vault
 	$(BIN)/python -m benchmarks.access

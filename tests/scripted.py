@@ -97,6 +97,7 @@ class ScriptedRunner:
     vocabulary_size = VOCABULARY
     chunk_tokens = block_tokens = 1 << 20
     can_copy = True
+    num_drafts = 0
     bytes_per_slot = 0
 
     def __init__(self, num_slots: int, context: int) -> None:

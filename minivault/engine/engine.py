@@ -50,7 +50,8 @@ STEP_TOKENS = 200
 
 class Engine:
     """Drives a runner. `stats` counts since the start: steps, prompt tokens and those of them that were cached, sampled
-    tokens, failures, and preemptions: how often a sequence had to begin again because the cache was full."""
+    tokens, tokens that were guessed and those of them that were right (of answers that have ended), failures, and
+    preemptions: how often a sequence had to begin again because the cache was full."""
 
     def __init__(
         self,
@@ -72,7 +73,16 @@ class Engine:
         self._execution = Execution(runner, self._prefix_cache)
         self._sequences: dict[str, Sequence] = {}
         self._events: list[tuple[str, Event]] = []
-        self._counts = {"steps": 0, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "failures": 0}
+        counted = (
+            "steps",
+            "prompt_tokens",
+            "cached_tokens",
+            "completion_tokens",
+            "guessed",
+            "guessed_right",
+            "failures",
+        )
+        self._counts = dict.fromkeys(counted, 0)
 
     @property
     def stats(self) -> dict[str, int]:
@@ -134,7 +144,7 @@ class Engine:
             scheduler.make_room()
         stops = scheduler.plan(now) if scheduler.waiting or scheduler.prefilling else None
         if scheduler.decoding:
-            self._advance(self._execution.decode(scheduler.decoding))
+            self._advance(self._decoded(scheduler.decoding))
         if stops:  # last: first tokens are told at the end of the step, and need not wait for the others' next
             self._advance(self._execution.prefill(stops))
             scheduler.promote()
@@ -149,6 +159,16 @@ class Engine:
         self._prefix_cache.check_integrity()
         if sorted(map(id, self._scheduler)) != sorted(map(id, self._sequences.values())):
             raise RuntimeError("the scheduler and the engine disagree on which sequences exist")
+
+    def _decoded(self, sequences: list[Sequence]) -> Iterable[Group]:
+        """The next token of each; of one that is alone, several where they can be guessed. In company guesses would
+        take time from others."""
+        sequence = sequences[0]
+        if self._scheduler.num_running == 1 and not self._scheduler.num_waiting:
+            in_block = self._blocks.size - 1 - sequence.next_position % self._blocks.size
+            if guess := sequence.guess(min(self._runner.num_drafts, in_block)):
+                return self._execution.follow(sequence, guess)
+        return self._execution.decode(sequences)
 
     # -- advance ---------------------------------------------------------------------------------------------------
 
@@ -235,6 +255,9 @@ class Engine:
     def _release(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
         del self._sequences[sequence.job.id]
+        if sequence.drafts is not None:
+            self._counts["guessed"] += sequence.drafts.num_drafted
+            self._counts["guessed_right"] += sequence.drafts.num_right
 
     def _terminal(self, sequence: Sequence, ending: FinishReason | Exception) -> Finished | Failed:
         usage, timings = sequence.usage(), sequence.timings(self._clock())

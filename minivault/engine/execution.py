@@ -31,12 +31,26 @@ class Execution:
         self._prefix_cache = prefix_cache
 
     def decode(self, sequences: Rows[Sequence]) -> list[Group]:
-        """One token for each."""
+        """A token for each."""
 
         def forward(rows: Rows[Sequence]) -> Group:
             return rows, self._run([sequence.newest() for sequence in rows])
 
         return self._attempt(forward, sequences)
+
+    def follow(self, sequence: Sequence, guess: Rows[int]) -> Iterator[Group]:
+        """A token for it, and while what it says is what was guessed, the next, out of one pass. The caller gives it
+        each token before it asks for the next."""
+        try:
+            logits = self._run([sequence.newest(guess)])
+        except Exception:  # whatever is at fault, a guess must not be
+            yield from self.decode([sequence])
+            return
+        for at, said in enumerate(guess):
+            yield [sequence], logits[at : at + 1]
+            if sequence.ending is not None or sequence.token_ids[-1] != said:
+                return
+        yield [sequence], logits[-1:]
 
     def prefill(self, stops: Mapping[Sequence, int]) -> list[Group]:
         """Each prompt up to its stop; the groups hold those whose prompt is processed."""

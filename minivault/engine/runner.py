@@ -19,14 +19,17 @@ class Chunk:
     """Consecutive tokens of one slot, at positions `start`, `start` + 1, …
 
     Of a prompt (`is_prompt`), it does not cross a multiple of `chunk_tokens` and starts at one of `block_tokens`;
-    otherwise it is the one token that was sampled last. What comes before `start` is in the slot."""
+    otherwise it is the token that was sampled last, and behind it guesses of what comes next (`num_drafts`), with
+    logits after each. Wrong ones are overwritten: the next chunk begins where they did. What comes before `start` is in the
+    slot."""
 
     slot: int
     tokens: Sequence[int]
     start: int
     is_prompt: bool
     num_logits: int = 1
-    """After so many of the last tokens logits are wanted: of one, or, where a prompt is scored, of all."""
+    """After so many of the last tokens logits are wanted: of one, or, where a prompt is scored or a token followed by
+    guesses, of all."""
 
 
 class Runner(Protocol):
@@ -48,6 +51,9 @@ class Runner(Protocol):
     """Cache memory of one full slot."""
     num_blocks: int
     """Blocks of `block_tokens` positions that there are for all slots together: enough for one full slot at least."""
+
+    num_drafts: int
+    """Most guesses that `forward` takes behind a sampled token. 0 where they would change a bit of what is sampled."""
 
     @property
     def num_free_blocks(self) -> int:

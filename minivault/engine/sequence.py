@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 
 from minivault.engine.detokenizer import Detokenizer
+from minivault.engine.drafts import Drafts
 from minivault.engine.runner import Chunk
 from minivault.engine.sampler import SamplingState
 from minivault.engine.scoring import PromptScores
@@ -34,6 +36,8 @@ class Sequence:
     """What is processed before its next token can be sampled: its prompt; once it lost its slot, its answer too."""
     scores: PromptScores | None = field(init=False, default=None)
     """Of its prompt, where they are asked for."""
+    drafts: Drafts | None = field(init=False, default=None)
+    """Once it has been alone."""
     rank: int = 0
     """Its place in the order of arrival."""
     ending: FinishReason | Exception | None = None
@@ -65,10 +69,21 @@ class Sequence:
         """Its next token is the first of a block of `size` positions."""
         return self.next_position % size == 0
 
-    def newest(self) -> Chunk:
-        """Its newest token, to be processed."""
+    def newest(self, guess: Ids[int] = ()) -> Chunk:
+        """Its newest token, to be processed, and behind it a guess."""
         assert self.slot is not None
-        return Chunk(self.slot, self.token_ids[-1:], self.next_position, is_prompt=False)
+        tokens = [self.token_ids[-1], *guess]
+        return Chunk(self.slot, tokens, self.next_position, is_prompt=False, num_logits=len(tokens))
+
+    def guess(self, most: int) -> list[int]:
+        """Up to `most` tokens that it may say next."""
+        most = min(most, self.max_new_tokens - len(self.token_ids) - 1)
+        if most <= 0 or self.job.labels:
+            return []
+        if self.drafts is None:
+            self.drafts = Drafts(self.prompt)
+        self.drafts.see(self.token_ids[len(self.drafts.known) - len(self.prompt) :])
+        return self.drafts.guess(most)
 
     def chunks(self, stop: int, chunk_tokens: int) -> Iterator[Chunk]:
         """The rest of what is given up to `stop`, cut on a grid of `chunk_tokens`."""

@@ -35,6 +35,7 @@ class TransformersRunner:
     """
 
     name = "transformers"
+    num_drafts = 0
 
     def __init__(
         self,

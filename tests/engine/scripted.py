@@ -123,6 +123,7 @@ class ScriptedRunner:
         chunk_tokens: int = 8,
         block_tokens: int = 8,
         num_blocks: int | None = None,
+        num_drafts: int = 0,
         before: Callable[[str, list[int]], None] = lambda kind, slots: None,
     ) -> None:
         self.script = script
@@ -131,6 +132,7 @@ class ScriptedRunner:
         self.context = context
         self.chunk_tokens = chunk_tokens
         self.block_tokens = min(block_tokens, chunk_tokens)
+        self.num_drafts = num_drafts
         self.vocabulary_size = VOCABULARY_SIZE
         self.bytes_per_slot = context
         per_slot = -(-context // self.block_tokens)
@@ -178,13 +180,16 @@ class ScriptedRunner:
         return np.stack([self._logits(Slot(state.prompt[:end])) for end in ends])
 
     def _decode(self, chunk: Chunk) -> Logits:
-        self._require(len(chunk.tokens) == 1, "more than the newest token")
+        self._require(len(chunk.tokens) == chunk.num_logits <= 1 + self.num_drafts, "more than the newest and guesses")
         state, position = self.slots[chunk.slot], chunk.start
         self._require(len(state.prompt) <= position < self.context, "a position is outside of the answer")
         self._require(position <= len(state.prompt) + len(state.answer), "a position is skipped")
-        state.answer[position - len(state.prompt) :] = chunk.tokens
+        answer = state.answer[: position - len(state.prompt)]
+        state.answer = [*answer, *chunk.tokens]
+        self._require(len(state.tokens) <= self.context, "a guess goes beyond the context")
         self._hold(state)
-        return self._logits(state)[np.newaxis]
+        ends = range(len(answer) + 1, len(state.answer) + 1)
+        return np.stack([self._logits(Slot(state.prompt, state.answer[:end])) for end in ends])
 
     def release(self, slot: int) -> None:
         self.before("release", [slot])

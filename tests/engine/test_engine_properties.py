@@ -72,12 +72,13 @@ def alone(request: Request) -> tuple[list[int], str]:
     max_running=st.integers(1, 4),
     prefix_cache_bytes=st.sampled_from([0, 16, 4096]),
     block_tokens=st.sampled_from([2, 8]),
+    num_drafts=st.sampled_from([0, 1, 7]),
     step_tokens=st.sampled_from([0, 20, 100]),
 )
 def test_the_same_request_gives_the_same_tokens_in_any_company(
-    requests: list[Request], block_tokens: int, **options: int
+    requests: list[Request], block_tokens: int, num_drafts: int, **options: int
 ) -> None:
-    drive = Drive.of(ScriptedRunner(block_tokens=block_tokens), **options)
+    drive = Drive.of(ScriptedRunner(block_tokens=block_tokens, num_drafts=num_drafts), **options)
     jobs = []
     for request in requests:
         drive.step(request.wait)

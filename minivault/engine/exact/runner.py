@@ -53,6 +53,8 @@ class ExactRunner:
     chunk_tokens = CHUNK_TOKENS
     block_tokens = BLOCK_TOKENS
     can_copy = True
+    num_drafts = 7
+    """Eight rows share the unpacking of weights."""
 
     def __init__(
         self,

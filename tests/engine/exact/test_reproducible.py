@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minivault.engine.exact import kinds
 from minivault.engine.exact.runner import ExactRunner
 from minivault.engine.runner import Chunk
+from tests.engine.driving import Drive
 from tests.engine.exact.checkpoints import VARIANTS
 from tests.engine.exact.conftest import KINDS, Loader
 from tests.engine.exact.driving import Conversation, chunks, prefill, run, same, step, tokens
@@ -123,3 +124,17 @@ def test_a_repeated_pass_leaves_and_gives_the_same(load: Loader) -> None:
 def test_embeddings_do_not_depend_on_threads(load: Loader) -> None:
     found = [load("llama", num_threads=threads).embed(tokens(300)) for threads in (1, 3)]
     assert found[0].tobytes() == found[1].tobytes()
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_answers_out_of_guesses_are_bitwise_those_without(
+    load: Loader, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for num_drafts in (0, 7):
+        monkeypatch.setattr(ExactRunner, "num_drafts", num_drafts)
+        drive = Drive.of(load(variant))
+        transcript = drive.run(tokens(20) * 3, max_tokens=200, temperature=0.2, repetition_penalty=0.8, logprobs=3)
+        told.append([getattr(event, "logprobs", ()) for event in transcript.events])
+    assert told[0] == told[1]
+    assert drive.engine.stats["guessed_right"] > 0
