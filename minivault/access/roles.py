@@ -11,8 +11,9 @@ from typing import Literal, get_args
 Role = Literal["use", "audit", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-PUBLIC_RULE = "/ready"
-"""The one route that answers without a key: a load balancer has none."""
+PUBLIC_RULES = frozenset({"/ready", "/", "/docs", "/static/<path:filename>"})
+"""What answers without a key: a load balancer has none, and a browser has none before it has loaded the page that asks
+for one. The page and its files are the same for everybody and say nothing of this server."""
 
 UNCOUNTED_RULES = frozenset({"/ready", "/health", "/metrics"})
 """Monitors look most when a limit is reached: these take nothing from it and are not refused by it."""
@@ -23,15 +24,15 @@ _AUDITORS = frozenset[Role]({"audit", "admin"})
 _ADMINS = frozenset[Role]({"admin"})
 
 _EXACT: dict[str, frozenset[Role]] = {
-    "/": _EVERYONE,
+    **dict.fromkeys(PUBLIC_RULES, _EVERYONE),
     "/health": _EVERYONE,
     "/metrics": _EVERYONE,
     "/openapi.json": _EVERYONE,
-    "/docs": _EVERYONE,
+    "/vault/records/<id_or_seq>/check": _EVERYONE,
+    "/vault/records/<id_or_seq>/replay": _EVERYONE,
 }
+"""A record is checked and replayed by auditors, and by whoever asked: the view looks at whose it is."""
 _BELOW: dict[str, frozenset[Role]] = {
-    "/static/": _EVERYONE,
-    "/docs/": _EVERYONE,
     "/vault": _AUDITORS,
 }
 

@@ -29,6 +29,7 @@ def health() -> Response:
     return json_reply(
         {
             "status": _state(status.state, vault),
+            "reason": status.reason,
             "uptime_s": round(time.monotonic() - _started, 3),
             "requests": requests,
             "average_response_ms": round(average_ms, 3),

@@ -1,22 +1,21 @@
-"""The vault for those who audit it: `GET /vault/records`, `/vault/records/ID` and `/vault/verify`, read only.
+"""The vault for those who audit it, under `/vault`: records, one record, what the verifier says.
 
-Whoever may reach a server that needs no key may not therefore read what others asked: these routes want a key, of the
-role `audit` or `admin`. Reading is recorded, as it is on the command line.
+Reading is recorded, as it is on the command line.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, g, request
 
+from minivault.access.caller import charge_tokens, generation_permit
+from minivault.api.auditing import archive, ensure_named, own_record, settings
 from minivault.api.streaming import json_reply, recorder
-from minivault.config import Settings
-from minivault.errors import BadRequest, Forbidden
+from minivault.errors import BadRequest, VaultError
 from minivault.moment import read_moment
-from minivault.vault.archive import Archive
+from minivault.replay import replay
 from minivault.vault.reader import Filter
 from minivault.vault.verify import as_json, verify
 from minivault.wire.framing import NDJSON
@@ -31,39 +30,48 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 def records() -> Response:
     """The last interactions that match, in order, as NDJSON. Filters are query parameters."""
     wanted, limit = _filter(), _limit()
-    with _archive() as archive:
-        lines = [NDJSON.frame(record) for record in archive.search(wanted, limit)]
+    with archive() as opened:
+        lines = [NDJSON.frame(record) for record in opened.search(wanted, limit)]
     return Response(lines, content_type=NDJSON.content_type)
 
 
 @bp.get("/records/<id_or_seq>")
 def record(id_or_seq: str) -> Response:
     """One record whole, checked in its place in the chain."""
-    with _archive() as archive:
-        return json_reply(archive.show(id_or_seq))
+    with archive() as opened:
+        return json_reply(opened.show(id_or_seq))
+
+
+@bp.get("/records/<id_or_seq>/check")
+def check_record(id_or_seq: str) -> Response:
+    """Whether one record stands as it was written, between its neighbours; nothing of what it holds."""
+    try:
+        found = own_record(id_or_seq)
+    except VaultError as error:
+        return json_reply({"verdict": "changed", "reason": error.message})
+    place = {name: found[name] for name in ("id", "seq", "hash", "timestamp")}
+    return json_reply({"verdict": "redacted" if "redacted" in found else "in place", **place})
+
+
+@bp.post("/records/<id_or_seq>/replay")
+def replay_record(id_or_seq: str) -> Response:
+    """Run a recorded answer again and say whether it comes out the same; counts as a generation."""
+    found = own_record(id_or_seq)
+    if found["type"] != "interaction":
+        raise BadRequest(f"record {found['seq']} is of type {found['type']}: interactions are replayed", field="id")
+    roster = recorder().roster
+    model = roster.find(str(found.get("model"))) or roster.default
+    with generation_permit(g.caller):
+        [verdict] = replay(model, [found], 1)
+    charge_tokens(g.caller, len(found.get("prompt_tokens") or ()) + verdict.num_tokens)
+    return json_reply(asdict(verdict))
 
 
 @bp.get("/verify")
 def check() -> Response:
     """What the verifier says of the whole log now."""
-    _ensure_named()
-    settings: Settings = current_app.config["MINIVAULT"]
-    return json_reply(json.loads(as_json(verify(settings.log_dir))))
-
-
-@contextmanager
-def _archive() -> Iterator[Archive]:
-    _ensure_named()
-    settings: Settings = current_app.config["MINIVAULT"]
-    by = f"key {g.caller.key_id} from {g.caller.client}"
-    with Archive(settings.log_dir, by=by, segment_bytes=settings.vault_segment_mb << 20) as archive:
-        yield archive
-
-
-def _ensure_named() -> None:
-    if g.caller.key_id is None:
-        raise Forbidden("the vault is read with a key: `flask minivault keys create NAME --role audit` makes one")
-    recorder().vault_status()  # raises VaultUnavailable where there is none to read
+    ensure_named()
+    return json_reply(json.loads(as_json(verify(settings().log_dir))))
 
 
 def _filter() -> Filter:

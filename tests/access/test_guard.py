@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from minivault.access.guard import Guard
 from minivault.access.keys import KeyFile, NewKey
-from minivault.access.roles import PUBLIC_RULE, ROLES, Role, roles_for
+from minivault.access.roles import PUBLIC_RULES, ROLES, Role, roles_for
 from minivault.app import create_app
 from minivault.config import Settings
 
@@ -69,13 +69,13 @@ def every_call(app: Flask) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_once_a_key_exists_no_route_but_ready_answers_without_one(app: Flask, settings: Settings) -> None:
+def test_once_a_key_exists_no_route_but_ready_and_the_page_answers_without_one(app: Flask, settings: Settings) -> None:
     key_of(settings)
     client = app.test_client()
     calls = every_call(app)
     assert {"/generate", "/health", "/metrics", "/api/generate", "/v1/chat/completions"} <= {rule for *_, rule in calls}
     answered = {(method, rule) for method, path, rule in calls if client.open(path, method=method).status_code != 401}
-    assert {rule for _, rule in answered} == {PUBLIC_RULE}
+    assert {rule for _, rule in answered} == PUBLIC_RULES
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/generate/", "/api/../vault", "/READY", "/ready/", "/ready/x"])
@@ -161,13 +161,15 @@ def test_a_good_key_is_let_in_whatever_the_case_of_the_scheme(app: Flask, settin
 def test_a_browser_may_send_its_key_as_a_password(app: Flask, settings: Settings) -> None:
     token = key_of(settings)
     client = app.test_client()
-    asked = client.get("/", headers={"Accept": "text/html,*/*"})
+    asked = client.get("/metrics", headers={"Accept": "text/html,*/*"})
     assert asked.status_code == 401
     assert any(challenge.startswith("Basic ") for challenge in asked.headers.getlist("WWW-Authenticate"))
-    assert client.get("/", headers={"Accept": "text/html"}, auth=("anyone", token)).status_code == 200
+    assert client.get("/metrics", headers={"Accept": "text/html"}, auth=("anyone", token)).status_code == 200
     for wrong in ("Basic", "Basic ?", "Basic " + base64.b64encode(token.encode()).decode(), "Basic w6k6w6k="):
-        assert client.get("/", headers={"Authorization": wrong}).status_code == 401
-    assert client.get("/").headers.getlist("WWW-Authenticate") == ['Bearer realm="minivault"'], "programs are not asked"
+        assert client.get("/metrics", headers={"Authorization": wrong}).status_code == 401
+    assert client.get("/metrics").headers.getlist("WWW-Authenticate") == ['Bearer realm="minivault"'], (
+        "programs are not asked"
+    )
 
 
 def test_failed_checks_are_limited_per_client_and_a_good_key_still_passes(make_app: Any, settings: Settings) -> None:
@@ -195,7 +197,7 @@ def test_a_role_reaches_its_routes_and_no_others(app: Flask, settings: Settings,
     token = key_of(settings, role=role)
     client = app.test_client()
     for method, path, rule in every_call(app):
-        if method == "OPTIONS" or rule == PUBLIC_RULE:
+        if method == "OPTIONS" or rule in PUBLIC_RULES:
             continue
         status = client.open(path, method=method, headers=bearer(token)).status_code
         roles = roles_for(rule, is_dialect=_is_of_a_dialect(rule))
