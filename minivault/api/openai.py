@@ -77,6 +77,17 @@ def responses() -> Response:
     return respond(choices, reply, NAMED_SSE if body.stream else None)
 
 
+@bp.post("/responses/input_tokens")
+def response_input_tokens() -> Response:
+    """How many tokens a response would be made from, tools and all. Nothing is generated and nothing recorded."""
+    body = decoded(ResponseBody, read_json_body())
+    model = model_called(body.model)
+    body.ensure_possible()
+    _ensure_tools(model, has_tools=body.has_tools)
+    wanted = body.generation(model.info.context, whole_conversation(body))
+    return json_reply({"object": "response.input_tokens", "input_tokens": model.count(wanted)})
+
+
 add_routes(bp)
 
 

@@ -152,9 +152,7 @@ OPENAI_CHAT: Foreign = {
     **refused("an answer is told without its prompt", "echo", harmless=(False,)),
     **refused("send n", "best_of", harmless=(1,)),
     **refused("the chat template writes them", "add_special_tokens", harmless=(False,)),
-    **within(
-        "messages", noted("a thought goes into reasoning_content", "reasoning_details", "thinking", "thinking_blocks")
-    ),
+    **within("messages", noted("a thought goes into reasoning_content", "reasoning_details", "thinking_blocks")),
     **noted(
         "of an earlier reply; the model is not shown it",
         *("messages.id", "messages.annotations", "messages.tool_calls.index", "messages.provider_specific_fields"),
@@ -282,6 +280,6 @@ OLLAMA_GENERATE: Foreign = {
 OLLAMA_CHAT: Foreign = {
     **OLLAMA_TEXT,
     **_lacks("vision", NO_IMAGES, "messages.images", harmless=([],)),
-    **within("messages", noted("a thought goes into thinking", "reasoning_content", "reasoning", "reasoning_details")),
+    **within("messages", noted("a thought goes into thinking", "reasoning_details", "thinking_blocks")),
     **noted("of an earlier reply", "messages.tool_calls.function.index"),
 }

@@ -49,6 +49,32 @@ def test_a_schema_that_cannot_be_used_is_refused_by_field(
     assert f"{field}: this JSON schema cannot be used: " in response.get_data(as_text=True)
 
 
+def test_a_forced_call_is_a_call_whatever_format_answers_are_to_have(client: FlaskClient) -> None:
+    """Nothing but a call is then said, so that there is nothing that could have the format."""
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "boolean"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    function = {"name": "f", "parameters": schema}
+    ask = MODEL | {"messages": MESSAGES}
+    forms = named({"type": "integer"})
+    wrapped = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "integer"}}}
+    chat = ask | {"tools": [{"type": "function", "function": function}], "response_format": wrapped}
+    response = MODEL | {"input": "say x", "tools": [{"type": "function", **function}], "text": {"format": forms}}
+    tool = {"name": "f", "input_schema": schema}
+    message = ask | {"max_tokens": 99, "tools": [tool], "output_config": {"format": forms}}
+    for choice in ("required", {"type": "function", "function": {"name": "f"}}):
+        (said,) = client.post("/v1/chat/completions", json=chat | {"tool_choice": choice}).get_json()["choices"]
+        assert set(json.loads(said["message"]["tool_calls"][0]["function"]["arguments"])) == {"a"}
+    for choice in ("required", {"type": "function", "name": "f"}):
+        (item,) = client.post("/v1/responses", json=response | {"tool_choice": choice}).get_json()["output"]
+        assert set(json.loads(item["arguments"])) == {"a"}
+    (block,) = client.post("/v1/messages", json=message | {"tool_choice": {"type": "any"}}).get_json()["content"]
+    assert set(block["input"]) == {"a"}
+
+
 def test_a_stop_string_cuts_a_structured_answer(client: FlaskClient) -> None:
     body = {"prompt": "say x", "format": {"enum": ["ab.cd"]}, "stop": ".", "temperature": 0}
     reply = client.post("/generate", json=body).get_json()

@@ -8,6 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from minivault.config import Settings
+from tests.api.records import records
+
 MODEL = "scripted"
 
 
@@ -88,6 +91,19 @@ def test_a_text_format_is_kept(client: FlaskClient) -> None:
     reply = respond(client, text=text).get_json()
     assert reply.get("status") == "completed", reply
     jsonschema.validate(json.loads(reply["output"][0]["content"][0]["text"]), schema)
+
+
+def test_what_is_counted_is_what_is_used(client: FlaskClient, settings: Settings) -> None:
+    tool = {"type": "function", "name": "add", "parameters": {"type": "object", "properties": {}}}
+    first = respond(client, "say One").get_json()["id"]
+    for fields in ({}, {"tools": [tool]}, {"instructions": "Be kind."}, {"previous_response_id": first}):
+        asked = {"model": MODEL, "input": "say Hi", **fields}
+        num_records = len(records(settings))
+        counted = client.post("/v1/responses/input_tokens", json=asked).get_json()
+        assert len(records(settings)) == num_records, "a count is no answer"
+        used = client.post("/v1/responses", json=asked).get_json()["usage"]["input_tokens"]
+        assert counted == {"object": "response.input_tokens", "input_tokens": used}
+    assert client.post("/v1/responses/input_tokens", json={"model": MODEL}).status_code == 400
 
 
 @pytest.mark.parametrize(

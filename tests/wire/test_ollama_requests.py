@@ -86,6 +86,14 @@ def test_messages_keep_what_templates_read() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["thinking", "reasoning_content", "reasoning"])
+def test_an_earlier_thought_reaches_the_template_under_every_name_in_use(name: str) -> None:
+    body = validated(ChatBody, {"model": "m", "messages": [{"role": "assistant", "content": "Hi.", name: "Hm."}]})
+    (decoded,) = body.generation(CONTEXT).messages or ()
+    assert decoded == Message("assistant", "Hi.", {"reasoning_content": "Hm.", "thinking": "Hm."})
+    assert body.noted == ()
+
+
 def test_an_unknown_role_is_named() -> None:
     with pytest.raises(BadRequest, match="wizard") as refused:
         validated(ChatBody, {"model": "m", "messages": [{"role": "wizard", "content": ""}]})

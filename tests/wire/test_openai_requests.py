@@ -73,6 +73,15 @@ def test_arguments_that_are_no_json_object_are_refused(arguments: str) -> None:
         body.generations(CONTEXT)
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_an_earlier_thought_reaches_the_template_under_every_name_in_use(name: str) -> None:
+    turn = {"role": "assistant", "content": "Hi.", name: "Hm."}
+    body = validated(ChatBody, {"model": "m", "messages": [turn]})
+    decoded = body.generations(CONTEXT)[0].messages
+    assert decoded == (Message("assistant", "Hi.", {"reasoning_content": "Hm.", "thinking": "Hm."}),)
+    assert body.noted == ()
+
+
 def offered(choice: Any, **fields: Any) -> Any:
     parameters = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     functions = [{"name": "f", "parameters": parameters}, {"name": "g"}]
@@ -101,7 +110,6 @@ def test_a_choice_that_forces_nothing_has_no_grammar() -> None:
     [
         ({"type": "function", "function": {"name": "h"}}, {}, "none of the tools"),
         ({"type": "custom", "custom": {"name": "f"}}, {}, "name a function"),
-        ("required", {"response_format": {"type": "json_object"}}, "response format"),
         ("required", {"tools": []}, "none of the tools"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_thought_a_text_and_the_calls_after_them_are_one_turn() -> None:
         thought("Hm."), said("Let me see."), call("f", "1"), call("g", "2"), result("1"), result("2"),
     )  # fmt: skip
     assert asked.content == "add"
-    assert (turn.content, turn.extra["reasoning_content"]) == ("Let me see.", "Hm.")
+    assert (turn.content, turn.extra["reasoning_content"], turn.extra["thinking"]) == ("Let me see.", "Hm.", "Hm.")
     assert [made["function"]["name"] for made in turn.extra["tool_calls"]] == ["f", "g"]
     assert [first.extra["name"], second.extra["name"]] == ["f", "g"]
 
@@ -75,7 +75,7 @@ def test_a_thought_is_known_by_its_summary_where_there_is_nothing_else() -> None
     summary = [{"type": "summary_text", "text": "In short."}]
     item = {"type": "reasoning", "summary": summary, "encrypted_content": "secret"}
     (turn,) = turns(item, said("a"))
-    assert turn.extra == {"reasoning_content": "In short."}
+    assert turn.extra == {"reasoning_content": "In short.", "thinking": "In short."}
 
 
 def test_a_result_may_come_in_parts() -> None:

@@ -13,7 +13,7 @@ from minivault.types import GenerationRequest, SamplingParams
 from minivault.wire.anthropic.blocks import TextBlock, Turn, conversation, referenced
 from minivault.wire.anthropic.fields import Open
 from minivault.wire.anthropic.tools import Tool, ToolChoice, left_out, told_tools
-from minivault.wire.openai.tool_choice import offer
+from minivault.wire.openai.tool_choice import FREE_CHOICES, may_call, offer
 from minivault.wire.tool_calls import Offered, offered
 
 MAX_TOOLS = 512
@@ -86,12 +86,17 @@ class CountBody(Open):
     @property
     def callable_tools(self) -> Offered:
         """The tools whose calls are read from the answer: none where it must keep to a format."""
-        return offered(self.told) if self.grammar is None else {}
+        return offered(self.told) if may_call(self._choice, self.grammar) else {}
 
     @property
     def format_field(self) -> str:
         """The field that says how the answer must parse."""
-        return "output_config.format.schema" if self.grammar is not None else "tool_choice"
+        is_own = self.grammar is not None and self._choice in FREE_CHOICES
+        return "output_config.format.schema" if is_own else "tool_choice"
+
+    @property
+    def _choice(self) -> Any:
+        return self.tool_choice.as_openai if self.tool_choice else None
 
     def prompting(self) -> GenerationRequest:
         """The request for the engine, as far as the prompt goes. Raises BadRequest for calls without results."""
@@ -143,8 +148,7 @@ class MessagesBody(CountBody):
 
     def generation(self, context: int) -> GenerationRequest:
         """The request for the engine; no answer is longer than `context`. Raises BadRequest for a choice of no tool."""
-        choice = self.tool_choice.as_openai if self.tool_choice else None
-        offering = offer(self.told, choice, self.grammar)
+        offering = offer(self.told, self._choice, self.grammar)
         params = SamplingParams(
             max_tokens=min(self.max_tokens, context),
             temperature=self.temperature,

@@ -35,6 +35,9 @@ class MessageBody(Body):
     tool_calls: list[ToolCallBody] | None = None
     tool_name: str | None = None
     thinking: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    """All three: what the assistant thought before this turn."""
     tool_call_id: str | None = None
 
     @field_validator("role")
@@ -52,8 +55,8 @@ class MessageBody(Body):
             ]
         if self.tool_name:
             extra["name"] = self.tool_name
-        if self.thinking:
-            extra |= thought(self.thinking)
+        if thoughts := self.thinking or self.reasoning_content or self.reasoning:
+            extra |= thought(thoughts)
         if self.tool_call_id:
             extra["tool_call_id"] = self.tool_call_id
         role: Role = self.role  # type: ignore[assignment]  # the validator above leaves only these four

@@ -45,6 +45,8 @@ DIALECT = Dialect(
               schema.TextCompletion, schema.TextCompletion, schema.Error),
         _work("/v1/responses", "Answer an input, and what led to it", ResponseBody,
               schema.Response, schema.ResponseEvent),
+        _work("/v1/responses/input_tokens", "How many tokens a response would be made from", ResponseBody,
+              schema.ResponseInputTokens),
         _fact("/v1/responses/{name}/input_items", "What a response was made from", schema.InputItems, "name",
               query=("order", "after", "limit")),
         _fact("/v1/responses/{name}", "A response that was given before", schema.Response, "name",

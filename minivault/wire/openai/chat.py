@@ -17,7 +17,7 @@ from minivault.wire.openai.envelope import Envelope, encode_error, encode_usage,
 from minivault.wire.openai.fields import Limit, Sampled, bounded
 from minivault.wire.openai.messages import ChatMessage, ToolBody, encode_tool_call
 from minivault.wire.openai.thinking import Budget, Effort, ReasoningOptions, ThinkingOptions, thinking
-from minivault.wire.openai.tool_choice import FREE_CHOICES, offer
+from minivault.wire.openai.tool_choice import FREE_CHOICES, may_call, offer
 from minivault.wire.reply import Answer
 from minivault.wire.tool_calls import Offered, ToolCall, ToolCallReader, offered, read_tool_calls, with_tool_names
 
@@ -71,7 +71,7 @@ class ChatBody(Sampled):
     @property
     def callable_tools(self) -> Offered:
         """The tools whose calls are read from the answer: none where it must keep to a format."""
-        return offered(map(ToolBody.model_dump, self.tools)) if self.has_tools and self.grammar is None else {}
+        return offered(map(ToolBody.model_dump, self.tools)) if may_call(self.tool_choice, self.grammar) else {}
 
     def ensure_possible(self) -> None:
         """Refuse what contradicts itself. Raises BadRequest naming the field."""

@@ -53,7 +53,8 @@ class ChatMessage(Strict):
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    """Both: what the assistant thought before this turn."""
+    thinking: str | None = None
+    """All three: what the assistant thought before this turn."""
 
     def message(self) -> Message:
         """This turn for the template. Raises BadRequest when it says nothing, or a call's arguments are not JSON."""
@@ -68,8 +69,8 @@ class ChatMessage(Strict):
             extra["tool_call_id"] = self.tool_call_id
         if self.name:
             extra["name"] = self.name
-        if self.reasoning_content or self.reasoning:
-            extra |= thought(self.reasoning_content or self.reasoning or "")
+        if thoughts := self.reasoning_content or self.reasoning or self.thinking:
+            extra |= thought(thoughts)
         return Message(as_role(self.role), join_text(self.content), extra)
 
 

@@ -15,7 +15,7 @@ from minivault.wire.openai.fields import Drawn, Limit, Strict, bounded, grammar_
 from minivault.wire.openai.response_items import InputItem, turns
 from minivault.wire.openai.response_tools import CustomTool, Tool, noted, told
 from minivault.wire.openai.thinking import ReasoningOptions, thinking
-from minivault.wire.openai.tool_choice import FREE_CHOICES, narrowed, offer
+from minivault.wire.openai.tool_choice import FREE_CHOICES, may_call, narrowed, offer
 from minivault.wire.tool_calls import Offered, offered
 
 
@@ -105,7 +105,8 @@ class ResponseBody(Drawn):
     @property
     def callable_tools(self) -> Offered:
         """The tools whose calls are read from the answer: none where it must keep to a format."""
-        return offered(self._offering[0]) if self.has_tools and self.grammar is None else {}
+        tools, choice = self._offering
+        return offered(tools) if may_call(choice, self.grammar) else {}
 
     @property
     def custom_tools(self) -> frozenset[str]:

@@ -16,10 +16,10 @@ from minivault.types import Message
 from minivault.wire.openai.fields import Strict
 from minivault.wire.openai.messages import CalledFunction, ChatMessage, TextPart, ToolCallPart
 from minivault.wire.openai.response_tools import FREE_INPUT
-from minivault.wire.tool_calls import with_tool_names
+from minivault.wire.tool_calls import thought, with_tool_names
 
 THOUGHT = "reasoning_content"
-"""Where templates look for what the assistant thought in an earlier turn."""
+"""What an assistant's turn has where it thought."""
 CALLS = ("function_call", "custom_tool_call")
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
@@ -68,7 +68,7 @@ class InputItem(Strict):
     def message(self) -> Message:
         """This item as a turn of its own. Raises BadRequest when a member its type needs is missing."""
         if self.kind == "reasoning":
-            return Message("assistant", "", {THOUGHT: _text(self.content or self.summary)})
+            return Message("assistant", "", thought(_text(self.content or self.summary)))
         if self.kind in CALLS:
             return self._call()
         if self.kind in OUTPUTS:
@@ -128,7 +128,7 @@ def _is_thought(turn: Message) -> bool:
 
 def _joined(turn: Message, following: Message) -> Message:
     extra = {**turn.extra, **following.extra}
-    for name in (THOUGHT, "tool_calls"):
+    for name in (*thought(""), "tool_calls"):
         if name in turn.extra and name in following.extra:
             extra[name] = turn.extra[name] + following.extra[name]
     return replace(turn, content=turn.content + following.content, extra=extra)

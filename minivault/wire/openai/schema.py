@@ -272,6 +272,11 @@ class Response(Shape):
     user: str | None
 
 
+class ResponseInputTokens(Shape):
+    object: Literal["response.input_tokens"]
+    input_tokens: Count
+
+
 class ResponseDeleted(Shape):
     """It is served no more. `note` says what the vault keeps."""
 

@@ -51,7 +51,7 @@ def narrowed(tools: Sequence[Tool], choice: Any) -> tuple[Sequence[Tool], Any]:
 
 def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
     """What a request offers. `choice` is "none", "auto", "required", or names one function, nested or flat; `grammar`
-    is the answer's own.
+    is the answer's own, of no effect on an answer that has to be a call.
 
     Raises BadRequest for a choice of no offered tool, Unsupported for one whose parameters cannot be enforced.
     """
@@ -64,12 +64,15 @@ def offer(tools: Sequence[Tool], choice: Any, grammar: str | None) -> Offer:
             tool["function"] if is_strict(tool) else {"name": tool["function"]["name"]} | ANY for tool in tools
         ]
         return Offer(tuple(tools), json.dumps(_calls_schema(functions)), "strict")
-    if grammar is not None:
-        raise BadRequest("tool_choice cannot force a call that must also keep to a response format", field=FIELD)
     allowed = [tool for tool in tools if choice == "required" or tool["function"]["name"] == _name(choice)]
     if not allowed:
         raise BadRequest("tool_choice names none of the tools", field=FIELD)
     return Offer(tuple(tools), json.dumps(_calls_schema([tool["function"] for tool in allowed])), "forced")
+
+
+def may_call(choice: Any, grammar: str | None) -> bool:
+    """Whether an answer may hold calls: none where it is to keep to a format of its own."""
+    return choice != "none" and (grammar is None or choice not in FREE_CHOICES)
 
 
 def is_strict(tool: Tool) -> bool:
