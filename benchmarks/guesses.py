@@ -68,9 +68,10 @@ def main() -> None:
         for name in PROMPTS:
             rates: dict[int, list[float]] = {0: [], most: []}
             for _ in range(ROUNDS):
-                for runner.num_drafts in rates:
+                for num, found in rates.items():
+                    runner.num_drafts = num
                     rate, stats = answer(runner, tokenizer, name, given.tokens)
-                    rates[runner.num_drafts].append(rate)
+                    found.append(rate)
             without, guessing = (statistics.median(rates[num]) for num in (0, most))
             print(
                 f"{name}: {guessing:.0f} tokens/s, without guesses {without:.0f}: {guessing / without:.2f}; "

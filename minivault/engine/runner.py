@@ -20,8 +20,8 @@ class Chunk:
 
     Of a prompt (`is_prompt`), it does not cross a multiple of `chunk_tokens` and starts at one of `block_tokens`;
     otherwise it is the token that was sampled last, and behind it guesses of what comes next (`num_drafts`), with
-    logits after each. Wrong ones are overwritten: the next chunk begins where they did. What comes before `start` is in the
-    slot."""
+    logits after each. Wrong ones are overwritten: the next chunk begins where they did. What comes before `start` is in
+    the slot."""
 
     slot: int
     tokens: Sequence[int]
