@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from dotenv import dotenv_values
@@ -68,8 +69,16 @@ class Settings(BaseModel):
     graceful_timeout_s: int = Field(30, ge=2, le=3600, description="seconds from SIGTERM to the end of the last stream")
     backend: str = Field(
         "local",
-        pattern=r"^(local|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
-        description="`local`, or `package.module:function` that returns a model to serve",
+        pattern=r"^(local|upstream|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
+        description="`local`, `upstream`, or `package.module:function` that returns a model to serve",
+    )
+    upstream_url: str = Field(
+        "", description="OpenAI-compatible servers that answer, like `http://gpu1:8000/v1`, by comma"
+    )
+    upstream_models: str = Field("", description="which of their models to serve, by comma; empty = all that they list")
+    upstream_key_file: str = Field("", description="file that holds the key they want; empty = none")
+    upstream_timeout_s: float = Field(
+        20, gt=0, le=3600, description="seconds without a sign of life after which one of them counts as down"
     )
     runner: Literal["auto", "exact", "transformers"] = Field("auto", description="how a local model is computed")
     weight_bits: Literal["8", "4"] = Field(
@@ -128,6 +137,15 @@ class Settings(BaseModel):
             raise ValueError("must be HOST:PORT or unix:PATH")
         return value
 
+    @field_validator("upstream_url")
+    @classmethod
+    def _upstreams_are_urls(cls, value: str) -> str:
+        for url in filter(None, map(str.strip, value.split(","))):
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+                raise ValueError("must be http://HOST:PORT/v1 or https://…, several by comma")
+        return value
+
     @field_validator("context")
     @classmethod
     def _context_has_room(cls, value: int) -> int:
@@ -140,6 +158,11 @@ class Settings(BaseModel):
         """True when nobody outside this machine can reach the bind address."""
         host = self.bind.rpartition(":")[0]
         return self.bind.startswith("unix:") or host in LOOPBACK_HOSTS or host.startswith("127.")
+
+    @property
+    def upstream_urls(self) -> tuple[str, ...]:
+        """The engines elsewhere, each without a slash at its end."""
+        return tuple(url.strip().rstrip("/") for url in self.upstream_url.split(",") if url.strip())
 
     @property
     def digest(self) -> str:

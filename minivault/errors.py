@@ -16,6 +16,7 @@ MiniVaultError
 │   ├── LoadFailed             the model cannot be loaded
 │   ├── Overloaded             every slot and waiting place is taken
 │   ├── Draining               the server is stopping
+│   ├── UpstreamUnavailable    no engine elsewhere can answer now
 │   └── VaultUnavailable       the answer could not be recorded, so it is not given
 ├── DeadlineExceeded      504  the deadline passed before the first token
 ├── ConfigError                a MINIVAULT_* setting is unknown or out of range
@@ -142,6 +143,10 @@ class Overloaded(Unavailable):
 
 class Draining(Unavailable):
     code = "draining"
+
+
+class UpstreamUnavailable(Unavailable):
+    code = "upstream_unavailable"
 
 
 class VaultUnavailable(Unavailable):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from minivault.errors import MiniVaultError
@@ -61,6 +61,8 @@ Parts = Mapping[str, str]
 
 MEASURED = frozenset({"decision", "relevance"})
 """The sources of records that hold log-probabilities instead of tokens."""
+ELSEWHERE = "upstream:"
+"""How the fingerprint of an engine elsewhere begins."""
 PARTS_OF_A_MODEL = {"weights", "config", "tokenizer", "template"}
 """The others are the engine's."""
 
@@ -96,10 +98,21 @@ def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mappin
         return f"no answer, but work of another kind ({record['source']})"
     if record.get("fingerprint") != info.fingerprint:
         return _what_differs(str(record.get("fingerprint")), info, parts)
+    return None if _is_held(record) else f"it holds no tokens ({record.get('status')})"
+
+
+def _is_held(record: Mapping[str, Any]) -> bool:
+    """There is something to compare; what an engine elsewhere did not finish has no tokens to stop at."""
+    if _is_elsewhere(record):
+        return record.get("status") == "completed"
     held = "response" if record.get("source") in MEASURED else "completion_tokens"
-    if not record.get(held) and not record.get("scores"):
-        return f"it holds no tokens ({record.get('status')})"
-    return None
+    return bool(record.get(held) or record.get("scores"))
+
+
+def _is_elsewhere(record: Mapping[str, Any]) -> bool:
+    """An engine elsewhere gave it, which promises nothing: its words are compared, and no difference is held against
+    the record."""
+    return str(record.get("fingerprint")).startswith(ELSEWHERE)
 
 
 def _what_differs(fingerprint: str, info: ModelInfo, parts: Mapping[str, Parts]) -> str:
@@ -124,6 +137,8 @@ def regenerate(
     None if they cannot be re-derived here: another fingerprint, a built-in answer, or a run that does not agree.
     """
     if opening.get("source") != "model" or opening.get("fingerprint") != model.info.fingerprint:
+        return None
+    if _is_elsewhere(opening):
         return None
     generation = _submit(model, opening, "regenerate")
     text, thoughts, token_ids = list[str](), list[str](), list[int]()
@@ -188,6 +203,8 @@ def _verdict(run: _Run | Verdict) -> Verdict:
         return run
     record = run.record
     recorded: list[int] = list(record["completion_tokens"])
+    if _is_elsewhere(record):
+        return _reasked(run)
     try:
         replayed, scores = _tokens_and_scores(run, len(recorded), is_whole=record["status"] == "completed")
     except MiniVaultError as error:
@@ -196,6 +213,22 @@ def _verdict(run: _Run | Verdict) -> Verdict:
         reason = "the prompt's log-probabilities differ"
         return Verdict(record["id"], record["seq"], "different", reason, len(recorded), has_scores=True)
     return _compare(record, recorded, replayed)
+
+
+def _reasked(run: _Run) -> Verdict:
+    """What an engine elsewhere says now to what it was asked then, word for word."""
+    record, text = run.record, list[str]()
+    for event in run.generation.events():
+        if isinstance(event, Failed):
+            reason = f"the engine elsewhere did not answer again: {getattr(event.error, 'message', event.error)}"
+            return Verdict(record["id"], record["seq"], "not comparable", reason)
+        if isinstance(event, Delta):
+            text.append(event.text)
+    verdict = _compare(record, record["response"].encode(), "".join(text).encode(), "byte")
+    if verdict.outcome == "identical":
+        return replace(verdict, reason="an engine elsewhere says the same again; what it computes with is not checked")
+    reason = f"an engine elsewhere says something else now, from byte {verdict.position}: it promises no more"
+    return Verdict(record["id"], record["seq"], "not comparable", reason)
 
 
 def _tokens_and_scores(run: _Run, num_recorded: int, *, is_whole: bool) -> tuple[list[int], str | None]:

@@ -62,7 +62,7 @@ class OfflineGuard:
 def install_offline_guard(settings: Settings) -> bool:
     """Confine this process to its machine, for good, unless MINIVAULT_OFFLINE is off; True when it is confined.
 
-    The host of `MINIVAULT_RATE_STORAGE` stays reachable.
+    The hosts of `MINIVAULT_RATE_STORAGE` and, where they answer, of `MINIVAULT_UPSTREAM_URL` stay reachable.
     """
     if settings.offline:
         sys.addaudithook(OfflineGuard(allowed_peers(settings)))
@@ -71,7 +71,8 @@ def install_offline_guard(settings: Settings) -> bool:
 
 def allowed_peers(settings: Settings) -> list[str]:
     """The other machines that the settings name."""
-    return [host for url in (settings.rate_storage,) if (host := urlsplit(url).hostname)]
+    urls = [settings.rate_storage, *(settings.upstream_urls if settings.backend == "upstream" else ())]
+    return [host for url in urls if (host := urlsplit(url).hostname)]
 
 
 def _refused(what: str) -> PermissionError:

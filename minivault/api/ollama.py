@@ -34,7 +34,7 @@ def generate() -> Response:
     if body.is_load:
         return json_reply(GenerateReply(body.model, time.time_ns).loaded(is_unload=body.is_unload))
     choices = start(model, [body.generation(model.info.context)], origin("ollama.generate", raw))
-    prompt_tokens = None if body.raw else choices[0].interaction.task.tokens
+    prompt_tokens = None if body.raw else choices[0].interaction.task.tokens or None
     reply = GenerateReply(body.model, time.time_ns, prompt_tokens)
     return respond(choices, reply, accepted() if body.stream else None)
 

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from minivault import __version__
 from minivault.api.streaming import json_reply, recorder
-from minivault.errors import Draining, MiniVaultError, Unavailable, VaultUnavailable
+from minivault.errors import Draining, LoadFailed, MiniVaultError, Unavailable, VaultUnavailable
 from minivault.interaction import Recorder
 from minivault.models.catalog import name_of
 
@@ -51,8 +51,11 @@ def ready() -> Response:
     """200 when a request would be served: the model is loaded and the vault can be written."""
     model = recorder().roster.default
     model.start()
-    if model.status().state == "draining":
+    status = model.status()
+    if status.state == "draining":
         raise Draining("the server is stopping", retry_after_s=5)
+    if status.state == "failed":
+        raise LoadFailed(status.reason, retry_after_s=5)
     info = model.info
     vault = recorder().vault_status()
     if not vault.writable:
@@ -74,7 +77,7 @@ def _model_name(here: Recorder) -> str:
     try:
         return here.roster.default.info.name
     except Unavailable:
-        return name_of(here.settings.model)
+        return name_of(here.settings.model) if here.settings.backend != "upstream" else ""
 
 
 def _state(service: str, vault: dict[str, Any]) -> str:

@@ -58,7 +58,8 @@ def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Ve
     from minivault.service import roster_of
     from minivault.vault.reader import read_records
 
-    note(f"loading {settings.model} into this process.")
+    if settings.backend != "upstream":
+        note(f"loading {settings.model} into this process.")
     roster = roster_of(settings)
     try:
         here = roster.default.wait_loaded().fingerprint
@@ -97,7 +98,8 @@ def _report(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
 def _sentence(verdict: Verdict) -> str:
     if verdict.outcome == "identical":
         scores = ", and the scores of the prompt" if verdict.has_scores else ""
-        return f"identical ({verdict.num_tokens} {verdict.unit}s{scores})"
+        trust = f": {verdict.reason}" if verdict.reason else ""
+        return f"identical ({verdict.num_tokens} {verdict.unit}s{scores}){trust}"
     if verdict.outcome == "not comparable":
         return f"not comparable: {verdict.reason}"
     if verdict.position is None:

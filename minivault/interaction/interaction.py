@@ -119,7 +119,8 @@ class Interaction:
             if isinstance(event, Delta):
                 self._keep(event)
                 if is_streamed:
-                    self._recording.progress(len(self._token_ids), self._num_bytes)
+                    piece = (event.text, event.reasoning) if self._generation.is_elsewhere else ()
+                    self._recording.progress(len(self._token_ids), self._num_bytes, *piece)
             elif isinstance(event, Finished | Failed):
                 yield self._end(event)
                 return
@@ -196,6 +197,7 @@ class Interaction:
                 reasoning="".join(self._reasoning),
                 error=event.error if isinstance(event, Failed) else None,
                 scores=None if self._prompt_logprobs is None else digest(self._prompt_logprobs),
+                upstream=self._generation.told,
             )
         except VaultUnavailable as error:
             return Failed(error, event.usage, event.timings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from minivault.errors import MiniVaultError
 from minivault.types import FinishReason, Usage
@@ -22,7 +23,8 @@ class Recording:
         self.wait = entry.wait
         """Block until the request is durable."""
         self.progress = entry.progress
-        """Note the totals (tokens, bytes) of what has been sent, just before sending."""
+        """Note the totals (tokens, bytes) of what has been sent, just before sending, and the piece (text, thoughts)
+        where it cannot be computed again."""
         self._finish = entry.finish
 
     def close(
@@ -36,12 +38,13 @@ class Recording:
         reasoning: str = "",
         error: Exception | None = None,
         scores: str | None = None,
+        upstream: Mapping[str, Any] | None = None,
     ) -> Status:
         """Block until the end is recorded, and return the status that it was recorded with."""
         status = STATUS_OF.get(reason, "cancelled")
         used = {**asdict(usage), "total_tokens": usage.total_tokens}
         failure = None if error is None else _as_fields(error)
-        self._finish(Closing(status, reason, response, token_ids, used, timings, failure, scores, reasoning))
+        self._finish(Closing(status, reason, response, token_ids, used, timings, failure, scores, reasoning, upstream))
         return status
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from minivault.config import Settings
@@ -44,8 +45,23 @@ def check_backend(settings: Settings) -> None:
     if settings.backend == "local":
         wanted_context(settings, store(settings).resolve(settings.model, verify=True).config)
         cache_bytes(settings)
+    elif settings.backend == "upstream":
+        _check_upstream(settings)
     else:
         resolve_backend(settings)
+
+
+def _check_upstream(settings: Settings) -> None:
+    """Engines elsewhere may come up later, but where they are must be known, and their key readable."""
+    if not settings.upstream_urls:
+        message = "MINIVAULT_BACKEND=upstream needs MINIVAULT_UPSTREAM_URL, like http://gpu1:8000/v1"
+        raise ConfigError(message, field="MINIVAULT_UPSTREAM_URL")
+    if settings.upstream_key_file:
+        try:
+            Path(settings.upstream_key_file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"MINIVAULT_UPSTREAM_KEY_FILE={settings.upstream_key_file!r} cannot be read: {error}"
+            raise ConfigError(message, field="MINIVAULT_UPSTREAM_KEY_FILE") from None
 
 
 def resolve_backend(settings: Settings) -> Backend:

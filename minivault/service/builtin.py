@@ -15,4 +15,5 @@ def builtin_answer(request: GenerationRequest, info: ModelInfo) -> str | None:
     if request.prompt.strip().removesuffix("?").lower() != QUESTION:
         return None
     size = f"{info.num_parameters / 1e6:.0f}M" if info.num_parameters < 1e9 else f"{info.num_parameters / 1e9:.1f}B"
-    return f"I am {info.name}, a model of {size} parameters, served by MiniVault. My fingerprint is {info.fingerprint}."
+    what = f", a model of {size} parameters" if info.num_parameters else ""
+    return f"I am {info.name}{what}, served by MiniVault. My fingerprint is {info.fingerprint}."

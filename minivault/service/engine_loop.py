@@ -9,10 +9,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minivault.errors import GenerationFailed, MiniVaultError, Overloaded
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Timings, Usage
@@ -54,6 +54,9 @@ Message = Submit | Cancel | Call | Stop
 class Generation:
     """The caller's half of a job. Events are read once, in order; the last is `Finished` or `Failed`."""
 
+    is_elsewhere: ClassVar[bool] = False
+    """An engine elsewhere answers: what it says cannot be computed again here."""
+
     def __init__(
         self, job: Job, cancel: Callable[[str, FinishReason], None], on_silence: Callable[[], None] = lambda: None
     ) -> None:
@@ -63,6 +66,8 @@ class Generation:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.deliver: Callable[[Event], None] = self._events.put
         """Called by the engine thread with each event."""
+        self.told: Mapping[str, Any] = {}
+        """What an engine elsewhere said of this answer, for the record."""
 
     def cancel(self, reason: FinishReason = "cancelled") -> None:
         """Ask the engine to stop; the terminal event still comes. Safe from any thread, at any time, repeatedly."""
@@ -81,12 +86,12 @@ class Generation:
             if isinstance(event, Delta):
                 text.append(event.text)
             if isinstance(event, Finished) and event.reason == "stop":
-                event = self._checked(event, "".join(text))
+                event = self.checked(event, "".join(text))
             yield event
             if isinstance(event, Finished | Failed):
                 return
 
-    def _checked(self, finished: Finished, text: str) -> Finished | Failed:
+    def checked(self, finished: Finished, text: str) -> Finished | Failed:
         """An answer that breaks what it was to keep to has failed, and never stopped."""
         fault = None if self.job.constraint is None else self.job.constraint.fault(text)
         if fault is None:

@@ -70,6 +70,8 @@ class Closing:
     """A digest of the prompt's log-probabilities, where they were given."""
     reasoning: str = ""
     """What the model thought first; no part of `response`."""
+    upstream: Mapping[str, Any] | None = None
+    """What an engine elsewhere said of the answer, where one gave it."""
 
 
 def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft:
@@ -96,6 +98,7 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         **{key: opening[key] for key in _CONTENT},
         "completion_tokens": closing["completion_tokens"],
         **({"scores": closing["scores"]} if closing.get("scores") else {}),
+        **({"upstream": dict(closing["upstream"])} if closing.get("upstream") else {}),
         "client": opening["client"],
         "user_agent": opening["user_agent"],
         **{key: opening[key] for key in _WHERE_GIVEN if opening.get(key)},
@@ -111,9 +114,9 @@ class Entry:
         self._opening = opening
         self._opened = opened
         self._writer = writer
-        self.progress: Callable[[int, int], None] = partial(journal.mark, self.id)
-        """Note the totals (tokens, bytes) of what has been sent, just before sending. Cheap; survives a kill, not a
-        power cut."""
+        self.progress: Callable[..., None] = partial(journal.mark, self.id)
+        """Note the totals (tokens, bytes) of what has been sent, just before sending, and, of an answer that cannot be
+        computed again, its next piece (text, thoughts). Cheap; survives a kill, not a power cut."""
         self._once = threading.Lock()
         self._closed: Future[Place] | None = None
 

@@ -12,13 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from minivault.vault.directory import is_same_file
 from minivault.vault.disk import DIRECTORY_MODE, Disk
-from minivault.vault.record import parse
+from minivault.vault.record import compact, parse
 
 DIRECTORY = "journal"
 _FULL_BYTES = 4 << 20
@@ -71,9 +71,12 @@ class Journal:
         if self._current is not None:
             self._disk.fdatasync(self._current.fd)
 
-    def mark(self, id_: str, num_tokens: int, num_bytes: int) -> None:
-        """Note how much of an answer has been sent: one small write, not synced. Never raises."""
+    def mark(self, id_: str, num_tokens: int, num_bytes: int, text: str = "", thought: str = "") -> None:
+        """Note how much of an answer has been sent, and the next piece of one that cannot be computed again: one small
+        write, not synced. Never raises."""
         line = b'{"sent":"%s","tokens":%d,"bytes":%d}\n' % (id_.encode(), num_tokens, num_bytes)
+        if text or thought:
+            line = b'%b,"text":%b,"thought":%b}\n' % (line[:-2], compact(text), compact(thought))
         try:
             with self._lock:
                 if id_ in self._home:
@@ -194,8 +197,11 @@ class OpenEntry:
     """An entry a dead process left: its opening, and how much of the answer had been sent."""
 
     opening: dict[str, Any]
-    num_tokens: int
-    num_bytes: int
+    num_tokens: int = 0
+    num_bytes: int = 0
+    text: list[str] = field(default_factory=list)
+    """Its pieces, where it cannot be computed again."""
+    thought: list[str] = field(default_factory=list)
 
 
 def read_open(path: Path) -> list[OpenEntry]:
@@ -211,10 +217,13 @@ def read_open(path: Path) -> list[OpenEntry]:
 def _apply(entries: dict[str, OpenEntry], fields: dict[str, Any]) -> None:
     opening, sent, done = fields.get("open"), fields.get("sent"), fields.get("done")
     if isinstance(opening, dict) and opening.keys() >= _REQUIRED:
-        entries[str(opening["id"])] = OpenEntry(opening, 0, 0)
+        entries[str(opening["id"])] = OpenEntry(opening)
     elif isinstance(sent, str) and sent in entries:
         tokens, size = fields.get("tokens"), fields.get("bytes")
         if isinstance(tokens, int) and isinstance(size, int):
-            entries[sent] = OpenEntry(entries[sent].opening, tokens, size)
+            entry = replace(entries[sent], num_tokens=tokens, num_bytes=size)
+            entry.text.append(str(fields.get("text", "")))
+            entry.thought.append(str(fields.get("thought", "")))
+            entries[sent] = entry
     elif isinstance(done, str):
         entries.pop(done, None)

@@ -1,7 +1,8 @@
 """What dead processes left behind: their open journal entries become `interrupted` records, once each.
 
 How much of an answer had been sent is in the entry. Because a generation is reproducible, the caller may pass a way to
-run it again; what that gives counts as the answer only where its tokens and bytes are as many as were sent.
+run it again; what that gives counts as the answer only where its tokens and bytes are as many as were sent. Of an
+answer that cannot be computed again the entry holds what was sent.
 """
 
 from __future__ import annotations
@@ -120,9 +121,13 @@ def _answer(entry: OpenEntry, regenerate: Regenerate | None) -> tuple[str, Seque
     """Exactly what had been sent, or None where that cannot be told."""
     if not entry.num_bytes:
         return "", (), ""
-    answer = regenerate(entry.opening, entry.num_tokens, entry.num_bytes) if regenerate else None
+    if any(entry.text) or any(entry.thought):
+        answer: tuple[str, Sequence[int], str] | None = ("".join(entry.text), (), "".join(entry.thought))
+    else:
+        answer = regenerate(entry.opening, entry.num_tokens, entry.num_bytes) if regenerate else None
     if answer is None:
         return None
     text, tokens, reasoning = answer
     size = len((text + reasoning).encode("utf-8", "surrogatepass"))
-    return answer if (len(tokens), size) == (entry.num_tokens, entry.num_bytes) else None
+    has_all = len(tokens) == entry.num_tokens or any(entry.text) or any(entry.thought)
+    return answer if has_all and size == entry.num_bytes else None

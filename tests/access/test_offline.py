@@ -119,6 +119,9 @@ def test_off_means_off() -> None:
 def test_only_the_storage_is_named_by_the_settings() -> None:
     assert allowed_peers(Settings()) == []
     assert allowed_peers(Settings(rate_storage="redis://cache.lan:6379")) == ["cache.lan"]
+    engines = "http://gpu1:8000/v1, https://[fd00::2]/v1"
+    assert allowed_peers(Settings(upstream_url=engines)) == []
+    assert allowed_peers(Settings(backend="upstream", upstream_url=engines)) == ["gpu1", "fd00::2"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "LOCALHOST"])
