@@ -43,7 +43,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
 
-    model: str = Field("smollm2-135m", min_length=1, description="catalog name, hub id, directory or `.gguf` file")
+    model: str = Field(
+        "smollm2-135m",
+        min_length=1,
+        description="catalog name, hub id, directory or `.gguf` file; several by comma, or a folder of them: the first "
+        "is loaded at start, the others when they are asked for",
+    )
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("minivault")),
         description="models, keys and run files",
@@ -63,6 +68,16 @@ class Settings(BaseModel):
         le=1 << 24,
         description="memory of each worker for all that its answers attend to, taken as needed, 45 tokens a MB for "
         "the default model; 0 = half of what is free, divided by workers",
+    )
+    models_mb: int = Field(
+        0,
+        ge=0,
+        le=1 << 24,
+        description="memory of each worker for all models that are loaded, with what their answers attend to; whoever "
+        "was used least recently goes when another needs the room; 0 = what is free, divided by workers",
+    )
+    keep_alive_s: float = Field(
+        -1, le=1e9, description="seconds that a model stays loaded unused; below 0 = until another needs its memory"
     )
     deadline_s: float = Field(300, gt=0, le=86400, description="wall-clock limit of one generation, in seconds")
     load_timeout_s: float = Field(600, gt=0, le=86400, description="limit for loading the model, in seconds")

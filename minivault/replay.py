@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from minivault.errors import MiniVaultError
+from minivault.errors import MiniVaultError, Unavailable
 from minivault.service import Generation, Model, measured, weighed
 from minivault.service.scores import digest
 from minivault.types import (
@@ -134,9 +134,16 @@ def regenerate(
     """The text, tokens and thoughts that a stream had sent when `num_tokens` tokens, `num_bytes` bytes of text and
     thoughts, had left.
 
-    None if they cannot be re-derived here: another fingerprint, a built-in answer, or a run that does not agree.
+    None if they cannot be re-derived here: another fingerprint, a model that cannot be loaded, a built-in answer, or a
+    run that does not agree.
     """
-    if opening.get("source") != "model" or opening.get("fingerprint") != model.info.fingerprint:
+    if opening.get("source") != "model":
+        return None
+    try:
+        model.ensure_loaded()
+    except Unavailable:
+        return None
+    if opening.get("fingerprint") != model.info.fingerprint:
         return None
     if _is_elsewhere(opening):
         return None
@@ -157,6 +164,7 @@ def regenerate(
 
 
 def _start(model: Model, record: Mapping[str, Any], parts: Mapping[str, Parts]) -> _Run | Verdict:
+    model.ensure_loaded()
     reason = why_not_comparable(record, model.info, parts)
     if reason is not None:
         return Verdict(record["id"], record["seq"], "not comparable", reason)

@@ -11,7 +11,7 @@ from minivault.api import tokens
 from minivault.api.body import decoded, read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.measuring import rerank
-from minivault.api.streaming import accepted, origin, recorder, respond, start
+from minivault.api.streaming import accepted, model_wanted, origin, respond, start
 from minivault.wire.native import DIALECT
 from minivault.wire.native.generate import WORDING, GenerateBody, GenerateReply
 
@@ -44,6 +44,6 @@ def _reply(api: str, *, stream_always: bool) -> Response:
     wanted = decoded(GenerateBody, body, WORDING).generation()
     if stream_always:
         wanted = replace(wanted, stream=True)
-    choices = start(recorder().roster.get(wanted.model), [wanted], origin(api, body))
+    choices = start(model_wanted(wanted.model), [wanted], origin(api, body))
     reply = GenerateReply(choices[0].interaction, time.time_ns, has_logprobs=wanted.params.logprobs is not None)
     return respond(choices, reply, accepted() if wanted.stream else None)

@@ -12,7 +12,7 @@ from minivault.api.embedding import embed
 from minivault.api.measuring import decide, rerank
 from minivault.api.responses import API, add_routes, whole_conversation
 from minivault.api.sdk import sdk_origin as _origin
-from minivault.api.streaming import format_called, json_reply, model_called, recorder, respond, start
+from minivault.api.streaming import format_called, json_reply, model_called, model_listed, recorder, respond, start
 from minivault.errors import Unsupported
 from minivault.service import Model
 from minivault.wire.anthropic import DIALECT as ANTHROPIC
@@ -131,14 +131,14 @@ def rerank_documents() -> Response:
 @bp.get("/models")
 def models() -> Response:
     """The models that can be asked for."""
-    infos = [model.info for model in recorder().roster]
+    infos = recorder().roster.infos()
     return json_reply(anthropic.encode_models(infos) if _is_anthropics() else encode_models(infos))
 
 
 @bp.get("/models/<path:name>")
 def model(name: str) -> Response:
     """One model."""
-    info = model_called(name).info
+    info = model_listed(name).info
     return json_reply(anthropic.encode_model(name, info) if _is_anthropics() else encode_model(name, info))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response
@@ -10,9 +11,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from minivault import __version__
 from minivault.api.streaming import json_reply, recorder
-from minivault.errors import Draining, LoadFailed, MiniVaultError, Unavailable, VaultUnavailable
+from minivault.errors import MiniVaultError, Unavailable, VaultUnavailable
 from minivault.interaction import Recorder
 from minivault.models.catalog import name_of
+from minivault.models.named import names_in
+from minivault.service import Model
 
 bp = Blueprint("status", __name__)
 _started = time.monotonic()
@@ -22,7 +25,7 @@ _started = time.monotonic()
 def health() -> Response:
     """Facts about this server; answers whatever state the model and the vault are in."""
     here = recorder()
-    status = here.roster.default.status()
+    status = here.roster.status()
     requests, average_ms, tokens = here.metrics.totals()
     vault = _vault()
     info = here.roster.default.info if status.state == "ready" else None
@@ -41,6 +44,7 @@ def health() -> Response:
             "vault": vault,
             "model": _model_name(here),
             "fingerprint_parts": dict(info.fingerprint_parts) if info else {},
+            "models": [_model(model) for model in here.roster],
             "version": __version__,
         }
     )
@@ -48,15 +52,11 @@ def health() -> Response:
 
 @bp.get("/ready")
 def ready() -> Response:
-    """200 when a request would be served: the model is loaded and the vault can be written."""
-    model = recorder().roster.default
-    model.start()
-    status = model.status()
-    if status.state == "draining":
-        raise Draining("the server is stopping", retry_after_s=5)
-    if status.state == "failed":
-        raise LoadFailed(status.reason, retry_after_s=5)
-    info = model.info
+    """200 when a request would be served: the default model is loaded, or was and comes back when it is asked for, and
+    the vault can be written."""
+    roster = recorder().roster
+    roster.ensure_ready()
+    info = roster.default.info
     vault = recorder().vault_status()
     if not vault.writable:
         raise VaultUnavailable(f"the vault cannot be written: {vault.reason}", retry_after_s=5)
@@ -67,9 +67,23 @@ def ready() -> Response:
 def metrics() -> Response:
     """Prometheus' text format."""
     here = recorder()
-    status = here.roster.default.status()
+    status = here.roster.status()
     text = here.metrics.render(status.running, status.waiting, status.cache, status.stats.get("preemptions", 0))
     return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def _model(model: Model) -> dict[str, Any]:
+    """One model; what nobody knows yet is null."""
+    status, info = model.status(), None
+    with suppress(Unavailable):
+        info = model.info
+    return {
+        "name": info.name if info else None,
+        "state": status.state,
+        "running": status.running,
+        "waiting": status.waiting,
+        "fingerprint": info.fingerprint if info and info.fingerprint else None,
+    }
 
 
 def _model_name(here: Recorder) -> str:
@@ -77,7 +91,7 @@ def _model_name(here: Recorder) -> str:
     try:
         return here.roster.default.info.name
     except Unavailable:
-        return name_of(here.settings.model) if here.settings.backend != "upstream" else ""
+        return name_of(names_in(here.settings.model)[0]) if here.settings.backend != "upstream" else ""
 
 
 def _state(service: str, vault: dict[str, Any]) -> str:

@@ -34,13 +34,28 @@ def recorder() -> Recorder:
     return found
 
 
-def model_called(name: str) -> Model:
-    """The model that a request must name. Raises BadRequest for an empty name, ModelNotFound for one of none here."""
+def model_listed(name: str) -> Model:
+    """The model that a request must name, loaded or not. Raises BadRequest for an empty name, ModelNotFound for one of
+    none here."""
     model = recorder().roster.find(name)
     if not name:
         raise BadRequest("model is required", field="model")
     if model is None:
         raise ModelNotFound(f"model '{name}' not found", field="model")
+    return model
+
+
+def model_called(name: str) -> Model:
+    """The same, ready to be asked. Raises also what keeps it from that."""
+    model = model_listed(name)
+    model.ensure_loaded()
+    return model
+
+
+def model_wanted(name: str | None) -> Model:
+    """The model that a request may name, else the default, ready to be asked."""
+    model = recorder().roster.get(name)
+    model.ensure_loaded()
     return model
 
 

@@ -59,8 +59,7 @@ def replay_record(id_or_seq: str) -> Response:
     found = own_record(id_or_seq)
     if found["type"] != "interaction":
         raise BadRequest(f"record {found['seq']} is of type {found['type']}: interactions are replayed", field="id")
-    roster = recorder().roster
-    model = roster.find(str(found.get("model"))) or roster.default
+    model = recorder().roster.of_record(found)
     with generation_permit(g.caller):
         [verdict] = replay(model, [found], 1)
     charge_tokens(g.caller, len(found.get("prompt_tokens") or ()) + verdict.num_tokens)

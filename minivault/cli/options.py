@@ -53,7 +53,7 @@ _SAMPLING = {
     "stop": click.option("--stop", multiple=True, help="End the answer before this text; up to 16 times."),
     "system": click.option("--system", help="Instructions before the conversation."),
     "raw": click.option("--raw", is_flag=True, default=None, help="Continue the prompt as it is: no chat template."),
-    "model": click.option("--model", help="Refuse to answer unless this model is served."),
+    "model": click.option("-m", "--model", help="Who answers, where there are several; the first where it is absent."),
 }
 _url = click.option("--url", help="The server: http://HOST:PORT, HOST:PORT or unix:PATH.")
 _local = click.option("--local", is_flag=True, help="Load the model here, even when a server runs.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,11 +62,18 @@ def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Ve
     if settings.backend != "upstream":
         note(f"loading {settings.model} into this process.")
     roster = roster_of(settings)
+
+    def verdicts() -> Iterator[Verdict]:
+        """In order; each record by the model of its name."""
+        for model, made_by_it in groupby(records, roster.of_record):
+            mine = list(made_by_it)
+            model.ensure_loaded()
+            is_here = all(record.get("fingerprint") == model.info.fingerprint for record in mine)
+            parts = {} if is_here else parts_by_fingerprint(read_records(settings.log_dir))
+            yield from run(model, mine, settings.max_running, parts)
+
     try:
-        here = roster.default.wait_loaded().fingerprint
-        is_here = all(record.get("fingerprint") == here for record in records)
-        parts = {} if is_here else parts_by_fingerprint(read_records(settings.log_dir))
-        yield from _with_progress(run(roster.default, records, settings.max_running, parts), len(records))
+        yield from _with_progress(verdicts(), len(records))
     finally:
         roster.close()
 

@@ -136,11 +136,10 @@ def _open_vault(settings: Settings, vault: str) -> Vault:
 
 @contextmanager
 def open_local(settings: Settings) -> Iterator[Recorder]:
-    """Load the model in this process and open the vault: what the CLI does when no server runs."""
+    """Models in this process, loaded when they are asked for, and the vault: what commands use when no server runs."""
     roster = roster_of(settings)
     recorder = Recorder(settings, roster)
     try:
-        roster.default.wait_loaded()
         yield recorder
     finally:
         roster.close()

@@ -103,7 +103,7 @@ class ModelStore:
 
     def _drop_unused(self) -> None:
         """Remove what was prepared from weights that no model here has."""
-        used = {self._prepared_path(files) for files in self.list() if not files.is_packed}
+        used = {self.prepared_path(files) for files in self.list() if not files.is_packed}
         for folder in (self.models_dir / ".prepared").glob("*"):
             if folder not in used:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +112,7 @@ class ModelStore:
         """A runner's own form of this model, in a folder named by all that it is made from, and made once.
 
         `name` tells the form and its version up to its last `-`; what is there of others goes when this one is made."""
-        path = self._prepared_path(files) / name
+        path = self.prepared_path(files) / name
         if not path.is_file():
             with self._writing(), self._lock(path.parent.name):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,8 @@ class ModelStore:
                         old.unlink()
         return path
 
-    def _prepared_path(self, files: ModelFiles) -> Path:
+    def prepared_path(self, files: ModelFiles) -> Path:
+        """The folder of what is prepared from a model, there or not."""
         made_from = digest_of_set({"weights": files.weights_digest, "config": files.config_digest})
         return self.models_dir / ".prepared" / made_from.removeprefix("sha256:")[:32]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from minivault.config import Settings
 from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
+from minivault.models.named import names_in
 from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 from minivault.service.context import cache_bytes, raised_by, wanted_context
@@ -35,6 +36,8 @@ log = logging.getLogger("minivault.service")
 WARM_CONTEXT = 64
 """Of a runner that is loaded only to have its code compiled."""
 
+MOST_AT_ONCE = 3
+"""No more models than this divide the cache among them: of more, some go when all are wanted."""
 Backend = Callable[[Settings], Loaded]
 
 
@@ -42,13 +45,30 @@ def check_backend(settings: Settings) -> None:
     """Refuse early, without torch, what could not be served: raises ConfigError for a backend that does not exist or a
     context that the model does not have, and ModelError when the model is missing, damaged or unsupported. What memory
     is free is measured here, before there are workers."""
-    if settings.backend == "local":
-        wanted_context(settings, store(settings).resolve(settings.model, verify=True).config)
-        cache_bytes(settings)
-    elif settings.backend == "upstream":
+    if settings.backend == "upstream":
         _check_upstream(settings)
-    else:
+        return
+    if settings.backend != "local":
         resolve_backend(settings)
+        return
+    names = set[str]()
+    for one in each_model(settings):
+        files = store(settings).resolve(one.model, verify=True)
+        wanted_context(one, files.config)
+        cache_bytes(one)
+        if files.name in names:
+            message = f"MINIVAULT_MODEL={settings.model!r} names two models that clients would call {files.name}"
+            raise ConfigError(message, field="MINIVAULT_MODEL")
+        names.add(files.name)
+
+
+def each_model(settings: Settings) -> list[Settings]:
+    """The settings of each model that is served. Where there are several, each has its own part of the cache."""
+    names = names_in(settings.model) if settings.backend == "local" else [settings.model]
+    if len(names) == 1 or settings.cache_mb:
+        return [settings.model_copy(update={"model": name}) for name in names]
+    part = max(1, cache_bytes(settings) // min(len(names), MOST_AT_ONCE) >> 20)
+    return [settings.model_copy(update={"model": name, "cache_mb": part}) for name in names]
 
 
 def _check_upstream(settings: Settings) -> None:
@@ -111,8 +131,18 @@ def load_local(settings: Settings) -> Loaded:
         **runner.signature,
     }
     give_memory_back()
-    info = replace(_info(files, runner, parts), context_setting=raised_by(settings, files.config, runner.context))
-    return Loaded(replace(info, vocabulary_kind=tokenizer.vocabulary_kind), tokenizer, runner)
+    info = replace(
+        described(settings, files),
+        context=runner.context,
+        context_setting=raised_by(settings, files.config, runner.context),
+        quantization=runner.signature.get("quantization", ""),
+        runner=runner.name,
+        fingerprint=fingerprint(parts),
+        fingerprint_parts=parts,
+        device=runner.signature.get("device", "cpu"),
+        vocabulary_kind=tokenizer.vocabulary_kind,
+    )
+    return Loaded(info, tokenizer, runner)
 
 
 def _cpu_threads(settings: Settings) -> int:
@@ -172,25 +202,26 @@ def _device(settings: Settings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _info(files: ModelFiles, runner: Runner, parts: dict[str, str]) -> ModelInfo:
+def described(settings: Settings, files: ModelFiles) -> ModelInfo:
+    """What the files of a model say of it, before it is loaded."""
     config, template = files.config, chat_template(files.directory)
     written = template.text + template.tool_text
     return ModelInfo(
         name=files.name,
         architecture=str(config.get("model_type", "")),
         num_parameters=files.num_parameters,
-        context=runner.context,
+        context=wanted_context(settings, config),
         embedding_length=int(config.get("hidden_size") or config.get("n_embd") or 0),
         num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         num_heads=int(config.get("num_attention_heads") or config.get("n_head") or 0),
-        quantization=runner.signature.get("quantization", ""),
+        quantization="",
         weights_digest=files.weights_digest,
         size_bytes=files.size_bytes,
         license=files.license,
-        runner=runner.name,
-        fingerprint=fingerprint(parts),
-        fingerprint_parts=parts,
-        device=runner.signature.get("device", "cpu"),
+        runner="",
+        fingerprint="",
+        has_chat=bool(template.text),
+        has_tools=bool(template.text),
         source=files.source,
         chat_template=template.text,
         call_format=call_format_of(written),

@@ -26,7 +26,8 @@ from minivault.types import (
 if TYPE_CHECKING:
     from minivault.engine.runner import Runner
 
-State = Literal["unloaded", "loading", "ready", "failed", "draining"]
+State = Literal["unloaded", "loading", "ready", "resting", "failed", "draining"]
+"""`resting`: it has given its memory back, and is loaded again when it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class ModelStatus:
     cache: dict[str, int] = field(default_factory=dict)
     """Memory for what running answers attend to: `bytes`, `tokens` that it holds, `used_tokens`, and of these
     `reusable_tokens`, which are given up when somebody needs their memory."""
+    goes_in_s: float | None = None
+    """When it will give its memory back if nobody asks for it; None = not until another model needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Model(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """What is served. Raises Loading or LoadFailed while there is nothing to serve."""
+        """What is served; of what is not loaded as much as is known, without a fingerprint where it never was. Raises
+        Loading or LoadFailed while nothing is known."""
         ...
 
     def status(self) -> ModelStatus: ...
@@ -116,6 +120,20 @@ class Model(Protocol):
 
     def wait_loaded(self, timeout_s: float | None = None) -> ModelInfo:
         """Start if needed and block until the model is there. Raises LoadFailed, or Loading on timeout."""
+        ...
+
+    def ensure_loaded(self, deadline_ns: int | None = None) -> None:
+        """Have it ready to be asked, waiting until the deadline on the monotonic clock where it is to be loaded.
+        Raises Loading while it loads for the first time, LoadFailed, Draining, or Overloaded where there is no room."""
+        ...
+
+    def keep(self, seconds: float | None) -> None:
+        """From now on give its memory back when nobody has asked for it for so long; negative = never, None = as the
+        settings say."""
+        ...
+
+    def unload(self, timeout_s: float = 0.0) -> bool:
+        """Give its memory back once nobody uses it; False where somebody still does when the time is over."""
         ...
 
     def cancel_all(self, reason: FinishReason = "shutdown") -> None:

@@ -270,7 +270,7 @@ OLLAMA_TEXT: Foreign = {
     **noted("a full context ends the answer with `length`", "shift"),
     **refused("send raw: true and read the record's rendered_prompt", "_debug_render_only", harmless=(False,)),
 }
-OLLAMA_EMBED: Foreign = noted("the model is kept, and embeds in one way", "options", "keep_alive")
+OLLAMA_EMBED: Foreign = noted("a model embeds in one way", "options")
 OLLAMA_GENERATE: Foreign = {
     **OLLAMA_TEXT,
     **_lacks("vision", NO_IMAGES, "images", harmless=([],)),

@@ -111,7 +111,7 @@ class BatchWorker:
 
     def _has_room(self, status: ModelStatus) -> bool:
         is_half_empty = not status.running or 2 * (status.running + 1) <= self._max_running
-        return status.state == "ready" and not status.waiting and is_half_empty
+        return status.state in ("ready", "resting", "unloaded") and not status.waiting and is_half_empty
 
 
 def environment(kept: Kept, line: Line) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +81,15 @@ class Hooks:
 
     def post_fork(self, _server: Any, worker: Any) -> None:
         """Load the model in the background; the worker serves `loading` until it is there."""
+        from minivault.engine.host import keep_few_arenas
+
         # Until the worker installs its own handlers, SIGTERM must stop it, not queue up behind the arbiter's.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         settings = self._settings
         install_offline_guard(settings)
-        model = worker_roster(settings).default
-        worker.standing = Standing(self._readiness, worker.age, lambda: model.status().state == "ready")
+        keep_few_arenas()
+        roster = worker_roster(settings)
+        worker.standing = Standing(self._readiness, worker.age, lambda: roster.status().state == "ready")
         harden_sockets(worker.sockets, receive_s=settings.receive_timeout_s, send_s=settings.send_timeout_s)
         with self._thread_limit(worker):
             # The engine thread gives the lock up at every tensor operation; it must not wait 5 ms to get it back.
@@ -157,10 +159,10 @@ class Hooks:
 
 
 def _recover(recorder: Recorder) -> None:
-    model = recorder.roster.default
+    roster = recorder.roster
     try:
-        recorder.explain(model.wait_loaded())
-        recovered = recorder.vault.recover(partial(regenerate, model))
+        recorder.explain(roster.default.wait_loaded())
+        recovered = recorder.vault.recover(lambda opening, *sent: regenerate(roster.of_record(opening), opening, *sent))
     except LoadFailed:  # the model has said so; without a model, what was sent cannot be re-derived
         return
     except (MiniVaultError, OSError) as error:

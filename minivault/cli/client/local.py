@@ -55,6 +55,7 @@ class LocalAnswerer:
             user_agent=f"minivault-cli/{__version__}",
         )
         model = self._recorder.roster.get(request.model)
+        model.ensure_loaded()
         return Interaction.begin(self._recorder, model, model.prepare(request), origin)
 
 

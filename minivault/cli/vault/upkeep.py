@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import click
@@ -105,7 +104,9 @@ def _regenerator(is_wanted: bool) -> Iterator[Callable[[Mapping[str, Any], int, 
     from minivault.replay import regenerate
 
     with open_local(load_settings()) as recorder:
-        yield partial(regenerate, recorder.roster.default)
+        roster = recorder.roster
+        roster.default.ensure_loaded()
+        yield lambda opening, *sent: regenerate(roster.of_record(opening), opening, *sent)
 
 
 def _kept(is_reconstructed: bool) -> str:

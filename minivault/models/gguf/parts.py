@@ -24,6 +24,12 @@ def parts(path: Path) -> list[Path]:
     return found
 
 
+def is_later_part(path: Path) -> bool:
+    """It is a part of a model that begins in another file."""
+    match = _PART.fullmatch(path.name)
+    return match is not None and int(match[2]) > 1
+
+
 def whole_name(name: str) -> str:
     """A file's name without its ending and the number of its part."""
     match = _PART.fullmatch(name)

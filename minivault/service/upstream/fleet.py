@@ -18,7 +18,7 @@ from pathlib import Path
 from minivault.config import Settings
 from minivault.errors import Draining, Overloaded
 from minivault.service.engine_loop import LOOK_S, Generation
-from minivault.service.local import DRAIN_MARGIN_S
+from minivault.service.engine_thread import DRAIN_MARGIN_S
 from minivault.service.upstream.server import Server
 from minivault.types import FinishReason
 
@@ -41,7 +41,7 @@ class Fleet:
         timeout_s = settings.upstream_timeout_s
         self.servers = [Server(url, self._read_key, timeout_s) for url in settings.upstream_urls]
         self._lock = threading.Lock()
-        self._live: dict[str, Generation] = {}
+        self._live: dict[str, tuple[Generation, str]] = {}
         self._threads = list[threading.Thread]()
         self._is_closing = threading.Event()
         self._has_looked = threading.Event()
@@ -76,9 +76,10 @@ class Fleet:
     def is_draining(self) -> bool:
         return self._drain_deadline is not None
 
-    @property
-    def num_live(self) -> int:
-        return len(self._live)
+    def num_live_of(self, name: str) -> int:
+        """Answers of one model that are under way."""
+        with self._lock:
+            return sum(model == name for _, model in self._live.values())
 
     def close(self, timeout_s: float) -> None:
         """End every answer with `shutdown`, and stop watching."""
@@ -116,15 +117,15 @@ class Fleet:
 
     # -- what is under way ----------------------------------------------------------------------------------------
 
-    def admit(self, generation: Generation) -> None:
-        """Count an answer. Raises Draining, or Overloaded when every place is taken."""
+    def admit(self, generation: Generation, name: str) -> None:
+        """Count an answer of a model. Raises Draining, or Overloaded when every place is taken."""
         capacity = self._settings.max_running + self._settings.max_waiting
         with self._lock:
             if self.is_draining:
                 raise Draining("the server is stopping", retry_after_s=5)
             if len(self._live) >= capacity:
                 raise Overloaded("every place is taken; try again shortly", retry_after_s=1)
-            self._live[generation.job.id] = generation
+            self._live[generation.job.id] = generation, name
 
     def forget(self, generation: Generation) -> None:
         with self._lock:
@@ -133,7 +134,7 @@ class Fleet:
     def cancel_all(self, reason: FinishReason) -> None:
         with self._lock:
             live = list(self._live.values())
-        for generation in live:
+        for generation, _ in live:
             generation.cancel(reason)
 
     # -- threads --------------------------------------------------------------------------------------------------

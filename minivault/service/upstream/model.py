@@ -68,6 +68,18 @@ class UpstreamModel(GeneratesOnly):
         self._fleet.wait_known(timeout_s)
         return self.info
 
+    def ensure_loaded(self, deadline_ns: int | None = None) -> None:  # noqa: ARG002 - nothing is waited for
+        """See `Model.ensure_loaded`."""
+        self.start()
+        _ = self.info
+
+    def keep(self, seconds: float | None) -> None:
+        """See `Model.keep`. Engines elsewhere look after their own memory."""
+
+    def unload(self, timeout_s: float = 0.0) -> bool:  # noqa: ARG002
+        """See `Model.unload`."""
+        return False
+
     def cancel_all(self, reason: FinishReason = "shutdown") -> None:
         """See `Model.cancel_all`."""
         self._fleet.cancel_all(reason)
@@ -109,7 +121,7 @@ class UpstreamModel(GeneratesOnly):
                 state = "ready" if self.info and self._fleet.serving(self._name) else state
             except (Loading, LoadFailed) as error:
                 reason = error.message
-        return ModelStatus(state, reason if state != "ready" else "", self._fleet.num_live, 0, {})
+        return ModelStatus(state, reason if state != "ready" else "", self._fleet.num_live_of(self._name), 0, {})
 
     # -- work -----------------------------------------------------------------------------------------------------
 
@@ -133,7 +145,7 @@ class UpstreamModel(GeneratesOnly):
         dropped = left_out(task.params, self._kind)
         prefix = task.rendered[task.rendered.find(_PROMPT.get(task.rendered.partition(" ")[0], " ")) :]
         generation = UpstreamGeneration(job, self._fleet, info.name, task.rendered, prefix, dropped)
-        self._fleet.admit(generation)
+        self._fleet.admit(generation, info.name)
         try:
             generation.send()
         except BaseException:

@@ -44,8 +44,14 @@ class Addressed(Body):
     keep_alive: str | float | None = Field(None, description='a Go duration like `"5m"`, or seconds; 0 = unload')
 
     @property
+    def keep_s(self) -> float | None:
+        """How long the model stays unused, in seconds; negative = for ever, None = as the server does by itself. Raises
+        BadRequest."""
+        return None if self.keep_alive is None else keep_alive_s(self.keep_alive)
+
+    @property
     def is_unload(self) -> bool:
-        return self.keep_alive is not None and keep_alive_s(self.keep_alive) == 0
+        return self.keep_s == 0
 
 
 class Generating(Addressed):

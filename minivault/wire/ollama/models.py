@@ -15,8 +15,8 @@ from minivault.wire.validation import Body
 OLLAMA_VERSION = "0.32.1"
 """The version of the API we speak: editors refuse old ones, so this is Ollama's number and not ours."""
 
-FOR_EVER = "2262-01-01T00:00:00Z"
-"""The model is never unloaded. A date every client can parse, also in signed 64-bit nanoseconds."""
+FOR_EVER, END_NS = "2262-01-01T00:00:00Z", 9_214_646_400_000_000_000
+"""The model stays. A date every client can parse, also in signed 64-bit nanoseconds."""
 
 RUNNING = "Ollama is running"
 """What `GET /` must answer to a client that checks who is there."""
@@ -45,8 +45,9 @@ def encode_tags(infos: Sequence[ModelInfo]) -> dict[str, Any]:
     return {"models": [_identity(info) | _description(info) for info in infos]}
 
 
-def encode_ps(infos: Sequence[ModelInfo]) -> dict[str, Any]:
-    return {"models": [_identity(info) | _memory(info) for info in infos]}
+def encode_ps(loaded: Sequence[tuple[ModelInfo, float | None]], now_ns: int) -> dict[str, Any]:
+    """Models in memory, each with the seconds until it goes; None = it stays."""
+    return {"models": [_identity(info) | _memory(info, left_s, now_ns) for info, left_s in loaded]}
 
 
 def encode_version() -> dict[str, Any]:
@@ -114,9 +115,11 @@ def _description(info: ModelInfo) -> dict[str, Any]:
     return {"modified_at": rfc3339(info.modified_ns), "capabilities": capabilities(info)}
 
 
-def _memory(info: ModelInfo) -> dict[str, Any]:
+def _memory(info: ModelInfo, left_s: float | None, now_ns: int) -> dict[str, Any]:
     on_gpu = info.device.startswith("cuda")
-    return {"expires_at": FOR_EVER, "size_vram": info.size_bytes if on_gpu else 0, "context_length": info.context}
+    ends_ns = END_NS if left_s is None else now_ns + left_s * 1e9
+    expires = FOR_EVER if ends_ns >= END_NS else rfc3339(int(ends_ns))
+    return {"expires_at": expires, "size_vram": info.size_bytes if on_gpu else 0, "context_length": info.context}
 
 
 def _model_info(info: ModelInfo, basename: str) -> dict[str, Any]:

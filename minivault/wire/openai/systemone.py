@@ -116,7 +116,7 @@ class SystemOneBody(Strict):
         str, Annotated[NoulQuestion | KeyedChoiceQuestion | KeyedScoreQuestion, Field(discriminator="type")]
     ] = Field(min_length=1, max_length=decision.MAX_QUESTIONS)
     permutations: int = Field(1, ge=1, le=decision.MAX_ORDERS, description="our own, as in /v1/decisions")
-    keep_alive: float | str | None = Field(None, description="no effect: the model is never unloaded")
+    keep_alive: float | str | None = Field(None, description="no effect: MINIVAULT_KEEP_ALIVE_S says it")
 
     def request(self) -> GenerationRequest:
         """What the questions are about."""
