@@ -1,27 +1,37 @@
-"""The npm packages `ollama`, `openai` and `@anthropic-ai/sdk`: skipped until `npm install` was run beside them."""
+"""The npm packages `ollama`, `openai`, `@anthropic-ai/sdk` and `ai`: skipped until `npm install` was run beside them."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live import LiveServer
+from tests.live import LiveServer, live_server
 
 HERE = Path(__file__).parent / "node"
 
 pytestmark = pytest.mark.clients
 
 
+@pytest.fixture(scope="module")
+def tools_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    directory = tmp_path_factory.mktemp("tools")
+    with live_server(directory, backend="tests.clients.tools_backend:backend", rate_limit="") as running:
+        running.wait_ready()
+        yield running
+
+
 def run(script: str, server: LiveServer, package: str = "") -> dict[str, Any]:
     node, package = shutil.which("node"), package or script
     if node is None or not (HERE / "node_modules" / package).is_dir():
         pytest.skip(f"node with the npm package {package} is not installed")
-    command = [node, str(HERE / f"{script}.cjs"), server.url]
+    (path,) = HERE.glob(f"{script}.*js")
+    command = [node, str(path), server.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -62,3 +72,12 @@ def test_anthropic(server: LiveServer) -> None:
     assert found["models"] == ["scripted"]
     assert found["missing"] == ["NotFoundError", 404, "not_found_error"]
     assert "model" in found["broken"]
+
+
+def test_ai(tools_server: LiveServer) -> None:
+    for provider, found in run("ai", tools_server).items():
+        assert found["text"] == found["streamed"] == "Hello", provider
+        assert (found["tokens"], found["structured"]) == (6, "boolean"), provider
+        assert (found["called"], found["streamedCall"]) == ("got 3", [{"a": 1, "b": 2}, 3]), provider
+        assert found["missing"] == ["AI_APICallError", 404], provider
+        assert found.get("embeddings", [257, 257]) == [257, 257], provider
