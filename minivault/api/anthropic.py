@@ -10,7 +10,7 @@ from flask import Response
 from minivault.api.body import decoded, read_json_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.sdk import sdk_origin
-from minivault.api.streaming import format_called, json_reply, model_called, respond, start
+from minivault.api.streaming import fields_called, json_reply, model_called, respond, start
 from minivault.errors import ContextExceeded, Unsupported
 from minivault.service import Model
 from minivault.types import GenerationRequest
@@ -59,7 +59,7 @@ def _in_their_words(body: CountBody, model: Model, request: GenerationRequest) -
     """A schema that cannot be used is refused under the name its field has here. Of a prompt that is too long agents
     read the numbers, and shorten it."""
     try:
-        with format_called(body.format_field):
+        with fields_called(format=body.format_field):
             yield
     except ContextExceeded as error:
         numbers = f"{model.count(request)} tokens > {model.info.context - 1} maximum"

@@ -12,7 +12,7 @@ from minivault.api.embedding import embed
 from minivault.api.measuring import decide, rerank
 from minivault.api.responses import API, add_routes, whole_conversation
 from minivault.api.sdk import sdk_origin as _origin
-from minivault.api.streaming import format_called, json_reply, model_called, model_listed, recorder, respond, start
+from minivault.api.streaming import fields_called, json_reply, model_called, model_listed, recorder, respond, start
 from minivault.errors import Unsupported
 from minivault.service import Model
 from minivault.wire.anthropic import DIALECT as ANTHROPIC
@@ -41,7 +41,7 @@ def chat_completions() -> Response:
     model = model_called(body.model)
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
-    with format_called(body.format_field):
+    with fields_called(format=body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.chat.completions", raw))
     reply = ChatReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, SSE if body.stream else None)
@@ -54,7 +54,7 @@ def completions() -> Response:
     body = decoded(CompletionBody, raw)
     model = model_called(body.model)
     body.ensure_possible()
-    with format_called(body.format_field):
+    with fields_called(format=body.format_field):
         choices = start(model, body.generations(model.info.context), _origin("openai.completions", raw))
     echoes = [choice.task.text if body.echo else "" for choice in choices]
     envelope = _envelope(choices[0], body.model)
@@ -71,7 +71,7 @@ def responses() -> Response:
     body.ensure_possible()
     _ensure_tools(model, has_tools=body.has_tools)
     wanted = body.generation(model.info.context, whole_conversation(body))
-    with format_called(body.format_field):
+    with fields_called(format=body.format_field, messages="input"):
         choices = start(model, [wanted], _origin(API, raw))
     reply = ResponseReply(_envelope(choices[0], body.model), body, model.info.call_format)
     return respond(choices, reply, NAMED_SSE if body.stream else None)

@@ -112,14 +112,15 @@ def tell_truncated(task: GenerateTask | EmbedTask) -> None:
 
 
 @contextmanager
-def format_called(name: str) -> Iterator[None]:
-    """A schema that cannot be used is refused under the name its field has here."""
+def fields_called(**names: str) -> Iterator[None]:
+    """What cannot be used of a request is refused under the names that its fields have here: `format="text.format"`."""
     try:
         yield
     except BadRequest as error:
-        if error.field != "format":
+        field = error.field or ""
+        if field not in names:
             raise
-        raise BadRequest(error.message.replace("format", name, 1), field=name) from None
+        raise type(error)(error.message.replace(field, names[field], 1), field=names[field]) from None
 
 
 def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -> Response:

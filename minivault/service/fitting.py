@@ -2,7 +2,7 @@
 
 Of a conversation the oldest turns go first, never the system's and never the last. What is still too long, or is no
 conversation, loses tokens from its middle: `num_keep` at the front stay, and so does all that comes before the last
-message. Room for an answer is always left.
+message. What leaves room for a short answer is read whole; what does not is shortened to leave room for a long one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import replace
 from minivault.errors import ContextExceeded
 from minivault.types import GenerationRequest, Message, ModelInfo
 
+SHORT_ANSWER_SHARE = 16
+"""A prompt that leaves this part of the context, or all that its answer may have, is not shortened."""
 ANSWER_SHARE = 4
-"""An answer without a smaller limit of its own is left this part of the context."""
+"""One that is shortened leaves this part, or all that its answer may have."""
 END_SHARE = 4
 """The end of what is cut keeps this part of what is left, whatever is kept of the front."""
 
@@ -23,16 +25,21 @@ Read = Callable[[GenerationRequest], tuple[int, ...]]
 """The tokens of a request."""
 
 
-def most_read(request: GenerationRequest, info: ModelInfo) -> int:
-    """Most tokens of a prompt that is shortened."""
-    room = info.context - min(request.params.max_tokens, info.context // ANSWER_SHARE)
-    return room if request.most_read is None else min(room, request.most_read)
+def most_read(request: GenerationRequest, num_tokens: int, info: ModelInfo) -> int:
+    """Most tokens that are read of a prompt that may be shortened."""
+
+    def room(share: int) -> int:
+        return info.context - min(request.params.max_tokens, info.context // share)
+
+    most = room(ANSWER_SHARE) if num_tokens > room(SHORT_ANSWER_SHARE) else num_tokens
+    return most if request.most_read is None else min(most, request.most_read)
 
 
 def too_long_for(request: GenerationRequest, num_tokens: int, info: ModelInfo) -> ContextExceeded:
     """A prompt that leaves no room for an answer, or has more tokens than the request itself lets be read."""
     if num_tokens >= info.context:
-        return too_long("the prompt", num_tokens, info, field="prompt")
+        field = "prompt" if request.messages is None else "messages"
+        return too_long("the prompt", num_tokens, info, field=field)
     most = f"num_ctx is {request.most_read} and the prompt has {num_tokens} tokens"
     return ContextExceeded(f"{most}: shorten it, or raise num_ctx, up to {info.context}", field="num_ctx")
 

@@ -53,8 +53,9 @@ def read_request(request: GenerationRequest, tokenizer: Tokenizer, info: ModelIn
     prompt = read_prompt(request, tokenizer)
     has_control_text |= prompt.has_control_text
     num_dropped = num_cut = 0
-    limit = most_read(request, info) if request.drops_turns or request.num_keep is not None else len(prompt.tokens)
-    if len(prompt.tokens) > limit:
+    num_tokens = len(prompt.tokens)
+    may_lose = request.drops_turns or request.num_keep is not None
+    if may_lose and num_tokens > (limit := most_read(request, num_tokens, info)):
         request, num_dropped, num_cut = shortened(request, lambda one: read_prompt(one, tokenizer).tokens, limit)
         prompt = read_prompt(request, tokenizer)
     num_tokens, room = len(prompt.tokens), min(1, request.params.max_tokens)

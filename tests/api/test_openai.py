@@ -231,7 +231,10 @@ def test_null_means_not_given(client: FlaskClient) -> None:
 def test_a_prompt_that_is_too_long_is_the_clients_fault(client: FlaskClient) -> None:
     response = chat(client, "x" * 600)
     assert response.status_code == 400
-    assert response.get_json()["error"]["code"] == "context_length_exceeded"
+    error = response.get_json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    error = client.post("/v1/responses", json={"model": MODEL, "input": "x" * 600}).get_json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
 
 
 @pytest.mark.parametrize(

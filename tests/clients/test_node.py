@@ -1,4 +1,4 @@
-"""The npm packages `ollama`, `openai`, `@anthropic-ai/sdk` and `ai`: skipped until `npm install` was run beside them."""
+"""The npm packages `ollama`, `openai`, `@anthropic-ai/sdk` and `ai`: skipped until `npm install` was run there."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ def truncated(wanted: GenerationRequest, num_keep: int) -> GenerationRequest:
 @given(st.lists(TURNS, min_size=1, max_size=12), st.integers(1, 300), st.integers(-1, 50))
 def test_whatever_is_asked_fits_with_room_for_an_answer(turns: list[Message], max_tokens: int, num_keep: int) -> None:
     wanted = GenerationRequest(messages=tuple(turns), params=SamplingParams(max_tokens=max_tokens))
-    assert size(truncated(wanted, num_keep)) <= 100 - min(max_tokens, 25)
+    is_long = size(wanted) > 100 - min(max_tokens, 6)
+    assert size(truncated(wanted, num_keep)) <= 100 - min(max_tokens, 25 if is_long else 6)
 
 
 @given(st.lists(TURNS, min_size=1, max_size=12))
@@ -48,7 +49,7 @@ def test_what_fits_is_left_alone_and_turns_go_oldest_first(turns: list[Message])
     wanted = GenerationRequest(messages=tuple(turns), params=SamplingParams(max_tokens=25))
     wanted = replace(wanted, num_keep=4)
     kept = truncated(wanted, 4)
-    if size(wanted) <= 75:
+    if size(wanted) <= 94:
         assert kept == wanted
     elif kept.messages is not None:
         dropped = len(turns) - len(kept.messages)
@@ -108,6 +109,14 @@ def test_a_last_message_that_is_too_long_is_cut_and_not_the_instructions_before_
     num_dropped = 2 if wanted.messages else 0
     assert (task.num_dropped, task.num_cut) == (num_dropped, len(b"s:be brief;u:;") + 300 - 75)
     assert task.parameters | task.truncated == task.parameters
+
+
+def test_what_leaves_room_for_a_short_answer_is_read_whole_though_a_long_one_would_not_fit() -> None:
+    wanted = GenerationRequest(prompt="x" * 94, raw=True, num_keep=0, params=SamplingParams(max_tokens=1000))
+    task = read_request(wanted, TOKENIZER, INFO)
+    assert (len(task.tokens), task.truncated, task.params.max_tokens) == (94, {}, 6)
+    task = read_request(replace(wanted, prompt="x" * 95), TOKENIZER, INFO)
+    assert (len(task.tokens), task.num_cut, task.params.max_tokens) == (75, 20, 25)
 
 
 def test_instructions_that_leave_no_room_are_cut_too() -> None:
