@@ -85,6 +85,25 @@ def added_latency(directory: Path, sync: Any, count: int, pause_s: float = 0.005
     return {"sync": sync, **shown, "total_p99_ms": round(sorted(phases["total"])[int(count * 0.99)], 3)}
 
 
+def receipt_cost(directory: Path, count: int = 2000) -> Row:
+    """What the receipt adds to a reply, in milliseconds: signing, encoding it for the body and for the header."""
+    vault = Vault.open(directory / "receipts", sync="written")
+    entry = vault.begin(opening(0))
+    entry.finish(closing())
+    times, text = [], ""
+    for _ in range(count):
+        start = time.perf_counter()
+        receipt = entry.receipt()
+        text = json.dumps({"receipt": receipt}) + json.dumps(receipt, separators=(",", ":"))
+        times.append((time.perf_counter() - start) * 1e3)
+    vault.close()
+    return {
+        "p50_ms": round(median(times), 3),
+        "p99_ms": round(sorted(times)[int(count * 0.99)], 3),
+        "bytes": len(text) // 2,
+    }
+
+
 def appends_per_second(directory: Path, sync: Any, seconds: float = 3.0, threads: int = 8) -> Row:
     """Whole interactions recorded by four processes on one log, each with several requests at once."""
     barrier, queue = multiprocessing.Barrier(PROCESSES), multiprocessing.Queue()
@@ -217,6 +236,7 @@ def measure(directory: Path, num_requests: int, num_records: int) -> dict[str, l
     looked_up = make_log(directory / "lookup", num_records, EVENT, segment_bytes=16 << 20)
     return {
         "Added to one request": [added_latency(directory, mode, num_requests) for mode in modes],
+        "A receipt": [receipt_cost(directory)],
         "Appended by four processes": [appends_per_second(directory, mode) for mode in ("written", "synced")],
         "Verified on one core": [
             verification(directory, num_records, EVENT, "typical"),

@@ -286,6 +286,8 @@ class Measured:
     logprobs: tuple[tuple[float, ...], ...]
     probabilities: tuple[float, ...]
     usage: Usage
+    receipt: Mapping[str, Any] | None = None
+    """What the client may keep of its record."""
 
 
 Task = GenerateTask | EmbedTask | MeasureTask
@@ -387,6 +389,8 @@ class Finished:
     timings: Timings
     stop: str | None = None
     """The stop string that ended it, which is no part of the text."""
+    receipt: Mapping[str, Any] | None = None
+    """What the client may keep of its record; once that is durable."""
 
 
 @dataclass(frozen=True, slots=True)

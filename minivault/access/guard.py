@@ -32,7 +32,7 @@ _PROXY_KEYS = frozenset(
     {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"}
 )
 _EXPOSED_FIELDS = (
-    "X-Request-Id, Request-Id, X-Trace-Id, MiniVault-Noted, MiniVault-Truncated, "
+    "X-Request-Id, Request-Id, X-Trace-Id, MiniVault-Noted, MiniVault-Truncated, MiniVault-Receipt, "
     "Retry-After, RateLimit, RateLimit-Policy"
 )
 _PREFLIGHT_SECONDS = "600"

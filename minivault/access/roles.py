@@ -33,6 +33,7 @@ _EXACT: dict[str, frozenset[Role]] = {
 }
 """A record is checked and replayed by auditors, and by whoever asked: the view looks at whose it is."""
 _BELOW: dict[str, frozenset[Role]] = {
+    "/receipts/": _EVERYONE,
     "/vault": _AUDITORS,
 }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask import g
 
@@ -18,10 +19,11 @@ from minivault.service import Model
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One vector an input, in order, and how many tokens were read."""
+    """One vector an input, in order, how many tokens were read, and the receipts of the record, if there is one."""
 
     vectors: list[list[float]]
     num_tokens: int
+    receipts: list[Mapping[str, Any] | None]
 
 
 def embed(
@@ -37,15 +39,15 @@ def embed(
     if dimensions is not None and dimensions > size:
         raise BadRequest(f"dimensions must be at most {size}, not {dimensions}", field="dimensions")
     if not inputs:
-        return Embedded([], 0)
+        return Embedded([], 0, [])
     task = model.prepare_embedding(inputs, truncate=truncate)
     if task.num_cut:
         tell_truncated(task)
     num_tokens = len(task.tokens)
     with generation_permit(g.caller):
-        vectors = record_and_embed(recorder(), model, task, source)
+        vectors, receipt = record_and_embed(recorder(), model, task, source)
     charge_tokens(g.caller, num_tokens)
-    return Embedded([_shortened(vector, dimensions) for vector in vectors], num_tokens)
+    return Embedded([_shortened(vector, dimensions) for vector in vectors], num_tokens, [receipt])
 
 
 def _shortened(vector: list[float], dimensions: int | None) -> list[float]:

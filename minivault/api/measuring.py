@@ -53,7 +53,8 @@ def rerank(source: Origin, raw: bytes) -> Response:
             with _field_called(f"documents.{number}"):
                 yield model.prepare_relevance(body.query, document)
 
-    return json_reply(encode_reranked(body, _measure(model, tasks(), source), source.id))
+    found = _measure(model, tasks(), source)
+    return json_reply(encode_reranked(body, found, source.id), [one.receipt for one in found])
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def embed_texts() -> Response:
     _keep(model, body)
     done = embed(model, body.texts, source, dimensions=body.dimensions or None, truncate=body.truncate)
     total_ns = time.monotonic_ns() - began_ns
-    return json_reply(encode_embeddings(body.model, done.vectors, done.num_tokens, total_ns))
+    return json_reply(encode_embeddings(body.model, done.vectors, done.num_tokens, total_ns), done.receipts)
 
 
 @bp.post("/embeddings")
@@ -84,7 +84,7 @@ def embed_prompt() -> Response:
     model = model_listed(body.model)
     _keep(model, body)
     done = embed(model, [body.prompt] if body.prompt else [], origin("ollama.embeddings", raw))
-    return json_reply({"embedding": done.vectors[0] if done.vectors else []})
+    return json_reply({"embedding": done.vectors[0] if done.vectors else []}, done.receipts)
 
 
 @bp.post("/rerank")

@@ -98,7 +98,7 @@ def embeddings() -> Response:
     body = decoded(EmbeddingBody, raw)
     model = model_called(body.model)
     done = embed(model, body.inputs, _origin("openai.embeddings", raw), dimensions=body.dimensions, truncate=False)
-    return json_reply(encode_embeddings(body, done.vectors, done.num_tokens))
+    return json_reply(encode_embeddings(body, done.vectors, done.num_tokens), done.receipts)
 
 
 @bp.post("/decisions")
@@ -108,7 +108,7 @@ def decisions() -> Response:
     body = decoded(DecisionsBody, raw)
     model, source = model_called(body.model), _origin("openai.decisions", raw)
     found = decide(model, body.state(), body.asked(), body.permutations, source, "input")
-    return json_reply(encode_decisions(body, found))
+    return json_reply(encode_decisions(body, found), [one.receipt for one in found])
 
 
 @bp.post("/systemone")
@@ -118,7 +118,7 @@ def systemone() -> Response:
     body = decoded(SystemOneBody, raw)
     model, source = model_called(body.model), _origin("openai.systemone", raw)
     found = decide(model, body.request(), body.asked(), body.permutations, source, "state")
-    return json_reply(encode_systemone(body, found))
+    return json_reply(encode_systemone(body, found), [one.receipt for one in found])
 
 
 @bp.post("/rerank")

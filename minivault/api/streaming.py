@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from minivault.interaction import Answer, Interaction, Origin, Recorder, next_id
 from minivault.service import Model
 from minivault.types import EmbedTask, Event, Failed, GenerateTask, GenerationRequest
 from minivault.wire.framing import Framing, preferred
-from minivault.wire.reply import Reply
+from minivault.wire.reply import Reply, with_receipt, with_receipts
 
 
 def recorder() -> Recorder:
@@ -130,7 +130,8 @@ def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -
     whole answer.
     """
     if framing is None:
-        return json_reply(reply.whole(_collect(choices)))
+        answers = _collect(choices)
+        return json_reply(reply.whole(answers), [answer.finished.receipt for answer in answers])
     source = choices[0].interaction.events()
     try:
         first = next(source)
@@ -181,7 +182,7 @@ def _stream(choices: Sequence[Watched], first: Iterator[Event], reply: Reply, fr
     try:
         for index, choice in enumerate(in_turn(choices)):
             for event in choice.interaction.events() if index else first:
-                for value in reply.encode(index, event):
+                for value in with_receipt(reply.encode(index, event), event):
                     yield frame(value)
                 if isinstance(event, Failed):
                     return
@@ -195,5 +196,9 @@ def _stream(choices: Sequence[Watched], first: Iterator[Event], reply: Reply, fr
         yield framing.tail
 
 
-def json_reply(value: dict[str, Any]) -> Response:
-    return Response(json.dumps(value) + "\n", content_type="application/json")
+def json_reply(value: dict[str, Any], receipts: Sequence[Mapping[str, Any] | None] = ()) -> Response:
+    """A whole reply, with the receipts of the records behind it; where that is one, also as a header."""
+    response = Response(json.dumps(with_receipts(value, receipts)) + "\n", content_type="application/json")
+    if "receipt" in value:
+        response.headers["MiniVault-Receipt"] = json.dumps(value["receipt"], separators=(",", ":"))
+    return response

@@ -34,6 +34,7 @@ COMMANDS = {
     "benchmark": Entry("benchmark", "Measure the server under concurrent requests."),
     "models": Entry("models", "List, fetch, show and remove models."),
     "vault": Entry("vault", "Read, check and maintain the log of every answer."),
+    "receipt": Entry("receipt", "Check the receipts that came with answers."),
     "replay": Entry(
         "replay", "Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare."
     ),

@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from minivault.interaction.recorder import Origin, Recorder
 from minivault.service import Model
 from minivault.types import EmbedTask, Usage
 
 
-def embed(recorder: Recorder, model: Model, task: EmbedTask, origin: Origin) -> list[list[float]]:
-    """A unit vector for each input, in order, recorded. Raises VaultUnavailable when it cannot be, Loading, …"""
+def embed(
+    recorder: Recorder, model: Model, task: EmbedTask, origin: Origin
+) -> tuple[list[list[float]], Mapping[str, Any] | None]:
+    """A unit vector for each input, in order, and what the client may keep of the record. Raises VaultUnavailable when
+    it cannot be recorded, Loading, …"""
     began_ns = time.monotonic_ns()
     recording = recorder.open(task, model.info, origin)
     usage = Usage(prompt_tokens=len(task.tokens))
@@ -29,7 +33,7 @@ def embed(recorder: Recorder, model: Model, task: EmbedTask, origin: Origin) -> 
         raise
     timings = {"total_ns": time.monotonic_ns() - began_ns}
     recording.close("stop", digest(vectors), usage=usage, timings=timings)
-    return vectors
+    return vectors, recording.receipt()
 
 
 def digest(vectors: Sequence[Sequence[float]]) -> str:

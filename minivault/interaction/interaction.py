@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from minivault.errors import MiniVaultError, VaultUnavailable
 from minivault.interaction.recorder import Origin, Recorder
@@ -202,4 +202,4 @@ class Interaction:
         except VaultUnavailable as error:
             return Failed(error, event.usage, event.timings)
         self._metrics.observe(self._origin.api, status, reason, event.usage, event.timings)
-        return event
+        return replace(event, receipt=self._recording.receipt()) if isinstance(event, Finished) else event

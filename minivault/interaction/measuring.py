@@ -55,7 +55,7 @@ class Measuring:
         usage = Usage(task.num_tokens, 0, sum(num_cached for _, num_cached in ends))
         response = json.dumps({"logprobs": logprobs, "probabilities": probabilities})
         self._close(recording, origin, response, usage, began_ns)
-        return Measured(logprobs, probabilities, usage)
+        return Measured(logprobs, probabilities, usage, recording.receipt())
 
     def _run(self, task: MeasureTask, number: int, id_: str) -> tuple[tuple[float, ...], int]:
         """The log-probabilities of one measurement, and how many of its tokens were cached."""

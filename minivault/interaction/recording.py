@@ -25,6 +25,8 @@ class Recording:
         self.progress = entry.progress
         """Note the totals (tokens, bytes) of what has been sent, just before sending, and the piece (text, thoughts)
         where it cannot be computed again."""
+        self.receipt = entry.receipt
+        """What the client may keep of the record, once it is closed; None where it has no place yet."""
         self._finish = entry.finish
 
     def close(

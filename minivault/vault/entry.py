@@ -15,6 +15,7 @@ from typing import Any, Literal
 from minivault.errors import TooLarge, VaultError, VaultUnavailable
 from minivault.moment import rfc3339
 from minivault.vault.journal import Journal
+from minivault.vault.proof.receipt import Receipt
 from minivault.vault.record import Draft, Place, canonical, compact, draft
 from minivault.vault.writer import Work, Writer
 
@@ -109,15 +110,24 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
 class Entry:
     """An accepted interaction. Belongs to one request; its methods may block, none but `finish` must be called."""
 
-    def __init__(self, opening: Mapping[str, Any], opened: Future[Place], writer: Writer, journal: Journal) -> None:
+    def __init__(
+        self,
+        opening: Mapping[str, Any],
+        opened: Future[Place],
+        writer: Writer,
+        journal: Journal,
+        sign: Callable[[Mapping[str, Any]], Receipt | None],
+    ) -> None:
         self.id: str = opening["id"]
         self._opening = opening
         self._opened = opened
         self._writer = writer
+        self._sign = sign
         self.progress: Callable[..., None] = partial(journal.mark, self.id)
         """Note the totals (tokens, bytes) of what has been sent, just before sending, and, of an answer that cannot be
         computed again, its next piece (text, thoughts). Cheap; survives a kill, not a power cut."""
         self._once = threading.Lock()
+        self._record: Draft | None = None
         self._closed: Future[Place] | None = None
 
     def wait(self) -> None:
@@ -135,10 +145,18 @@ class Entry:
         self._opened.result()
         with self._once:
             if self._closed is None:
-                self._closed = self._writer.submit(Work(self.id, draft=self._record(closing)))
+                self._record = self._draft(closing)
+                self._closed = self._writer.submit(Work(self.id, draft=self._record))
         return self._closed.result()
 
-    def _record(self, closing: Closing) -> Draft:
+    def receipt(self) -> Receipt | None:
+        """What the client may keep of the finished record; None where its place is not known yet (`async`)."""
+        place = self._closed.result() if self._closed is not None else None
+        if self._record is None or place is None or not place.seq:
+            return None
+        return self._sign({**self._record.fields, "seq": place.seq, "hash": place.hash, "prev": place.prev})
+
+    def _draft(self, closing: Closing) -> Draft:
         """The record; one that JSON cannot hold leaves the entry open, to be recovered as interrupted."""
         try:
             return interaction(self._opening, by_name(closing))

@@ -247,6 +247,11 @@ class Log:
         summary = summarize(sealed[-1])
         return {**identity, "previous": summary.name, "lines": summary.lines, **end, "sha256": summary.sha256}
 
+    @property
+    def known_vault(self) -> str:
+        """The id of the vault that has been written in; empty before. Reads nothing."""
+        return self._vault_id
+
     def vault_id(self) -> str:
         """The id that the genesis record gave, and every `segment` record repeats; empty before there is one."""
         self._vault_id = self._vault_id or vault_id(self.directory)

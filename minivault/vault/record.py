@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from minivault.errors import VaultError
@@ -86,6 +86,8 @@ class Place:
 
     seq: int
     hash: str
+    prev: str = field(default="", compare=False)
+    """The hash of the record before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def seal(record: Draft, seq: int, prev: str) -> Sealed:
     version = PARTED if "reasoning_sha256" in record.fields or "part" in record.fields else VERSION
     fields = {"type": record.type, "v": version, "seq": seq, **record.fields, "prev": prev}
     fields["hash"] = chain_hash(fields)
-    return Sealed(Place(seq, fields["hash"]), compact(fields) + b"\n")
+    return Sealed(Place(seq, fields["hash"], prev), compact(fields) + b"\n")
 
 
 def content_of(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from minivault.vault.disk import Disk
 from minivault.vault.entry import Entry, Opening, by_name, encode_opening
 from minivault.vault.journal import Journal
 from minivault.vault.log import Log
+from minivault.vault.proof.receipt import Receipt, Receipts
 from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.upkeep import Upkeep
@@ -45,6 +46,7 @@ class Vault:
         self._journal = journal
         self._writer = writer
         self._upkeep = upkeep
+        self._receipts = Receipts(log.directory)
 
     @classmethod
     def open(
@@ -77,7 +79,11 @@ class Vault:
         """Accept an interaction; returns at once, `Entry.wait` says when its request is safe."""
         fields = {**by_name(opening), "boot": self._log.boot}
         opened = self._writer.submit(Work(opening.id, encode_opening(fields)))
-        return Entry(fields, opened, self._writer, self._journal)
+        return Entry(fields, opened, self._writer, self._journal, self.receipt)
+
+    def receipt(self, record: Mapping[str, Any]) -> Receipt | None:
+        """What a client may keep of a record that stands in the log; None where it cannot be signed."""
+        return self._receipts.sign(record, self._log.known_vault)
 
     def append_event(self, type_: str, fields: Mapping[str, Any], id_: str | None = None) -> Place:
         """Record something that is not an interaction (`read`, `auth_failed` …). Raises VaultUnavailable."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check a MiniVault log, or an excerpt exported from one, without MiniVault: `python verify.py PATH [options]`.
+"""Check a MiniVault log, an excerpt of one, or receipts, without MiniVault: `python verify.py PATH [options]`.
 
 This file is the auditor's: it uses the Python standard library only, imports nothing of the program that wrote the log,
 and re-implements the format of docs/vault.md from its text. That is also why it is one file and longer than others. It
@@ -30,6 +30,9 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 fcntl: Any = None
 with suppress(ImportError):  # an auditor's machine need not be Linux
@@ -75,6 +78,11 @@ MAX_PARTS = 1 << 19
 LOCK_WAIT_S = 30.0
 MAX_FINDINGS = 50
 WATCHED = 256
+SALTS = ("salt", "reasoning_salt")
+"""Members of a receipt that nothing signs: they open the commitments that are signed."""
+PLACED = ("vault", "seq", "id", "time_ns", "hash", "prev", "content_sha256", "reasoning_sha256")
+"""Members of a receipt that its record decides."""
+SPELLED = ("vault", "id", "hash", "prev", "key")
 
 Fields = dict[str, Any]
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -304,6 +312,7 @@ class Report:
     num_gaps: int = 0
     num_kept: int = 0
     num_compared: int = 0
+    num_receipts: int = 0
     is_key_pinned: bool = False
     expected_head_seq: int | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -336,6 +345,8 @@ class Reading:
         self.file = File("")
         self.before = NO_HASH
         """The hash that the first record follows."""
+        self.record: Fields = {}
+        """The one read last."""
 
     def found(self, severity: int, seq: int, message: str) -> None:
         self.report.num_findings += 1
@@ -350,7 +361,7 @@ class Reading:
 
     def advance(self, fields: Fields) -> None:
         """Go on from this record, also from a bad one, so that one change is not reported for every later line."""
-        report = self.report
+        report, self.record = self.report, fields
         seq = fields.get("seq")
         report.seq = seq if type(seq) is int and abs(seq) < 1 << 62 else report.seq + 1
         report.hash = str(fields.get("hash"))
@@ -560,8 +571,8 @@ class Redactions:
 class Signatures:
     """Heads that were signed or noted are still in the log, and only its own keys have signed.
 
-    `kept` are checkpoints from elsewhere, in order. What they and a pinned key say is believed; a key that the log
-    itself names is believed only where there is neither.
+    `kept` are checkpoints or receipts from elsewhere, in order. What they and a pinned key say is believed; a key that
+    the log itself names is believed only where there is neither.
     """
 
     def __init__(self, reading: Reading, public_key: str, expect_head: str, kept: list[Fields]) -> None:
@@ -610,21 +621,33 @@ class Signatures:
         if checkpoint["seq"] >= self.reading.report.first_seq - 1:
             self.reading.report.num_compared += 1
         self.check_checkpoint(checkpoint, is_verified=True)
+        if checkpoint["type"] == "receipt" and checkpoint["seq"] == self.reading.report.seq:
+            self._check_receipt(checkpoint, self.reading.record)
+
+    def _check_receipt(self, receipt: Fields, record: Fields) -> None:
+        """What a receipt says of its record, beside the hash."""
+        seq, said = receipt["seq"], {**record, "vault": receipt["vault"]}
+        if any(receipt.get(name) != said.get(name) for name in PLACED):
+            self.reading.found(TAMPERED, seq, f"seq {seq}: a receipt says otherwise of the record there")
+        if "redacted" in record:
+            self.reading.note(seq, "redaction", f"seq {seq}: what the receipt is of has been redacted since")
+        elif any(receipt[name] != record.get(name) for name in SALTS if name in receipt and name in record):
+            self.reading.found(TAMPERED, seq, f"seq {seq}: a receipt has another salt than the record")
 
     def check_checkpoint(self, checkpoint: Fields, is_verified: bool = False) -> None:
         """A signed head against the record at its place; earlier places (pruned) by its signature alone."""
         report, found = self.reading.report, self.reading.found
-        seq, key = checkpoint["seq"], checkpoint.get("key")
+        seq, key, what = checkpoint["seq"], checkpoint.get("key"), checkpoint.get("type")
         at = {report.seq: report.hash, report.first_seq - 1: self.reading.before}
         fits = checkpoint.get("hash") == at.get(seq)
         if seq in at and not fits:
             found(TAMPERED, seq, f"seq {seq}: it is not the record that was signed")
         if report.vault and checkpoint.get("vault") != report.vault:
-            found(TAMPERED, seq, f"seq {seq}: a checkpoint belongs to another vault; either it is not this vault's or "
+            found(TAMPERED, seq, f"seq {seq}: a {what} belongs to another vault; either it is not this vault's or "
                   "this is not the vault that was signed")  # fmt: skip
         if key not in self.keys and (self.pinned or seq >= report.first_seq):
             either = "; either --pubkey is not this vault's or this is not the vault that it was" if self.pinned else ""
-            found(TAMPERED, seq, f"seq {seq}: a checkpoint is signed by another key{either}")
+            found(TAMPERED, seq, f"seq {seq}: a {what} is signed by another key{either}")
         elif not is_verified and not is_signature(checkpoint, "checkpoint"):
             found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
         elif fits and seq == report.seq and (not self.trusted or key in self.trusted):
@@ -635,12 +658,15 @@ class Signatures:
         report, found = self.reading.report, self.reading.found
         later = [*self.kept[self.num_passed :], *_left(self._next(), self.own)]
         for checkpoint in [] if self.reading.is_excerpt else later:
-            at = checkpoint["seq"]
-            found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a checkpoint signed {at}")
+            at, what = checkpoint["seq"], checkpoint["type"]
+            found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a {what} signed {at}")
         if self.kept and not report.num_compared and report.exit_code != TAMPERED:
-            found(UNREADABLE, report.first_seq, "no kept checkpoint is of a place in it: none was compared")
+            found(
+                UNREADABLE, report.first_seq, f"no kept {self.kept[0]['type']} is of a place in it: none was compared"
+            )
         elif report.num_compared < len(self.kept):
-            report.unproven.append(f"{len(self.kept) - report.num_compared} kept checkpoints are of places outside it")
+            missing, what = len(self.kept) - report.num_compared, self.kept[0]["type"]
+            report.unproven.append(f"{missing} kept {what}s are of places outside it")
         if self.expect_head and report.expected_head_seq is None:
             found(TAMPERED, report.seq + 1, f"no record has the expected hash {self.expect_head}")
         report.public_key = self.keys[-1] if self.keys else ""
@@ -653,8 +679,9 @@ def _left(first: Fields | None, rest: Iterator[Fields]) -> Iterator[Fields]:
 
 
 def is_signature(fields: Fields, type_: str) -> bool:
-    """Whether a checkpoint or a seal is what its own key signed."""
-    message = {key: value for key, value in fields.items() if key != "signature"}
+    """Whether a checkpoint, a seal or a receipt is what its own key signed."""
+    unsigned = ("signature", *SALTS) if type_ == "receipt" else ("signature",)
+    message = {key: value for key, value in fields.items() if key not in unsigned}
     signature, key = unwrap(fields.get("signature")), unwrap(fields.get("key"))
     return fields.get("type") == type_ and is_signed(key, _canonical(message).encode("ascii"), signature)
 
@@ -1061,6 +1088,126 @@ def _is_held(fd: int) -> bool:
     return False
 
 
+# --- receipts --------------------------------------------------------------------------------------------------------
+
+
+def receipts_in(text: str) -> list[Fields]:
+    """Every receipt in a text: alone, as a header, or in whole or streamed replies as they came."""
+    whole = parse(text.strip().encode("ascii", "backslashreplace"))
+    found: list[Fields] = []
+    for line in [text] if whole is not None else text.splitlines():
+        start = line.find("{")
+        fields = parse(line[start:].strip().encode("ascii", "backslashreplace")) if start >= 0 else None
+        if fields is not None:
+            found += _receipts_of(fields)
+    return found
+
+
+def _receipts_of(fields: Fields) -> list[Fields]:
+    if fields.get("type") == "receipt":
+        return [fields]
+    single = fields.get("receipt")
+    return _dicts([single]) + _dicts(fields.get("receipts"))
+
+
+def sound_receipts(path: Path, text: str) -> list[Fields]:
+    """The receipts of a file in the order of their seqs, each once and of a form that can be checked."""
+    found: dict[str, Fields] = {}
+    for fields in receipts_in(text):
+        if not _can_spell(fields) or type(fields.get("seq")) is not int or fields.get("v") != 1:
+            raise Misused(f"{path}: it holds a receipt of a form that this verifier does not know")
+        if fields.get("type") != "receipt" or not all(isinstance(fields.get(name), str) for name in SPELLED):
+            raise Misused(f"{path}: it holds a receipt that lacks one of {', '.join(SPELLED)}")
+        found[_canonical(fields)] = fields
+    if not found:
+        raise Misused(f"{path}: it holds no receipt; keep the member `receipt` of a reply, or the whole reply")
+    return sorted(found.values(), key=lambda fields: int(fields["seq"]))
+
+
+def check_receipts(receipts: list[Fields], public_key: str, found: Callable[[int, int, str], None]) -> None:
+    """Each is what its key signed, that key is the one to trust, and no two tell different stories."""
+    by_seq: dict[tuple[Any, int], Fields] = {}
+    for receipt in receipts:
+        seq = receipt["seq"]
+        if not is_signature(receipt, "receipt"):
+            found(TAMPERED, seq, f"seq {seq}: the signature of a receipt is not valid")
+        elif public_key and receipt["key"] != public_key:
+            found(TAMPERED, seq, f"seq {seq}: a receipt is signed by another key than the one to trust")
+        vault = receipt.get("vault")
+        other = by_seq.setdefault((vault, seq), receipt)
+        if any(receipt.get(name) != other.get(name) for name in PLACED):
+            found(TAMPERED, seq, f"seq {seq}: two receipts tell of different records in this place")
+        before = by_seq.get((vault, seq - 1))
+        if before is not None and before["hash"] != receipt.get("prev"):
+            found(
+                TAMPERED, seq, f"seq {seq}: it follows another record than the one that seq {seq - 1} has a receipt of"
+            )
+
+
+def ask_server(url: str, receipt: Fields, api_key: str, found: Callable[[int, int, str], None]) -> bool:
+    """Hold a receipt against what the server at `url` gives now; whether it could be compared."""
+    seq, id_ = receipt["seq"], receipt["id"]
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        with urlopen(
+            Request(f"{url.rstrip('/')}/receipts/{quote(id_, safe='')}", headers=headers), timeout=30
+        ) as reply:
+            given = parse(reply.read(PIECE).strip())
+    except HTTPError as error:
+        error.close()
+        hint = "; it was pruned or cut, or another key asked" if error.code == 404 else ""
+        found(UNREADABLE, seq, f"seq {seq}: the server answers {error.code} for record {id_}{hint}")
+        return False
+    except (URLError, OSError, ValueError) as error:
+        found(UNREADABLE, seq, f"seq {seq}: {url} cannot be asked: {getattr(error, 'reason', error)}")
+        return False
+    if given is None or not _can_spell(given) or not is_signature(given, "receipt"):
+        found(UNREADABLE, seq, f"seq {seq}: the server gives no receipt that is signed")
+        return False
+    if any(given.get(name) != receipt.get(name) for name in PLACED):
+        found(TAMPERED, seq, f"seq {seq}: the server now signs another record than it did")
+    elif given["key"] != receipt["key"]:
+        found(UNREADABLE, seq, f"seq {seq}: the server signs with another key now; compare with the vault itself")
+    return True
+
+
+def holds_receipts(path: Path) -> bool:
+    """Whether a file is no excerpt and has receipts in it."""
+    with suppress(OSError, Misused):
+        with os.fdopen(open_plain(path), "rb") as file:
+            is_excerpt = file.read(16).startswith(b'{"type":"export"')
+        return not is_excerpt and bool(receipts_in(read_argument(path, "receipts")))
+    return False
+
+
+def verify_receipts(
+    path: Path, *, vault: Path | None = None, url: str = "", public_key: str | None = None, api_key: str = ""
+) -> Report:
+    """Check the receipts in a file by themselves, and against a vault's directory or a server where one is given.
+
+    Raises Misused for arguments that do not fit.
+    """
+    receipts = sound_receipts(path, read_argument(path, "receipts"))
+    pinned = "" if public_key is None else public_key_of(public_key)
+    verifier = Verifier(public_key=pinned, kept=receipts if vault is not None else [])
+    report = verifier.report
+    report.num_receipts = report.num_signatures = len(receipts)
+    check_receipts(receipts, pinned, verifier.found)
+    told = sorted({receipt["key"] for receipt in receipts if isinstance(receipt.get("key"), str)})
+    if vault is not None and report.exit_code == INTACT:
+        if not vault.is_dir():
+            raise Misused(f"--vault {vault}: it is no directory")
+        return _run(verifier, check_log, vault)
+    if url and report.exit_code == INTACT:
+        report.num_kept = len(receipts)
+        report.num_compared = sum(ask_server(url, receipt, api_key, verifier.found) for receipt in receipts)
+        report.unproven.append("that the server's vault is whole and agrees with what it says: that takes the vault")
+    elif vault is None:
+        report.unproven.append("that the vault still holds these records: --vault or --url compares")
+    report.vault, report.public_key = str(receipts[0].get("vault")), ", ".join(told)
+    return report
+
+
 # --- the arguments ---------------------------------------------------------------------------------------------------
 
 
@@ -1181,11 +1328,15 @@ def describe(report: Report) -> str:
     if len(report.notes) == MAX_FINDINGS:
         lines.append("… only the first prunes, gaps and redactions are named")
     span = f"seq {report.first_seq} to {report.seq}" if report.num_records else "no records"
-    lines.append(f"vault {report.vault or '?'}: {report.num_records} records, {span}, {report.num_segments} files")
+    read = f"{report.num_records} records, {span}, {report.num_segments} files"
+    if report.num_receipts:
+        read = f"{report.num_receipts} receipts" + (f"; {read}" if report.num_records else "")
+    lines.append(f"vault {report.vault or '?'}: {read}")
     whose = "" if report.is_key_pinned or not report.public_key else " (as it says itself; --pubkey pins it)"
     lines.append(f"{report.num_signatures} signatures checked, by {report.public_key or 'no key'}{whose}")
     if report.num_kept:
-        lines.append(f"{report.num_compared} of {report.num_kept} kept checkpoints compared")
+        what = "receipts" if report.num_receipts else "kept checkpoints"
+        lines.append(f"{report.num_compared} of {report.num_kept} {what} compared")
     if report.num_redacted or report.num_withheld:
         lines.append(f"{report.num_redacted} redacted, {report.num_withheld} shown without their content")
     if report.num_prunes or report.num_gaps:
@@ -1193,7 +1344,8 @@ def describe(report: Report) -> str:
     if report.expected_head_seq is not None:
         lines.append(f"the expected head is seq {report.expected_head_seq}")
     lines += [f"not proven: {claim}" for claim in report.unproven]
-    lines.append(f"head {report.seq} {report.hash}")
+    if not report.num_receipts or report.num_records:
+        lines.append(f"head {report.seq} {report.hash}")
     bad = f", first bad seq {report.first_bad_seq}" if report.first_bad_seq is not None else ""
     lines.append(VERDICTS[report.exit_code] + bad)
     printable = (re.sub(r"[^\x20-\x7e…]", "?", line) for line in lines)
@@ -1213,13 +1365,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="verify.py", description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("path", type=Path, help="a vault's directory, or an exported file")
+    parser.add_argument("path", type=Path, help="a vault's directory, an exported file, or a file with receipts")
     parser.add_argument("--expect-head", metavar="HASH", help="a head noted earlier; it must be in the log")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoints kept elsewhere")
     parser.add_argument(
         "--pubkey", type=Path, metavar="FILE", help="the only key to trust (`vault.pub`, kept elsewhere)"
     )
     parser.add_argument("--max-line-mb", type=int, default=MAX_LINE_MB, metavar="N", help="longest line to read whole")
+    parser.add_argument("--vault", type=Path, metavar="DIR", help="compare receipts with this vault")
+    parser.add_argument("--url", default="", help="compare receipts with what this server gives now")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="with --url: holds the access key that asked")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(arguments)
 
@@ -1228,13 +1383,20 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = _arguments(arguments)
     try:
-        report = verify(
-            given.path,
-            expect_head=given.expect_head,
-            checkpoint=given.checkpoint,
-            public_key=None if given.pubkey is None else read_argument(given.pubkey, "--pubkey"),
-            max_line_mb=given.max_line_mb,
-        )
+        public_key = None if given.pubkey is None else read_argument(given.pubkey, "--pubkey")
+        if given.vault is not None or given.url or holds_receipts(given.path):
+            api_key = "" if given.key_file is None else read_argument(given.key_file, "--key-file").strip()
+            report = verify_receipts(
+                given.path, vault=given.vault, url=given.url, public_key=public_key, api_key=api_key
+            )
+        else:
+            report = verify(
+                given.path,
+                expect_head=given.expect_head,
+                checkpoint=given.checkpoint,
+                public_key=public_key,
+                max_line_mb=given.max_line_mb,
+            )
     except Misused as error:
         print(f"verify.py: error: {error}", file=sys.stderr)
         return MISUSED

@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 from minivault.wire.dialect import Dialect, Model, Operation
 from minivault.wire.framing import NDJSON, SSE
 from minivault.wire.native.schema import Error, Ready
+from minivault.wire.schema import Receipt
 
 JSON_SCHEMA_DIALECT = "https://spec.openapis.org/oas/3.1/dialect/base"
 REFERENCE = "#/components/schemas/{model}"
@@ -31,6 +32,15 @@ SERVER_TAG = {"name": "server", "description": "The state of this server."}
 SERVER = (
     Operation("get", "/", "A page for browsers, one line of text for clients", text_type="text/plain", error=Error),
     Operation("get", "/ready", "Would a request be served?", reply=Ready, error=Error, errors=("503",)),
+    Operation(
+        "get",
+        "/receipts/{id}",
+        "The receipt of an answer, again",
+        reply=Receipt,
+        error=Error,
+        errors=("400", "401", "404", "429", "503"),
+        parameters=("id",),
+    ),
     Operation("get", "/metrics", "Figures for Prometheus", text_type="text/plain", error=Error),
 )
 """What belongs to no dialect."""

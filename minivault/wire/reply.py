@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from minivault.types import Event, Finished, TokenLogprob
@@ -44,3 +44,20 @@ class Reply(Protocol):
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The one object of a reply that is not streamed."""
         ...
+
+
+def with_receipt(said: list[dict[str, Any]], event: Event) -> list[dict[str, Any]]:
+    """What a stream says at an event; in every dialect the last object of an answer carries its `receipt`."""
+    if said and isinstance(event, Finished) and event.receipt is not None:
+        said[-1]["receipt"] = event.receipt
+    return said
+
+
+def with_receipts(value: dict[str, Any], receipts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """A whole reply in any dialect with its `receipt`, or with its `receipts`, one a choice in order."""
+    found = [receipt for receipt in receipts if receipt is not None]
+    if len(found) == 1:
+        value["receipt"] = found[0]
+    elif found:
+        value["receipts"] = found
+    return value

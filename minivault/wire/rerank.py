@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from minivault.types import Measured
 from minivault.wire.decision import ensure_told
-from minivault.wire.schema import Count, Shape
+from minivault.wire.schema import Count, ReceiptedAll, Shape
 from minivault.wire.validation import Body
 
 MAX_DOCUMENTS = 1000
@@ -73,7 +73,7 @@ class Meta(Shape):
     billed_units: BilledUnits
 
 
-class Reranked(Shape):
+class Reranked(ReceiptedAll):
     id: str
     model: str
     results: list[Ranked]

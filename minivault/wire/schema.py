@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
 Nanoseconds = Annotated[int, Field(ge=0)]
 Logprob = Annotated[float, Field(le=0)]
+Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$", description="RFC 3339, UTC")]
 
 
@@ -16,6 +17,37 @@ class Shape(BaseModel):
     """Exactly these members; those with a default may be left out."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Receipt(Shape):
+    """The vault's signature over one record's place, hash and commitment; the salts are beside what is signed."""
+
+    type: Literal["receipt"]
+    v: Literal[1]
+    vault: str
+    seq: Count
+    id: str
+    time_ns: Nanoseconds
+    hash: Digest
+    prev: Digest
+    content_sha256: Digest
+    reasoning_sha256: Digest | None = None
+    key: str
+    signature: str
+    salt: str = ""
+    reasoning_salt: str = ""
+
+
+class Receipted(Shape):
+    """The object that ends an answer."""
+
+    receipt: Receipt | None = Field(None, description="what to keep of the record: `minivault receipt verify` reads it")
+
+
+class ReceiptedAll(Receipted):
+    """A whole reply of one or several records."""
+
+    receipts: list[Receipt] = Field([], description="instead of `receipt` where there are several records, in order")
 
 
 class TopLogprob(Shape):

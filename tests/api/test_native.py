@@ -37,6 +37,7 @@ def test_a_whole_answer_has_the_documented_shape(client: FlaskClient) -> None:
     reply = response.get_json()
     assert list(reply) == [
         "id", "response", "finish_reason", "usage", "model", "seed", "fingerprint", "generated_at", "timings",
+        "receipt",
     ]  # fmt: skip
     assert reply["response"] == "Hello"
     assert reply["finish_reason"] == "stop"

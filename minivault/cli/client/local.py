@@ -18,6 +18,7 @@ from minivault.errors import MiniVaultError
 from minivault.interaction import Interaction, Origin, Recorder, next_id
 from minivault.types import Delta, Event, Failed, Finished
 from minivault.wire.native.generate import GenerateReply, decode
+from minivault.wire.reply import with_receipt, with_receipts
 
 
 class LocalAnswerer:
@@ -35,7 +36,8 @@ class LocalAnswerer:
             if isinstance(event, Delta):
                 pieces.append(event.text)
             if isinstance(event, Finished):
-                return {"response": "".join(pieces), **GenerateReply(interaction, time.time_ns).summary(event)}
+                reply = {"response": "".join(pieces), **GenerateReply(interaction, time.time_ns).summary(event)}
+                return with_receipts(reply, [event.receipt])
         raise AssertionError("an interaction ends in Finished or Failed")
 
     def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
@@ -43,7 +45,7 @@ class LocalAnswerer:
         interaction = self._start({**body, "stream": True})
         reply = GenerateReply(interaction, time.time_ns)
         for event in _events(interaction):
-            yield from reply.encode(0, event)
+            yield from with_receipt(reply.encode(0, event), event)
 
     def _start(self, body: dict[str, Any]) -> Interaction:
         request = decode(body)

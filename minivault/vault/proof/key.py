@@ -39,12 +39,17 @@ class SigningKey:
 
     _private: Ed25519PrivateKey
 
-    @property
-    def public(self) -> str:
-        return _text(self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    public: str
+    """As `vault.pub` has it."""
 
     def sign(self, message: bytes) -> str:
         return _text(self._private.sign(message))
+
+    @classmethod
+    def of(cls, secret: bytes) -> SigningKey:
+        """The key pair of 32 secret bytes. Raises ValueError."""
+        private = Ed25519PrivateKey.from_private_bytes(secret)
+        return cls(private, _text(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)))
 
     @classmethod
     def load(cls, directory: Path) -> SigningKey | None:
@@ -57,7 +62,7 @@ class SigningKey:
             text = file.read(1024).decode("ascii", "replace").strip()
         try:
             raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-            return cls(Ed25519PrivateKey.from_private_bytes(raw))
+            return cls.of(raw)
         except ValueError:
             raise VaultError(f"{directory / SECRET} is not a signing key") from None
 
@@ -65,7 +70,7 @@ class SigningKey:
     def create(cls, directory: Path, disk: Disk) -> SigningKey:
         """Make the vault's key; the caller holds the vault's lock."""
         secret = os.urandom(32)
-        key = cls(Ed25519PrivateKey.from_private_bytes(secret))
+        key = cls.of(secret)
         disk.replace(directory / PUBLIC, f"{key.public}\n".encode())
         disk.replace(directory / SECRET, f"{_text(secret)}\n".encode())
         return key

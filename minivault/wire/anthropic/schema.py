@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from minivault.wire.schema import Count, Shape, Time
+from minivault.wire.schema import Count, Receipted, Shape, Time
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
@@ -43,7 +43,7 @@ class ToolUseBlock(Shape):
     input: dict[str, Any]
 
 
-class Message(Shape):
+class Message(Receipted):
     id: str
     type: Literal["message"]
     role: Literal["assistant"]
@@ -111,7 +111,7 @@ class MessageDelta(Shape):
     usage: Usage
 
 
-class MessageStop(Shape):
+class MessageStop(Receipted):
     type: Literal["message_stop"]
 
 

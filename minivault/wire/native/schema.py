@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from minivault.wire.schema import Count, Logprob, Nanoseconds, Shape, Time
+from minivault.wire.schema import Count, Logprob, Nanoseconds, Receipted, Shape, Time
 
 Reason = Literal["stop", "length", "cancelled", "deadline", "shutdown"]
 
@@ -43,7 +43,7 @@ class PromptToken(Shape):
     top: list[Alternative]
 
 
-class Summary(Shape):
+class Summary(Receipted):
     """What a whole reply and a stream's last line have in common."""
 
     id: str

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from minivault.wire.schema import Count, Nanoseconds, Shape, Time, TokenLogprob
+from minivault.wire.schema import Count, Nanoseconds, Receipted, Shape, Time, TokenLogprob
 
 DoneReason = Literal["stop", "length", "load", "unload"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Duration = Annotated[Nanoseconds, Field(ge=1)]
 
 
-class Line(Shape):
+class Line(Receipted):
     """What every line has; the members with defaults come with the last."""
 
     model: str
@@ -128,7 +128,7 @@ class Status(Shape):
     cloud: Cloud
 
 
-class Embedded(Shape):
+class Embedded(Receipted):
     model: str
     embeddings: list[list[float]]
     total_duration: Duration
@@ -136,5 +136,5 @@ class Embedded(Shape):
     prompt_eval_count: Count
 
 
-class OldEmbedded(Shape):
+class OldEmbedded(Receipted):
     embedding: list[float]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from minivault.wire.openai.schema import CompletionDetails
-from minivault.wire.schema import Count, Shape
+from minivault.wire.schema import Count, ReceiptedAll, Shape
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,7 +60,7 @@ class DecisionUsage(Shape):
     total_tokens: Count
 
 
-class Decision(Shape):
+class Decision(ReceiptedAll):
     model: str
     answers: list[PredicateAnswer | ChoiceAnswer | ScoreAnswer]
     usage: DecisionUsage
@@ -93,7 +93,7 @@ class SystemOneUsage(Shape):
     output_tokens: Count
 
 
-class SystemOne(Shape):
+class SystemOne(ReceiptedAll):
     model: str
     answers: dict[str, NoulAnswer | KeyedChoiceAnswer | KeyedScoreAnswer]
     usage: SystemOneUsage

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from minivault.wire.schema import Count, Logprob, Shape, TokenLogprob
+from minivault.wire.schema import Count, Logprob, Receipted, ReceiptedAll, Shape, TokenLogprob
 
 EndReason = Literal["stop", "length", "tool_calls"]
 
@@ -79,7 +79,7 @@ PromptLogprobs = list[dict[str, PlacedToken] | None]
 """vLLM's: for each token of the prompt but the first, by token id, itself and the likeliest in its place."""
 
 
-class ChatCompletion(Identity):
+class ChatCompletion(Identity, ReceiptedAll):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
@@ -100,7 +100,7 @@ class ChunkChoice(Shape):
     finish_reason: EndReason | None
 
 
-class ChatCompletionChunk(Identity):
+class ChatCompletionChunk(Identity, Receipted):
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
     usage: Usage | None = None
@@ -122,7 +122,7 @@ class TextChoice(Shape):
     prompt_logprobs: PromptLogprobs = []  # noqa: RUF012 - pydantic copies it
 
 
-class TextCompletion(Identity):
+class TextCompletion(Identity, ReceiptedAll):
     """A whole reply, or a chunk."""
 
     object: Literal["text_completion"]
@@ -166,7 +166,7 @@ class EmbeddingUsage(Shape):
     total_tokens: Count
 
 
-class Embeddings(Shape):
+class Embeddings(Receipted):
     object: Literal["list"]
     data: list[Embedding]
     model: str
@@ -240,7 +240,7 @@ class ResponseUsage(Shape):
     total_tokens: Count
 
 
-class Response(Shape):
+class Response(Receipted):
     id: str
     object: Literal["response"]
     created_at: Count
