@@ -63,6 +63,7 @@ def test_a_local_reply_has_the_shape_of_a_servers(offline_cli: Cli) -> None:
     assert reply["response"] == "hello"
     assert set(reply) == {
         "response", "id", "model", "fingerprint", "seed", "finish_reason", "usage", "timings", "generated_at",
+        "receipt",
     }  # fmt: skip
 
 
