@@ -22,6 +22,8 @@ from minivault.models.progress import Progress, silent
 from minivault.models.template import chat_template
 from minivault.service.context import cache_bytes, raised_by, wanted_context
 from minivault.service.fingerprint import fingerprint
+from minivault.service.footprint import ensure_fits, footprint_of
+from minivault.service.memory import free_bytes, free_now
 from minivault.service.model import Loaded
 from minivault.structured import RULES
 from minivault.talk.calls import call_format_of
@@ -36,6 +38,7 @@ log = logging.getLogger("minivault.service")
 WARM_CONTEXT = 64
 """Of a runner that is loaded only to have its code compiled."""
 
+GPU = Path("/dev/nvidia0")
 MOST_AT_ONCE = 3
 """No more models than this divide the cache among them: of more, some go when all are wanted."""
 Backend = Callable[[Settings], Loaded]
@@ -55,7 +58,7 @@ def check_backend(settings: Settings) -> None:
     for one in each_model(settings):
         files = store(settings).resolve(one.model, verify=True)
         wanted_context(one, files.config)
-        cache_bytes(one)
+        ensure_room(one, files)
         if files.name in names:
             message = f"MINIVAULT_MODEL={settings.model!r} names two models that clients would call {files.name}"
             raise ConfigError(message, field="MINIVAULT_MODEL")
@@ -69,6 +72,29 @@ def each_model(settings: Settings) -> list[Settings]:
         return [settings.model_copy(update={"model": name}) for name in names]
     part = max(1, cache_bytes(settings) // min(len(names), MOST_AT_ONCE) >> 20)
     return [settings.model_copy(update={"model": name, "cache_mb": part}) for name in names]
+
+
+def budget_bytes(settings: Settings) -> int:
+    """Memory of each worker for all models that are loaded."""
+    return settings.models_mb << 20 or free_bytes() // settings.workers
+
+
+def need_bytes(settings: Settings, files: ModelFiles) -> int:
+    """What a model takes of that, with its part of the cache."""
+    return footprint_of(settings, files).total(1) + (settings.cache_mb << 20)
+
+
+def ensure_room(settings: Settings, files: ModelFiles) -> None:
+    """Raise ModelError for a model that would not fit, with what it needs and what there is: of what was free before
+    anything was loaded for all workers, and of what is free now for this one. Weights that are mapped may be there."""
+    if settings.device.startswith("cuda") or (settings.device == "auto" and GPU.exists()):
+        return  # whose memory is its own
+    advice = "free some, or choose a smaller model or, with MINIVAULT_WEIGHT_BITS=4 or a GGUF file, smaller weights"
+    needed = footprint_of(settings, files)
+    ensure_fits(files.name, needed.total(settings.workers), free_bytes(), advice)
+    ensure_fits(files.name, needed.own, free_now(), advice)
+    if settings.models_mb:
+        ensure_fits(files.name, need_bytes(settings, files), budget_bytes(settings), "raise MINIVAULT_MODELS_MB")
 
 
 def _check_upstream(settings: Settings) -> None:
@@ -117,9 +143,10 @@ def load_local(settings: Settings) -> Loaded:
     from minivault.engine.host import give_memory_back
 
     files = store(settings).resolve(settings.model)
+    ensure_room(settings, files)
     tokenizer = load_tokenizer(files)
     size = {"num_slots": settings.max_running, "context": wanted_context(settings, files.config)}
-    on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings)}
+    on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings, _free_beside(settings, files))}
     runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, **size)
     parts = {
         "weights": files.weights_digest,
@@ -143,6 +170,11 @@ def load_local(settings: Settings) -> Loaded:
         vocabulary_kind=tokenizer.vocabulary_kind,
     )
     return Loaded(info, tokenizer, runner)
+
+
+def _free_beside(settings: Settings, files: ModelFiles) -> int:
+    """What a model's weights leave of what is free."""
+    return max(0, free_bytes() - footprint_of(settings, files).total(settings.workers))
 
 
 def _cpu_threads(settings: Settings) -> int:
@@ -190,7 +222,7 @@ def _transformers(settings: Settings, files: ModelFiles, **size: int) -> Runner:
     torch.set_num_threads(_cpu_threads(settings))
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = load_transformers_model(files, device, dtype, float_weights(settings, files))
-    free = None if device == "cpu" else torch.cuda.mem_get_info(device)[0]
+    free = _free_beside(settings, files) if device == "cpu" else torch.cuda.mem_get_info(device)[0]
     return TransformersRunner(model, cache_bytes=cache_bytes(settings, free), **size)
 
 

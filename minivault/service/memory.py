@@ -13,6 +13,11 @@ import psutil
 @cache
 def free_bytes() -> int:
     """Measured once, so that workers say the same as the process that was forked into them."""
+    return free_now()
+
+
+def free_now() -> int:
+    """At this moment."""
     found = [
         int(psutil.virtual_memory().available),
         *_left_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")),

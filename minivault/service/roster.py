@@ -10,9 +10,8 @@ from typing import Any
 
 from minivault.config import Settings
 from minivault.errors import Draining, LoadFailed, ModelError, ModelNotFound, Unavailable
-from minivault.service.backends import described, each_model, store
+from minivault.service.backends import budget_bytes, described, each_model, need_bytes, store
 from minivault.service.local import LocalModel
-from minivault.service.memory import free_bytes
 from minivault.service.model import Model, ModelStatus
 from minivault.service.room import Room
 from minivault.service.upstream import Fleet, UpstreamModel
@@ -20,9 +19,6 @@ from minivault.types import ModelInfo
 from minivault.wire.names import is_same_model
 
 log = logging.getLogger("minivault.service")
-
-BESIDE_BYTES = 64 << 20
-"""What a model takes beside weights and cache: its vocabulary, grammars and scratch memory."""
 
 
 class Roster:
@@ -112,7 +108,7 @@ def roster_of(settings: Settings) -> Roster:
         return _upstream(settings)
     if settings.backend != "local":
         return Roster(LocalModel(settings))
-    room, every = Room(settings.models_mb << 20 or free_bytes() // settings.workers), each_model(settings)
+    room, every = Room(budget_bytes(settings)), each_model(settings)
     if len(every) > 1:
         log.info("%d models share %d MB of memory in each worker (MINIVAULT_MODELS_MB)", len(every), room.budget_mb)
     return Roster(*(_local(one, room) for one in every))
@@ -120,12 +116,10 @@ def roster_of(settings: Settings) -> Roster:
 
 def _local(settings: Settings, room: Room) -> LocalModel:
     """One from the store. What its files say is known before it is loaded, unless something is wrong with them."""
-    from minivault.service.weights import weights_bytes
-
     try:
         files = store(settings).resolve(settings.model)
         known = described(settings, files)
-        need = weights_bytes(settings, files) + (settings.cache_mb << 20) + BESIDE_BYTES
+        need = need_bytes(settings, files)
     except ModelError as error:
         log.warning("%s", error.message)
         return LocalModel(settings, room=room)

@@ -52,19 +52,7 @@ def weights_file(settings: Settings, files: ModelFiles, progress: Progress = sil
     def make(path: Path) -> None:
         exact.prepare_checkpoint(files.directory, path, told, bits=int(settings.weight_bits))
 
-    return ModelStore(settings.models_dir).prepared(files, _form(settings), make)
-
-
-def _form(settings: Settings) -> str:
-    return f"{exact.form()}-{settings.weight_bits}"
-
-
-def weights_bytes(settings: Settings, files: ModelFiles) -> int:
-    """About what the weights take in memory, by their file where it is there."""
-    prepared = ModelStore(settings.models_dir).prepared_path(files) / _form(settings)
-    if files.is_packed or not prepared.is_file():
-        return files.size_bytes
-    return prepared.stat().st_size
+    return ModelStore(settings.models_dir).prepared(files, f"{exact.form()}-{settings.weight_bits}", make)
 
 
 def load_exact(settings: Settings, files: ModelFiles, progress: Progress = silent, **size: int) -> Runner:
