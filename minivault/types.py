@@ -68,6 +68,9 @@ class SamplingParams:
     """Where thoughts are told from the answer. `possible`: it may begin with one; `begun`: it begins inside one."""
     thinking_budget: int | None = None
     """Most tokens of thought, after which it is ended."""
+    unsaid: tuple[str, ...] = ()
+    """Of a request: parameters that it does not say, whose values are only the dialect's. Of a task: those that took
+    the model's own value for that reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,8 @@ class GenerateTask:
     @property
     def parameters(self) -> dict[str, Any]:
         named = {name: getattr(self.params, name) for name in SamplingParams.__slots__}
-        return named | self.truncated if self.num_dropped or self.num_cut else named
+        from_model = named.pop("unsaid")
+        return named | ({"from_model": from_model} if from_model else {}) | self.truncated
 
     @property
     def is_streamed(self) -> bool:
@@ -440,6 +444,8 @@ class ModelInfo:
     modified_ns: int = 0
     context_setting: str = ""
     """The setting that would allow for a larger context; empty where that is all that the model reads."""
+    sampling: tuple[tuple[str, float], ...] = ()
+    """How tokens are drawn where a request does not say: names of `SamplingParams`, and their values."""
     vocabulary_kind: str = "gpt2"
     """In GGUF's words: `gpt2` for byte-level BPE, `llama` for SentencePiece."""
 

@@ -19,6 +19,7 @@ from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelFiles, ModelStore, load_tokenizer
 from minivault.models.named import names_in
 from minivault.models.progress import Progress, silent
+from minivault.models.sampling import sampling_defaults
 from minivault.models.template import chat_template
 from minivault.service.context import cache_bytes, raised_by, wanted_context
 from minivault.service.fingerprint import fingerprint
@@ -254,6 +255,7 @@ def described(settings: Settings, files: ModelFiles) -> ModelInfo:
         fingerprint="",
         has_chat=bool(template.text),
         has_tools=bool(template.text),
+        sampling=sampling_defaults(files.directory),
         source=files.source,
         chat_template=template.text,
         call_format=call_format_of(written),

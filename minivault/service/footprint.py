@@ -17,7 +17,7 @@ from minivault.models import ModelFiles, ModelStore
 LEAST_TOKENS = 512
 """A cache of fewer would be of no use."""
 BESIDE_BYTES, TOKEN_BYTES = 25_000_000, 800
-"""What a process with a model was measured to have beside weights and cache, and what a token of the vocabulary adds."""
+"""What a process with a model was measured to have beside weights and cache, and what each token it knows adds."""
 SCALE_BITS = 0.5
 """Each weight's part of the scale that it shares with others."""
 FLOAT_BYTES = 4

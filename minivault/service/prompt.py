@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from minivault.errors import BadRequest, Unsupported
 from minivault.service.builtin import builtin_answer
@@ -137,9 +138,12 @@ def _thinking(params: SamplingParams, request: GenerationRequest, rendered: str,
 
 
 def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info: ModelInfo) -> SamplingParams:
-    """The parameters as they will be applied and recorded: seed drawn, `max_tokens` cut to the room there is."""
+    """The parameters as they will be applied and recorded: seed drawn, what the request does not
+    say as the model's makers want it, `max_tokens` cut to the room there is."""
     room = info.context - num_tokens
     seed = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
+    from_model: dict[str, Any] = {name: value for name, value in info.sampling if name in params.unsaid}
+    params = replace(params, **from_model, unsaid=tuple(from_model))
     top_k = min(params.top_k, tokenizer.vocabulary_size)
     return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k)
 

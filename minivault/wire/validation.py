@@ -20,6 +20,8 @@ from minivault.wire.fields import Foreign, Refused
 VERBATIM = "verbatim"
 """The type of a `PydanticCustomError` whose message is the whole answer to the client."""
 
+DRAWN_BY = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""What a model's makers may have a wish for."""
 MAX_NOTED = 64
 MAX_NOTED_CHARACTERS = 64
 """Of fields that bind nobody so many are told, and so much of each name."""
@@ -39,6 +41,11 @@ class Body(BaseModel):
     def noted(self) -> tuple[str, ...]:
         """Of a whole request: the fields that bind nobody, by their path without the numbers of a list."""
         return self._noted
+
+    def unsaid(self, **called: str) -> tuple[str, ...]:
+        """The parameters that tokens are drawn by and the request does not set, by their own names; `called` says what
+        some of them are called here."""
+        return tuple(name for name in DRAWN_BY if called.get(name, name) not in self.model_fields_set)
 
     @model_validator(mode="before")
     @classmethod

@@ -158,5 +158,6 @@ class MessagesBody(CountBody):
             stop=tuple(self.stop_sequences),
             grammar=offering.grammar,
             calls=offering.calls,
+            unsaid=self.unsaid(),
         )
         return replace(self.prompting(), stream=self.stream, params=params)

@@ -131,6 +131,7 @@ class GenerateBody(Body):
             ignore_eos=self.ignore_eos,
             min_tokens=self.min_tokens,
             stop_token_ids=tuple(self.stop_token_ids),
+            unsaid=self.unsaid(),
         )
         return GenerationRequest(
             prompt=self.prompt,

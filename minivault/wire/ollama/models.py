@@ -63,13 +63,20 @@ def encode_show(info: ModelInfo, basename: str | None = None) -> dict[str, Any]:
     return {
         "license": info.license,
         "modelfile": f"# served by MiniVault\nFROM {info.name}\n",
-        "parameters": f"{'num_ctx':<30}{info.context}",
+        "parameters": _parameters(info),
         "template": info.chat_template,
         "details": details(info),
         "model_info": _model_info(info, basename or info.name),
         "capabilities": capabilities(info),
         "modified_at": rfc3339(info.modified_ns),
     }
+
+
+def _parameters(info: ModelInfo) -> str:
+    """What holds where a request does not say, as a model file of Ollama's has it."""
+    names = {"repetition_penalty": "repeat_penalty"}
+    held = {"num_ctx": info.context, **{names.get(name, name): value for name, value in info.sampling}}
+    return "\n".join(f"{name:<30}{value}" for name, value in held.items())
 
 
 def capabilities(info: ModelInfo) -> list[str]:

@@ -89,6 +89,7 @@ class Options(Body):
     def sampling(self, context: int, *, logprobs: int | None, grammar: str | None) -> SamplingParams:
         """These options for our engine; `context` bounds an answer that has no limit of its own."""
         has_penalties = self.repeat_last_n != 0
+        repetition = "repeat_penalty" if has_penalties else "repeat_last_n"
         return SamplingParams(
             max_tokens=min(self.num_predict, context) if self.num_predict > 0 else context,
             temperature=self.temperature,
@@ -102,4 +103,5 @@ class Options(Body):
             stop=tuple(stop for stop in self.stop if stop),
             logprobs=logprobs,
             grammar=grammar,
+            unsaid=self.unsaid(repetition_penalty=repetition),
         )

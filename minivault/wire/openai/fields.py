@@ -99,13 +99,15 @@ class Drawn(Strict):
 
     def sampling(self, choice: int, max_tokens: int, logprobs: int | None, grammar: str | None) -> SamplingParams:
         """Parameters of one choice: the same seed gives different choices different, repeatable draws."""
+        is_renamed = self.repetition_penalty == 1 and "repeat_penalty" in self.model_fields_set
+        repetition = "repeat_penalty" if is_renamed else "repetition_penalty"
         return SamplingParams(
             max_tokens=max_tokens,
             temperature=self.temperature,
             top_k=max(self.top_k, 0),
             top_p=self.top_p,
             min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty if self.repetition_penalty != 1 else self.repeat_penalty,
+            repetition_penalty=getattr(self, repetition),
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
             seed=None if self.seed is None else (self.seed + choice) % SEED_SPACE,
@@ -116,6 +118,7 @@ class Drawn(Strict):
             ignore_eos=self.ignore_eos,
             min_tokens=self.min_tokens,
             stop_token_ids=tuple(self.stop_token_ids),
+            unsaid=self.unsaid(repetition_penalty=repetition),
         )
 
 
