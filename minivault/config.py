@@ -109,6 +109,11 @@ class Settings(BaseModel):
         le=65536,
         description="how much of that may keep prompt prefixes for reuse until others need it; 0 = off",
     )
+    node: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,64}$",
+        description="this machine's name among several fronts: the beginning of `boot` in each of its records",
+    )
     vault_sync: Literal["synced", "written", "async"] = Field(
         "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from limits import RateLimitItem, RateLimitItemPerDay
 
 from minivault.access.keys import Key
+from minivault.access.leases import Leases
 from minivault.access.permits import Permit, Permits
 from minivault.access.quota import refusal
 from minivault.access.rates import Rates, Unit, Window, parse_limit
@@ -47,7 +48,7 @@ class Meter:
 
     def __init__(self, settings: Settings, rates: Rates, *, clock: Callable[[], float] = time.time) -> None:
         self.rates = rates
-        self._permits = Permits(settings.run_dir / "slots", settings.concurrency_limit)
+        self._permits = _permits(settings, rates.note_failure)
         self._request_limit = _limit_of(settings, "rate_limit")
         self._token_limit = _limit_of(settings, "token_limit")
         self._failure_limit = _limit_of(settings, "auth_failure_limit")
@@ -106,6 +107,13 @@ class Meter:
         if window.is_exceeded:
             raise refusal(window, self._clock())
         return window
+
+
+def _permits(settings: Settings, on_failure: Callable[[], None]) -> Permits | Leases:
+    """Counted where the rates are: on this machine, or in a Redis that several machines share."""
+    own = Permits(settings.run_dir / "slots", settings.concurrency_limit)
+    is_own = settings.rate_storage == "embedded" or not settings.concurrency_limit
+    return own if is_own else Leases(settings.rate_storage, own, on_failure=on_failure)
 
 
 def generation_permit(caller: Caller) -> Permit:

@@ -10,14 +10,16 @@ import fcntl
 import hashlib
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 
 class Permit:
-    """The right to one generation, a context manager too. Without a descriptor it holds nothing: there is no limit."""
+    """The right to one generation, a context manager too. `give_back` is called once; without it there is no limit."""
 
-    def __init__(self, descriptor: int | None) -> None:
-        self._descriptor = descriptor
+    def __init__(self, give_back: Callable[[], object] | None) -> None:
+        self._give_back = give_back
         self._lock = threading.Lock()
         self._is_released = False
 
@@ -33,8 +35,8 @@ class Permit:
             if self._is_released:
                 return False
             self._is_released = True
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        if self._give_back is not None:
+            self._give_back()
         return True
 
 
@@ -52,7 +54,7 @@ class Permits:
         for number in range(self.limit):
             descriptor = _lock(folder / str(number))
             if descriptor is not None:
-                return Permit(descriptor)
+                return Permit(partial(os.close, descriptor))
         return None
 
 

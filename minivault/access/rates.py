@@ -80,7 +80,8 @@ class Rates:
         self._shared: FixedWindowRateLimiter | None = None
         self._own = FixedWindowRateLimiter(SqliteStorage(MEMORY, clock=clock))
         self._retry_at = -math.inf
-        self._on_failure = on_failure
+        self.note_failure = on_failure
+        """Called whenever the storage has failed."""
 
     @classmethod
     def of(cls, settings: Settings, *, on_failure: Callable[[], None] = lambda: None) -> Rates:
@@ -142,7 +143,7 @@ class Rates:
     def _note(self, error: Exception) -> None:
         if self.is_shared:
             _log.warning("rate limits are per worker until their storage works again: %s", type(error).__name__)
-        self._on_failure()
+        self.note_failure()
         self._retry_at = time.monotonic() + _RETRY_STORAGE_AFTER_S
 
 

@@ -129,7 +129,14 @@ def _open_vault(settings: Settings, vault: str) -> Vault:
     start: dict[str, Any] = {"version": __version__, "settings_digest": settings.digest}
     size = settings.vault_segment_mb << 20
     try:
-        return Vault.open(settings.log_dir, sync=settings.vault_sync, segment_bytes=size, start=start, vault=vault)
+        return Vault.open(
+            settings.log_dir,
+            sync=settings.vault_sync,
+            segment_bytes=size,
+            start=start,
+            vault=vault,
+            node=settings.node,
+        )
     except VaultError as error:
         raise VaultUnavailable(error.message, retry_after_s=60) from error
 

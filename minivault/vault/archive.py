@@ -26,6 +26,7 @@ from minivault.vault.reader import Filter, Group, follow, last_records, last_sho
 from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.removal import Pruned, complete_redactions, prune, redact
+from minivault.vault.segments import vault_id
 
 LAST = "last"
 """What names the last interaction."""
@@ -62,12 +63,18 @@ class Archive:
         segment_bytes: int = 64 << 20,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
+        node: str = "",
     ) -> None:
         if not (directory / LOCK).exists():
             raise VaultError(f"{directory} holds no vault; it is made when the server first starts")
         self.directory = directory
         self.by = by
-        self._log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk)
+        self._log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk, node=node)
+
+    @property
+    def vault_id(self) -> str:
+        """The vault's own id, as its first line has it."""
+        return vault_id(self.directory)
 
     def __enter__(self) -> Archive:
         return self

@@ -29,13 +29,14 @@ SEGMENT_AGE_NS = 24 * 3600 * 10**9
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def boot_name() -> str:
-    """Which process of which boot: eight digits of the kernel's boot id and the process id."""
+def boot_name(node: str = "") -> str:
+    """Which process of which boot: eight digits of the kernel's boot id and the process id; where the machine has a
+    name among others, that and a dot before them."""
     try:
         boot_id = _BOOT_ID.read_text("ascii")[:8]
     except OSError:
         boot_id = uuid.uuid4().hex[:8]
-    return f"{boot_id}-{os.getpid()}"
+    return f"{node}.{boot_id}-{os.getpid()}" if node else f"{boot_id}-{os.getpid()}"
 
 
 class Log:
@@ -55,9 +56,10 @@ class Log:
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
         vault: str = "",
+        node: str = "",
     ) -> None:
         self.directory = directory
-        self.boot = boot_name()
+        self.boot = boot_name(node)
         self.disk = disk or Disk()
         self.clock = clock
         self.num_rotations = 0

@@ -59,17 +59,18 @@ class Vault:
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
         vault: str = "",
+        node: str = "",
     ) -> Vault:
         """Open the vault of `directory` for this process; call it after the fork.
 
         Raises VaultError where the directory can never hold a vault. One that merely cannot be written now is opened;
         `status` then says why it refuses, and it starts to accept by itself. With `vault` only the vault of that id is
-        opened, and none is made.
+        opened, and none is made. `node` is this machine's name among several.
         """
         with suppress(OSError):
             ensure_directory(directory, create=not vault)
         disk = disk or Disk()
-        log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk, vault=vault)
+        log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk, vault=vault, node=node)
         journal, upkeep = Journal(directory, log.boot, disk, ensure_same=log.ensure_same), Upkeep(log)
         writer = Writer(log, journal, upkeep, sync)
         writer.start([Work(draft=log.draft("start", {"sync": sync, "pid": os.getpid(), **(start or {})}))])

@@ -36,7 +36,8 @@ def opened() -> Iterator[Archive]:
     from minivault.vault.archive import Archive, current_user
 
     settings = load_settings()
-    with Archive(settings.log_dir, by=current_user(), segment_bytes=settings.vault_segment_mb << 20) as archive:
+    size = settings.vault_segment_mb << 20
+    with Archive(settings.log_dir, by=current_user(), segment_bytes=size, node=settings.node) as archive:
         yield archive
 
 
