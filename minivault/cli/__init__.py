@@ -32,6 +32,8 @@ COMMANDS = {
     "stream": Entry("generate", "Print one reply as it comes, as NDJSON lines."),
     "health": Entry("health", "Show how the server is, and whether it is ready."),
     "benchmark": Entry("benchmark", "Measure the server under concurrent requests."),
+    "top": Entry("top", "Watch the server: load, tokens a second, last requests and the vault, until Ctrl-C."),
+    "doctor": Entry("doctor", "Look at this machine and say what a server lacks."),
     "models": Entry("models", "List, fetch, show and remove models."),
     "vault": Entry("vault", "Read, check and maintain the log of every answer."),
     "receipt": Entry("receipt", "Check the receipts that came with answers."),
@@ -41,6 +43,7 @@ COMMANDS = {
     "keys": Entry("keys", "Make, list and revoke access keys."),
     "config": Entry("config", "Show every setting, its value and where it came from."),
     "serve": Entry("serve", "Serve the model over HTTP with gunicorn."),
+    "completion": Entry("completion", "Print a completion script for SHELL."),
 }
 
 
@@ -49,7 +52,7 @@ Examples:
   minivault serve
   minivault ask why is the sky blue
   minivault vault tail
-  minivault vault verify
+  minivault doctor
 
 """
 

@@ -1,133 +1,108 @@
 """`chat`: a conversation in the terminal.
 
 The conversation lives in this process and is sent with each turn, without the oldest turns once they no longer fit the
-model's context. What was typed is kept in memory only: the vault is the one place where prompts are written.
+model's context.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
 from minivault.cli.client.answerer import Answerer, Target, open_answerer
+from minivault.cli.conversation import Conversation
 from minivault.cli.options import current_settings, examples, sampling_options, target_options
 from minivault.cli.show.answer import ensure_whole, note_length, print_streamed
-from minivault.cli.show.terminal import note, one_line
+from minivault.cli.show.terminal import fail, note, one_line, write
 from minivault.errors import MiniVaultError
 
 PROMPT = "> "
-COMMANDS_HELP = """\
-/system TEXT  set the instructions (without TEXT: remove them)
-/clear        forget the conversation
-/save FILE    write the conversation to FILE as JSON
-/help         this list
-/exit         leave (also Ctrl-D)
-Ctrl-C stops an answer."""
+COMMANDS = {
+    "/system": "TEXT  set the instructions (without TEXT: remove them)",
+    "/retry": "      ask the last question again",
+    "/seed": "N       the same seed gives the same answer (without N: drawn each time)",
+    "/show": "        the conversation and how it is asked",
+    "/clear": "       forget the conversation",
+    "/save": "FILE    write the conversation to FILE as JSON",
+    "/help": "        this list",
+    "/exit": "        leave (also Ctrl-D)",
+}
+KEYS_HELP = """\
+//TEXT        a message that begins with a slash
+Alt-Enter goes on in another line, Tab completes commands, a paste is one message. Ctrl-C stops an answer."""
+HISTORY = "chat_history"
 
 
-@dataclass(slots=True)
-class Conversation:
-    """The turns so far, oldest first, and the instructions before them."""
-
-    system: str | None = None
-    turns: list[dict[str, str]] = field(default_factory=list)
-    num_forgotten: int = 0
-    """How many of the oldest are no longer sent."""
-
-    def messages(self) -> list[dict[str, str]]:
-        """All of it."""
-        first = [{"role": "system", "content": self.system}] if self.system else []
-        return [*first, *self.turns]
-
-    def question(self, text: str) -> list[dict[str, str]]:
-        """What is sent to ask `text`."""
-        messages = self.messages()
-        start = len(messages) - len(self.turns)
-        sent = messages[:start] + messages[start + self.num_forgotten :]
-        return [*sent, {"role": "user", "content": text}]
-
-    def clear(self) -> None:
-        self.turns.clear()
-        self.num_forgotten = 0
-
-    def add(self, question: str, answer: str) -> None:
-        self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-@click.command(epilog=examples("chat", "chat --system 'Answer in one sentence.' --temperature 0"))
+@click.command(
+    epilog=examples("chat", "chat --system 'Answer in one sentence.' --temperature 0", "chat < questions.txt")
+)
+@click.option("--no-history", is_flag=True, help="Keep nothing of what is typed in MINIVAULT_HOME/chat_history.")
 @sampling_options
 @target_options
-def chat(sampling: dict[str, Any], target: Target) -> None:
+def chat(no_history: bool, sampling: dict[str, Any], target: Target) -> None:
     """Hold a conversation in the terminal.
 
-    Ctrl-C stops an answer, not the program; /help lists the commands. When stdin is not a terminal each line is one
-    turn, and the first failed turn ends the program. When the conversation no longer fits the model's context, its
-    oldest turns are left out, never the instructions, and a line says so.
+    Ctrl-C stops an answer, not the program; /help lists the commands, Alt-Enter goes on in another line, and a paste is
+    one message. When stdin is not a terminal each line is one turn, and the first failed turn ends the program. When
+    the conversation no longer fits the model's context, its oldest turns are left out, never the instructions, and a
+    line says so.
     """
     if sampling.pop("raw", False):
         raise click.UsageError("--raw has no conversation: use `ask --raw`.")
     conversation = Conversation(system=sampling.pop("system", None))
     settings = current_settings()
     with open_answerer(settings, target, "cli.chat") as answerer:
-        _enable_line_editing()
-        _say_hello()
-        Session(answerer, conversation, sampling).run()
+        if sys.stdin.isatty():
+            note("Ctrl-C stops an answer, /help lists commands, Ctrl-D leaves.")
+        Session(answerer, conversation, sampling, None if no_history else settings.home / HISTORY).run()
 
 
 class Session:
-    """Reads lines until the end and answers each."""
+    """Reads messages until the end and answers each."""
 
-    def __init__(self, answerer: Answerer, conversation: Conversation, sampling: dict[str, Any]) -> None:
+    def __init__(
+        self, answerer: Answerer, conversation: Conversation, sampling: dict[str, Any], history: Path | None
+    ) -> None:
         self._answerer = answerer
         self._conversation = conversation
         self._sampling = sampling
         self._is_interactive = sys.stdin.isatty()
+        self._read = _read_line
+        if self._is_interactive and sys.stdout.isatty():
+            from minivault.cli.show.prompt import line_reader
+
+            self._read = line_reader(PROMPT, [*COMMANDS], history)
 
     def run(self) -> None:
         """Returns at /exit or the end of input."""
         while True:
             try:
-                line = self._read()
+                text = self._read().strip()
             except EOFError:
                 break
             except KeyboardInterrupt:
                 if not self._is_interactive:
                     raise
-                print(file=sys.stderr)
                 continue
-            if line.strip() in ("/exit", "/quit"):
+            if text in ("/exit", "/quit"):
                 break
-            self._handle(line.strip())
+            self._handle(text)
 
-    def _read(self) -> str:
-        if self._is_interactive and sys.stdout.isatty():
-            return input(PROMPT)
-        if self._is_interactive:
-            print(PROMPT, end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        if not line:
-            raise EOFError
-        return line
-
-    def _handle(self, line: str) -> None:
-        if not line:
-            return
-        if line.startswith("/"):
-            self._command(*line[1:].split(maxsplit=1))
+    def _handle(self, text: str) -> None:
+        if not text:
             return
         try:
-            self._turn(line)
+            if text.startswith("/") and not text.startswith("//"):
+                self._command(*text.split(maxsplit=1))
+            else:
+                self._turn(text[1:] if text.startswith("//") else text)
         except MiniVaultError as error:
             if not self._is_interactive:
                 raise
-            note(f"Error: {error.message}")
+            fail(error.message)
 
     def _turn(self, question: str) -> None:
         """Ask and print; an answer stopped by Ctrl-C stays in the conversation as far as it came."""
@@ -153,39 +128,57 @@ class Session:
             total = self._conversation.num_forgotten
             note(f"[the context is full: the model no longer sees the first {total} messages]")
 
-    def _command(self, name: str = "", argument: str = "") -> None:
-        if name == "clear":
+    def _command(self, name: str, argument: str = "") -> None:
+        if name == "/clear":
             self._conversation.clear()
             note("[conversation cleared]")
-        elif name == "system":
+        elif name == "/system":
             self._conversation.system = argument or None
             note("[instructions set]" if argument else "[instructions removed]")
-        elif name == "save" and argument:
+        elif name == "/retry" and (question := self._conversation.take_back()):
+            self._turn(question)
+        elif name == "/seed" and (not argument or argument.isdecimal()):
+            self._seed(argument)
+        elif name == "/show":
+            self._show()
+        elif name == "/save" and argument:
             self._save(Path(argument).expanduser())
         else:
-            print(COMMANDS_HELP, file=sys.stderr)
+            if name not in COMMANDS:
+                note(f"There is no {name}; // begins a message with a slash.")
+            elif name == "/retry":
+                note("[nothing has been asked yet]")
+            print("\n".join(f"{known} {meaning}" for known, meaning in COMMANDS.items()), file=sys.stderr)
+            print(KEYS_HELP, file=sys.stderr)
+
+    def _seed(self, argument: str) -> None:
+        self._sampling.pop("seed", None)
+        if argument:
+            self._sampling["seed"] = int(argument)
+        note(f"[seed {argument}]" if argument else "[a seed is drawn for each answer]")
+
+    def _show(self) -> None:
+        """The turns, those that the model no longer sees named as such, and what is sent with them."""
+        given = ", ".join(f"{name} {value}" for name, value in self._sampling.items())
+        note(f"[{given or 'the defaults of the server'}]")
+        for message in self._conversation.messages():
+            write(f"{message['role']}: {message['content']}\n")
+        if self._conversation.num_forgotten:
+            note(f"[the model no longer sees the first {self._conversation.num_forgotten} messages]")
 
     def _save(self, path: Path) -> None:
         try:
-            with open(path, "x", encoding="utf-8", opener=_private) as file:
-                json.dump({"messages": self._conversation.messages()}, file, ensure_ascii=False, indent=2)
-                file.write("\n")
+            self._conversation.save(path)
         except OSError as error:
-            note(f"Error: cannot save to {path}: {error.strerror}")
+            fail(f"cannot save to {path}: {error.strerror}")
         else:
             note(f"[saved to {one_line(str(path))}]")
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _enable_line_editing() -> None:
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        with suppress(ImportError):
-            import readline  # noqa: F401  (importing it gives input() its line editing and history)
-
-
-def _say_hello() -> None:
+def _read_line() -> str:
     if sys.stdin.isatty():
-        note("Ctrl-C stops an answer, /help lists commands, Ctrl-D leaves.")
+        print(PROMPT, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line

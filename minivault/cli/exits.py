@@ -54,8 +54,8 @@ _NEXT_STEPS: tuple[tuple[type[MiniVaultError], str], ...] = (
     (ModelNotFound, "`minivault health` names the model that is served."),
     (ModelError, "`minivault models list` shows what is here; `minivault models pull NAME` fetches and repairs."),
     (Unreachable, "`minivault serve` starts a server, --url or MINIVAULT_URL names another, --wait 60 waits for it."),
-    (LoadFailed, "The server's own log says why."),
-    (VaultUnavailable, "`minivault vault verify` looks at the vault; `df` at its disk."),
+    (LoadFailed, "The server's own log says why; `minivault doctor` looks for what is missing."),
+    (VaultUnavailable, "`minivault doctor` looks at the vault and its disk."),
     (VaultError, "MINIVAULT_LOG_DIR names the vault."),
     (Unavailable, "--wait 60 keeps trying for a minute."),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from minivault.cli.client.address import parse_address
-from minivault.cli.options import json_option
+from minivault.cli.options import examples, json_option
 from minivault.cli.show.terminal import write
 from minivault.cli.verdict import VerdictCommand
 from minivault.config import load_settings
@@ -15,7 +15,7 @@ from minivault.vault.verify import as_json as report_as_json
 from minivault.vault.verify import describe, read_argument, verify_receipts
 
 
-@click.group()
+@click.group(epilog=examples("receipt verify replies.jsonl --vault logs"))
 def receipt() -> None:
     """Check the receipts that came with answers.
 
@@ -23,7 +23,9 @@ def receipt() -> None:
     """
 
 
-@receipt.command(cls=VerdictCommand)
+@receipt.command(
+    cls=VerdictCommand, epilog=examples("receipt verify reply.json", "receipt verify replies.jsonl --vault logs")
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--vault",

@@ -37,5 +37,9 @@ def _no_verdict() -> Iterator[None]:
         yield
     except click.UsageError as error:
         raise NothingChecked(error.format_message(), error.ctx) from None
-    except ConfigError as error:
+    except Exception as error:
+        from minivault.vault.verify import Misused
+
+        if not isinstance(error, Misused | ConfigError):
+            raise
         raise NothingChecked(one_line(str(error))) from None

@@ -58,6 +58,58 @@ def test_exit_leaves_and_what_follows_is_not_asked(cli: Cli, server: ScriptedSer
     assert len(server.seen.bodies) == 1
 
 
+def test_retry_asks_the_last_question_again_with_the_seed_that_was_set(cli: Cli, server: ScriptedServer) -> None:
+    server.will(answer("A"), answer("B"), answer("C"))
+    cli("chat", stdin="first\nsecond\n/seed 7\n/retry\n/seed\nthird\n")
+    asked = [([m["content"] for m in body["messages"]], body.get("seed")) for body in server.seen.bodies]
+    assert asked[1] == (["first", "A", "second"], None)
+    assert asked[2] == (["first", "A", "second"], 7)
+    assert asked[3] == (["first", "A", "second", "C", "third"], None)
+
+
+def test_two_slashes_begin_a_message_with_one(cli: Cli, server: ScriptedServer) -> None:
+    cli("chat", stdin="//clear is what?\n")
+    assert server.seen.bodies[0]["messages"][-1]["content"] == "/clear is what?"
+
+
+def test_show_prints_what_was_said_and_how_it_is_asked(cli: Cli, server: ScriptedServer) -> None:
+    server.will(answer("One"))
+    result = cli("chat", "--temperature", "0", "--system", "Be brief", stdin="first\n/show\n")
+    assert result.stdout == "One\nsystem: Be brief\nuser: first\nassistant: One\n"
+    assert "temperature 0.0" in result.stderr
+
+
+def test_in_a_terminal_a_paste_is_one_message_and_alt_enter_another_line(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with terminal("chat", MINIVAULT_URL=server.url, MINIVAULT_HOME=str(tmp_path / "kept")) as tty:
+        tty.expect(">")
+        tty.type("\x1b[200~one\ntwo\x1b[201~\r")
+        tty.expect("Hello")
+        tty.expect(">")
+        tty.type("three\x1b\rfour\r")
+        tty.expect("Hello")
+        tty.expect(">")
+        tty.type("/he\t\r")
+        tty.expect("Alt-Enter goes on")
+        tty.expect(">")
+        tty.type("/exit\r")
+        assert tty.process.wait(GUARD_S) == exits.OK
+    assert [body["messages"][-1]["content"] for body in server.seen.bodies] == ["one\ntwo", "three\nfour"]
+    history = tmp_path / "kept" / "chat_history"
+    assert "+two" in history.read_text() and history.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_history_that_is_not_wanted_is_not_kept(server: ScriptedServer, tmp_path: Path) -> None:
+    with terminal("chat", "--no-history", MINIVAULT_URL=server.url, MINIVAULT_HOME=str(tmp_path / "kept")) as tty:
+        tty.expect(">")
+        tty.type("secret\r")
+        tty.expect("Hello")
+        tty.type("/exit\r")
+        assert tty.process.wait(GUARD_S) == exits.OK
+    assert not (tmp_path / "kept" / "chat_history").exists()
+
+
 def test_an_unknown_command_is_explained_and_never_sent(cli: Cli, server: ScriptedServer) -> None:
     result = cli("chat", stdin="/frobnicate\n")
     assert "/system TEXT" in result.stderr
@@ -86,17 +138,17 @@ def test_raw_and_a_conversation_exclude_each_other(cli: Cli) -> None:
 def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(server: ScriptedServer) -> None:
     server.will(endless, answer("Still here"))
     with terminal("chat", MINIVAULT_URL=server.url) as tty:
-        tty.expect("> ")
+        tty.expect(">")
         tty.type("talk\n")
         tty.expect("word word")
         tty.type("\x03")
         tty.expect("[stopped]")
         assert server.client_left.wait(GUARD_S), "the server sees that its client has left"
-        tty.expect("> ")
+        tty.expect(">")
         tty.type("go on\n")
         tty.expect("Still here")
-        tty.expect("> ")
-        tty.interrupt_prompt("> ")
+        tty.expect(">")
+        tty.interrupt_prompt(">")
         tty.type("\x04")
         assert tty.process.wait(GUARD_S) == exits.OK
     kept = server.seen.bodies[1]["messages"]
@@ -107,10 +159,10 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(server: Scrip
 def test_in_a_terminal_a_failed_turn_is_told_and_forgotten(server: ScriptedServer) -> None:
     server.will(pieces(b'{"token": "Half", "index": 0}\n'), answer("Whole"))
     with terminal("chat", MINIVAULT_URL=server.url) as tty:
-        tty.expect("> ")
+        tty.expect(">")
         tty.type("one\n")
-        tty.expect("Error: the answer was cut")
-        tty.expect("> ")
+        tty.expect("the answer was cut")
+        tty.expect(">")
         tty.type("two\n")
         tty.expect("Whole")
         tty.type("/exit\n")

@@ -91,7 +91,7 @@ def test_health_is_ready(cli: Cli) -> None:
 
 def test_a_benchmark_gets_every_answer_when_it_retries(cli: Cli) -> None:
     prompt = "delay=0.002 say " + "a" * 20
-    result = cli("benchmark", "-c", "16", "-n", "48", "-p", prompt, "--retry", "--json")
+    result = cli("benchmark", "-c", "16", "-n", "48", "-p", prompt, "--json")
     found = json.loads(result.stdout)
     assert (result.exit_code, found["answered"], found["errors"]) == (exits.OK, 48, {})
     assert found["completion_tokens"] == 48 * 21

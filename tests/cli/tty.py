@@ -58,7 +58,7 @@ class Terminal:
 def terminal(*args: str, **env: str) -> Iterator[Terminal]:
     """Run the command line in a terminal of 80 columns."""
     ours, theirs = pty.openpty()
-    environ = subprocess_environment(**{"TERM": "xterm", "COLUMNS": "80", **env})
+    environ = subprocess_environment(**{"TERM": "xterm", "COLUMNS": "80", "PROMPT_TOOLKIT_NO_CPR": "1", **env})
     process = subprocess.Popen(
         [*MAIN, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
     )

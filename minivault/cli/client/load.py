@@ -16,9 +16,21 @@ from typing import Any
 import httpx
 
 from minivault.cli.client.address import Address
-from minivault.cli.client.client import GENERATE, ONE_REQUEST_EACH, connecting, reading, request_headers, timeouts
-from minivault.cli.client.replies import LineParser, error_from_reply
+from minivault.cli.client.client import ONE_REQUEST_EACH, connecting, reading, request_headers, timeouts
+from minivault.cli.client.foreign import NATIVE, Speech
+from minivault.cli.client.replies import error_from_reply
 from minivault.errors import LoadFailed, MiniVaultError, Overloaded, Unavailable, VaultUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server under load: what to call it, where it is, how it is spoken to, which model it is asked for."""
+
+    name: str
+    address: Address
+    speech: Speech = NATIVE
+    model: str = ""
+    api_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +59,32 @@ class Tally:
     samples: list[Sample] = field(default_factory=list)
 
     @property
+    def first_error(self) -> MiniVaultError | None:
+        return next((sample.error for sample in self.samples if sample.error is not None), None)
+
+    @property
     def num_failed(self) -> int:
         return sum(sample.error is not None for sample in self.samples)
 
 
 class Load:
-    """A run of `bodies` (native requests, in order) by `concurrency` clients against one server."""
+    """A run of `bodies` (native requests, in order) by `concurrency` clients against one server, in its dialect."""
 
     def __init__(
         self,
-        address: Address,
+        server: Server,
         bodies: Sequence[dict[str, Any]],
         *,
         concurrency: int,
         is_retrying: bool = False,
-        api_key: str = "",
         read_timeout_s: float = 330.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.tally = Tally(len(bodies))
-        self._address, self._bodies, self._concurrency = address, bodies, concurrency
+        self._server, self._address, self._concurrency = server, server.address, concurrency
+        self._bodies = [server.speech.encode(body, server.model) for body in bodies]
         self._is_retrying, self._clock = is_retrying, clock
-        self._headers, self._timeouts = request_headers(api_key), timeouts(read_timeout_s)
+        self._headers, self._timeouts = request_headers(server.api_key), timeouts(read_timeout_s)
 
     def run(self) -> Tally:
         """Blocks until every request has ended; requests that fail are samples, not exceptions."""
@@ -108,7 +124,7 @@ class Load:
         self, http: httpx.AsyncClient, body: dict[str, Any], started_s: float, num_retries: int
     ) -> Sample:
         with connecting(self._address):
-            request = http.build_request("POST", GENERATE, json={**body, "stream": True})
+            request = http.build_request("POST", self._server.speech.path, json=body)
             response = await http.send(request, stream=True)
         try:
             await _ensure_ok(response)
@@ -119,7 +135,7 @@ class Load:
 
     async def _read(self, response: httpx.Response) -> tuple[list[float], dict[str, int]]:
         """When each piece came, and the usage of the last line."""
-        parser, arrivals, usage = LineParser(), list[float](), dict[str, int]()
+        parser, arrivals, usage = self._server.speech.parser(), list[float](), dict[str, int]()
         with reading():
             async for data in response.aiter_bytes():
                 for line in parser.feed(data):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
 from minivault.cli.show.terminal import note, write
+from minivault.cli.show.wrap import WordWrap
 from minivault.errors import GenerationFailed
 
 WHOLE = ("stop", "length")
@@ -19,20 +21,23 @@ _CUT = {
 
 
 def print_streamed(lines: Generator[dict[str, Any], None, None], pieces: list[str] | None = None) -> dict[str, Any]:
-    """Write each token to stdout as it comes and a line break at the end; return the last line.
+    """Write each token to stdout as it comes, on a terminal broken between words, and a line break at the end; return
+    the last line.
 
     Tokens are also appended to `pieces`, so that a caller has what came before an error. Closes `lines` however it
     ends, which stops the generation. Raises what the stream raises.
     """
     shown = [] if pieces is None else pieces
     last: dict[str, Any] = {}
+    wrap = WordWrap(shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
     with closing(lines):
         try:
             for last in lines:
                 token = str(last.get("token", ""))
                 shown.append(token)
-                write(token)
+                write(wrap.feed(token) if wrap else token)
         finally:
+            write(wrap.end() if wrap else "")
             _end_line("".join(shown[-2:]), is_whole=last.get("done") is True)
     return last
 

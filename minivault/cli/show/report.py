@@ -94,6 +94,20 @@ def render(found: dict[str, Any]) -> Iterator[str]:
         yield from _table(found)
 
 
+def compare(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line a run, side by side."""
+    rates = f"{'tokens/s':>10}{'requests/s':>12}"
+    yield f"{'':<12}{'clients':>8}{rates}{'first token ms p50':>20}{'p95':>8}{'latency ms p50':>16}"
+    for run in runs:
+        first, latency = run["first_token_ms"] or {}, run["latency_ms"] or {}
+        ranks = [
+            f"{spread[rank]:.0f}" if spread else "-"
+            for spread, rank in ((first, "p50"), (first, "p95"), (latency, "p50"))
+        ]
+        rates = f"{run['tokens_per_s']:>10.1f}{run['requests_per_s']:>12.2f}"
+        yield f"{run['name']:<12}{run['concurrency']:>8}{rates}{ranks[0]:>20}{ranks[1]:>8}{ranks[2]:>16}"
+
+
 def _table(found: dict[str, Any]) -> Iterator[str]:
     columns = ["min", "mean", *(f"p{percent}" for percent in PERCENTILES), "max"]
     yield " " * 17 + "".join(f"{column:>10}" for column in columns)

@@ -14,9 +14,9 @@ import click
 from minivault.cli.options import examples, filter_options, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.progress import Counting, counting
-from minivault.cli.show.terminal import note, one_line, write
+from minivault.cli.show.terminal import note, write
 from minivault.cli.vault.group import none_matches, opened
-from minivault.cli.verdict import NothingChecked, VerdictCommand
+from minivault.cli.verdict import VerdictCommand
 from minivault.config import load_settings
 from minivault.errors import ConfigError
 
@@ -87,23 +87,20 @@ def verify(
     bad seq is named); 3 something could not be read, or nothing that was kept elsewhere could be compared; 64 wrong
     usage, and nothing was checked.
     """
-    from minivault.vault.verify import MAX_LINE_MB, Misused, describe, read_argument
+    from minivault.vault.verify import MAX_LINE_MB, describe, read_argument
     from minivault.vault.verify import as_json as report_as_json
     from minivault.vault.verify import verify as verify_path
 
     directory = path or load_settings().log_dir
-    try:
-        with counting("verified", _num_records(directory)) as progress:
-            report = verify_path(
-                directory,
-                expect_head=expect_head,
-                checkpoint=checkpoint,
-                public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
-                max_line_mb=max_line_mb or MAX_LINE_MB,
-                watch=progress,
-            )
-    except Misused as error:
-        raise NothingChecked(one_line(str(error))) from None
+    with counting("verified", _num_records(directory)) as progress:
+        report = verify_path(
+            directory,
+            expect_head=expect_head,
+            checkpoint=checkpoint,
+            public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
+            max_line_mb=max_line_mb or MAX_LINE_MB,
+            watch=progress,
+        )
     if as_json:
         write(report_as_json(report) + "\n")
     else:
