@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Flask, Response, g, request
 
 from minivault import access, tracing
@@ -10,6 +12,7 @@ from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
 from minivault.interaction import Recorder, next_id
+from minivault.metrics import Metrics
 from minivault.web import pages
 from minivault.wire.fields import HEADER, header_of
 from minivault.worker.hooks import worker_roster
@@ -32,6 +35,7 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
     app.extensions["minivault.dialects"] = tuple(bp.dialect for bp in DIALECTS)
     app.before_request(_identify)
     app.after_request(_add_headers)
+    app.after_request(partial(_count, recorder.metrics))
     access.init_app(
         app,
         settings,
@@ -51,6 +55,14 @@ def _identify() -> None:
     g.noted = ()
     header = request.headers.get(tracing.HEADER, "")
     tracing.current.set(header and tracing.trace_id_of(header))
+
+
+def _count(metrics: Metrics, response: Response) -> Response:
+    """By route, not by path, so that nobody can make up names; a stream counts with the status that it began with."""
+    route = request.url_rule.rule if request.url_rule else "none"
+    known = request.method if request.url_rule else "-"
+    metrics.http_requests.labels(request.blueprint or "-", route, known, str(response.status_code)).inc()
+    return response
 
 
 def _add_headers(response: Response) -> Response:

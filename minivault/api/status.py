@@ -67,9 +67,8 @@ def ready() -> Response:
 def metrics() -> Response:
     """Prometheus' text format."""
     here = recorder()
-    status = here.roster.status()
-    text = here.metrics.render(status.running, status.waiting, status.cache, status.stats.get("preemptions", 0))
-    return Response(text, content_type=CONTENT_TYPE_LATEST)
+    here.measure()
+    return Response(here.metrics.render(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _model(model: Model) -> dict[str, Any]:

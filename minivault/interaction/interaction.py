@@ -70,6 +70,7 @@ class Interaction:
         self._token_ids: list[int] = []
         self._prompt_logprobs: tuple[TokenLogprob, ...] | None = None
         self._num_bytes = 0
+        self._last_token_s = 0.0
         self._lock = threading.Lock()
         self._ended = False
 
@@ -172,6 +173,10 @@ class Interaction:
         return None
 
     def _keep(self, delta: Delta) -> None:
+        now_s = time.monotonic()
+        if self._last_token_s and delta.token_ids:
+            self._metrics.inter_token.observe((now_s - self._last_token_s) / len(delta.token_ids))
+        self._last_token_s = now_s
         self._text.append(delta.text)
         self._token_ids += delta.token_ids
         self._num_bytes += len(delta.text.encode())

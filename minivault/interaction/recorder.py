@@ -17,7 +17,7 @@ from minivault import __version__
 from minivault.config import Settings
 from minivault.errors import MiniVaultError, VaultError, VaultUnavailable
 from minivault.interaction.recording import Recording
-from minivault.metrics import Metrics
+from minivault.metrics import Load, Metrics, VaultState
 from minivault.service import Roster, roster_of
 from minivault.types import ModelInfo, Task
 from minivault.vault import Opening, Vault, VaultStatus, new_id
@@ -70,6 +70,29 @@ class Recorder:
             _ = self.vault
         except MiniVaultError as error:
             log.error("cannot open the vault: %s", error.message)
+
+    def measure(self) -> None:
+        """Take down what this worker is doing, for whichever worker is asked for metrics."""
+        status = self.roster.status()
+        load = Load(status.running, status.waiting, status.cache, status.stats)
+        self.metrics.measure(load, self._vault_state())
+
+    def _vault_state(self) -> VaultState | None:
+        with self._lock:
+            vault = self._vault
+        if vault is None:
+            return None
+        status = vault.status()
+        return VaultState(
+            num_records=status.seq,
+            bytes_free=status.bytes_free,
+            is_writable=status.writable,
+            written_s=status.written_s,
+            signed_s=status.signed_s,
+            num_open=status.num_open,
+            num_gaps=status.num_gaps,
+            syncs_s=vault.take_commit_times(),
+        )
 
     def vault_status(self) -> VaultStatus:
         """Where the vault stands. Raises VaultUnavailable if it cannot be opened."""

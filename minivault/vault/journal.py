@@ -93,6 +93,11 @@ class Journal:
                     file.open.discard(id_)
                     self._settle(file, id_)
 
+    @property
+    def num_open(self) -> int:
+        """How many entries have no record in the log yet."""
+        return len(self._home)
+
     def probe(self) -> None:
         """Check after a fault that an entry could be made durable. Raises OSError."""
         with self._lock:

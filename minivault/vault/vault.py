@@ -17,11 +17,13 @@ from typing import Any
 from minivault.vault.directory import ensure_directory
 from minivault.vault.disk import Disk
 from minivault.vault.entry import Entry, Opening, by_name, encode_opening
+from minivault.vault.head import CHECKPOINTS
 from minivault.vault.journal import Journal
 from minivault.vault.log import Log
 from minivault.vault.proof.receipt import Receipt, Receipts
 from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
+from minivault.vault.segments import ACTIVE
 from minivault.vault.upkeep import Upkeep
 from minivault.vault.writer import Sync, Work, Writer
 
@@ -35,6 +37,13 @@ class VaultStatus:
     bytes_free: int
     writable: bool
     reason: str = ""
+    written_s: float = 0.0
+    """When the log last grew, by its file; Unix seconds, 0 where there is none."""
+    signed_s: float = 0.0
+    num_open: int = 0
+    """Entries of this process that are not in the log yet."""
+    num_gaps: int = 0
+    """Faults that this process has come out of."""
 
 
 class Vault:
@@ -99,7 +108,22 @@ class Vault:
             bytes_free = 0
         is_there = self._log.is_there()
         reason = fault.reason if fault else "" if is_there else f"{self.directory} was removed or replaced"
-        return VaultStatus(head.seq, head.hash, bytes_free, fault is None and is_there, reason)
+        return VaultStatus(
+            head.seq,
+            head.hash,
+            bytes_free,
+            fault is None and is_there,
+            reason,
+            written_s=_changed_s(self.directory / ACTIVE),
+            signed_s=_changed_s(self.directory / CHECKPOINTS),
+            num_open=self._journal.num_open,
+            num_gaps=self._writer.num_gaps,
+        )
+
+    def take_commit_times(self) -> list[float]:
+        """How many seconds each group of records took that was written since the last call."""
+        times = self._writer.commits_s
+        return [times.popleft() for _ in range(len(times))]
 
     def check_writable(self) -> None:
         """Raise VaultUnavailable while nothing can be recorded; the refusal is counted for the `gap` record."""
@@ -124,3 +148,11 @@ class Vault:
             self._upkeep.close(timeout_s)
             self._journal.close()
             self._log.close()
+
+
+def _changed_s(path: Path) -> float:
+    """When a file last changed, in Unix seconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -12,6 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from minivault.vault.upkeep import Upkeep
 Sync = Literal["synced", "written", "async"]
 PROBE_S = 0.25
 _MAX_PENDING = 1024
+_MAX_TIMES = 4096
 _ROOM_TIMEOUT_S = 5.0
 _NOWHERE = Place(0, "")
 
@@ -87,6 +90,9 @@ class Writer:
         self._unsure: list[Work] = []
         self._acknowledged: Future[Place] = Future()
         self._acknowledged.set_result(_NOWHERE)
+        self.num_gaps = 0
+        self.commits_s: deque[float] = deque(maxlen=_MAX_TIMES)
+        """How long groups of records took, until somebody takes them out."""
         self._thread = threading.Thread(target=self._run, name="vault-writer", daemon=True)
 
     def start(self, first: Sequence[Work]) -> None:
@@ -178,6 +184,7 @@ class Writer:
     def _commit(self, batch: list[Work]) -> None:
         entries = [work for work in batch if work.opening]
         records = [work for work in batch if work.draft is not None]
+        began_s = time.monotonic()
         places = self._write(entries, records)
         self._journal.done([work.entry for work in records if work.entry])
         for work in entries:
@@ -185,6 +192,7 @@ class Writer:
         for work, place in zip(records, places, strict=True):
             work.done.set_result(place)
         if records:
+            self.commits_s.append(time.monotonic() - began_s)
             self._upkeep.after_commit(len(records))
 
     def _write(self, entries: list[Work], records: list[Work]) -> list[Place]:
@@ -257,6 +265,7 @@ class Writer:
             if not fault.num_refused:
                 self._fault = None
         if self._fault is None:
+            self.num_gaps += 1
             logger.warning("vault: recording again")
 
 

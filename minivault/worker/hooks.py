@@ -22,6 +22,7 @@ from minivault.service.backends import check_backend
 from minivault.vault import vault_id
 from minivault.worker.backoff import LoadBackoff
 from minivault.worker.batches import BatchWorker
+from minivault.worker.metering import Metering
 from minivault.worker.readiness import Readiness, Standing
 from minivault.worker.sockets import harden_sockets
 from minivault.worker.threads import CANNOT_START, start_all, thread_limit
@@ -107,6 +108,8 @@ class Hooks:
             threading.Thread(target=_recover, args=(recorder,), name="minivault-recover", daemon=True).start()
             worker.batches = BatchWorker(worker.wsgi, self._settings, recorder.roster, lambda: not worker.alive)
             worker.batches.start()
+            worker.metering = Metering(recorder.measure)
+            worker.metering.start()
 
     def worker_int(self, _worker: Any) -> None:
         """SIGINT and SIGQUIT: end the streams at once."""
@@ -117,6 +120,8 @@ class Hooks:
         """Flush the vault, within a bounded time; a killed worker's records are closed by the next one."""
         if getattr(worker, "batches", None) is not None:
             worker.batches.stop(self._settings.graceful_timeout_s)
+        if getattr(worker, "metering", None) is not None:
+            worker.metering.stop()
         if getattr(worker, "wsgi", None) is not None:
             _recorder(worker).close()
 

@@ -231,6 +231,9 @@ def test_metrics_are_prometheus_text(client: FlaskClient) -> None:
     text = client.get("/metrics").text
     assert 'minivault_interactions_total{api="generate",finish_reason="stop",status="completed"} 1.0' in text
     assert 'minivault_tokens_total{kind="completion"} 6.0' in text
+    reply = 'minivault_http_requests_total{dialect="native",method="POST",route="/generate",status="200"} 1.0'
+    assert reply in text
+    assert "minivault_inter_token_seconds_count 5.0" in text
     assert "minivault_prefix_cache_hit_ratio 0.0" in text
     assert float(re.findall(r"(?m)^minivault_resident_bytes (\S+)", text)[0]) > 1e6
 
