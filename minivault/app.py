@@ -7,7 +7,7 @@ from functools import partial
 from flask import Flask, Response, g, request
 
 from minivault import access, tracing
-from minivault.api import anthropic, errors, native, ollama, openai, receipts, status, vault
+from minivault.api import anthropic, errors, integrity, native, ollama, openai, receipts, status, vault
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
         on_auth_failure=recorder.record_auth_failure,
         on_storage_failure=recorder.metrics.rate_storage_failures.inc,
     )
-    for bp in (*DIALECTS, status.bp, receipts.bp, vault.bp, pages.bp):
+    for bp in (*DIALECTS, status.bp, receipts.bp, vault.bp, integrity.bp, pages.bp):
         app.register_blueprint(bp)
     app.cli.add_command(commands)
     errors.init_app(app)

@@ -75,6 +75,14 @@ class Meter:
         """Count one failed key check. Raises QuotaExceeded when `client` has failed too often."""
         self._count("auth-failures", self._failure_limit, _network(client))
 
+    def windows(self, caller: Caller) -> list[Window]:
+        """Where the caller stands in each limit that there is, without counting."""
+        limits: tuple[tuple[Unit, RateLimitItem | None], ...] = (
+            ("requests", caller.request_limit),
+            ("tokens", caller.token_limit),
+        )
+        return [self.rates.peek(unit, limit, caller.bucket) for unit, limit in limits if limit is not None]
+
     def tokens_left(self, caller: Caller) -> Window | None:
         """Where the caller stands with tokens, None without a limit."""
         return self.rates.peek("tokens", caller.token_limit, caller.bucket) if caller.token_limit else None

@@ -15,7 +15,7 @@ PUBLIC_RULES = frozenset({"/ready", "/", "/docs", "/static/<path:filename>"})
 """What answers without a key: a load balancer has none, and a browser has none before it has loaded the page that asks
 for one. The page and its files are the same for everybody and say nothing of this server."""
 
-UNCOUNTED_RULES = frozenset({"/ready", "/health", "/metrics"})
+UNCOUNTED_RULES = frozenset({"/ready", "/health", "/metrics", "/status"})
 """Monitors look most when a limit is reached: these take nothing from it and are not refused by it."""
 
 _EVERYONE = frozenset[Role]({"use", "audit", "admin"})
@@ -27,6 +27,7 @@ _EXACT: dict[str, frozenset[Role]] = {
     **dict.fromkeys(PUBLIC_RULES, _EVERYONE),
     "/health": _EVERYONE,
     "/metrics": _EVERYONE,
+    "/status": _EVERYONE,
     "/openapi.json": _EVERYONE,
     "/vault/records/<id_or_seq>/check": _EVERYONE,
     "/vault/records/<id_or_seq>/replay": _EVERYONE,

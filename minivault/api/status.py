@@ -1,23 +1,26 @@
-"""Is it up, is it ready, how busy is it: `GET /health`, `GET /ready`, `GET /metrics`."""
+"""Is it up, is it ready, how busy is it: `GET /health`, `GET /ready`, `GET /metrics`, `GET /status`."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from minivault import __version__
 from minivault.api.streaming import json_reply, recorder
 from minivault.errors import MiniVaultError, Unavailable, VaultUnavailable
+from minivault.history import History
 from minivault.interaction import Recorder
 from minivault.models.catalog import name_of
 from minivault.models.named import names_in
 from minivault.service import Model
 
 bp = Blueprint("status", __name__)
+STEP_S = 20
 _started = time.monotonic()
 
 
@@ -61,6 +64,21 @@ def ready() -> Response:
     if not vault.writable:
         raise VaultUnavailable(f"the vault cannot be written: {vault.reason}", retry_after_s=5)
     return json_reply({"status": "ready", "model": info.name, "fingerprint": info.fingerprint})
+
+
+@bp.get("/status")
+def status() -> Response:
+    """The last hour of the whole server, a point for each `STEP_S`, and where the caller stands in its limits."""
+    here = recorder()
+    return json_reply(
+        {
+            "step_s": STEP_S,
+            "points": History(here.settings.run_dir, clock=time.time).points(STEP_S),
+            "max_running": here.settings.max_running,
+            "workers": here.settings.workers,
+            "limits": [asdict(window) for window in g.caller.meter.windows(g.caller)],
+        }
+    )
 
 
 @bp.get("/metrics")

@@ -24,6 +24,7 @@ from minivault.worker.backoff import LoadBackoff
 from minivault.worker.batches import BatchWorker
 from minivault.worker.metering import Metering
 from minivault.worker.readiness import Readiness, Standing
+from minivault.worker.sampling import Sampler
 from minivault.worker.sockets import harden_sockets
 from minivault.worker.threads import CANNOT_START, start_all, thread_limit
 
@@ -110,6 +111,8 @@ class Hooks:
             worker.batches.start()
             worker.metering = Metering(recorder.measure)
             worker.metering.start()
+            worker.sampler = Sampler(self._settings, recorder.metrics, recorder.roster)
+            worker.sampler.start()
 
     def worker_int(self, _worker: Any) -> None:
         """SIGINT and SIGQUIT: end the streams at once."""
@@ -118,6 +121,8 @@ class Hooks:
 
     def worker_exit(self, _server: Any, worker: Any) -> None:
         """Flush the vault, within a bounded time; a killed worker's records are closed by the next one."""
+        if getattr(worker, "sampler", None) is not None:
+            worker.sampler.stop()
         if getattr(worker, "batches", None) is not None:
             worker.batches.stop(self._settings.graceful_timeout_s)
         if getattr(worker, "metering", None) is not None:

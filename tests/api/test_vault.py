@@ -29,7 +29,10 @@ def lines(response: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.get_data(as_text=True).splitlines()]
 
 
-@pytest.mark.parametrize("path", ["/vault/records", "/vault/records/1", "/vault/verify"])
+READING = ["records", "records/1", "verify", "light", "timeline", "export", "records/1/redaction"]
+
+
+@pytest.mark.parametrize("path", [f"/vault/{name}" for name in READING])
 def test_only_a_key_of_the_right_role_reads_it(client: FlaskClient, path: str, settings: Settings) -> None:
     assert client.get(path).status_code == 403, "without any key nobody is named"
     created = KeyFile(settings.keys_file).create(NewKey("asker", "use"), NewKey("auditor", "audit"))
@@ -68,3 +71,70 @@ def test_a_bad_filter_is_named(client: FlaskClient, tokens: dict[str, str], quer
     refused = client.get(f"/vault/records?{query}", headers=as_role(tokens, "audit"))
     assert refused.status_code == 400
     assert refused.get_json()["error"]["field"] == field
+
+
+def test_an_own_answer_is_checked_and_replayed_and_nobody_else_s(client: FlaskClient, tokens: dict[str, str]) -> None:
+    asker, auditor = as_role(tokens, "use"), as_role(tokens, "audit")
+    mine = client.post("/generate", json={"prompt": "say mine"}, headers=asker).headers["X-Request-Id"]
+    theirs = client.post("/generate", json={"prompt": "say theirs"}, headers=as_role(tokens, "admin"))
+    checked = client.get(f"/vault/records/{mine}/check", headers=asker).get_json()
+    assert checked["verdict"] == "in place"
+    assert "mine" not in json.dumps(checked)
+    assert client.post(f"/vault/records/{mine}/replay", headers=asker).get_json()["outcome"] == "identical"
+    other = f"/vault/records/{theirs.headers['X-Request-Id']}"
+    assert client.get(f"{other}/check", headers=asker).status_code == 404
+    assert client.post(f"{other}/replay", headers=asker).status_code == 404
+    assert client.get(f"{other}/check", headers=auditor).get_json()["verdict"] == "in place"
+    assert client.get(f"/vault/records/{checked['seq']}/check", headers=asker).status_code == 404, "a seq can be guessed"
+
+
+def test_a_changed_record_is_said_to_be_changed(
+    client: FlaskClient, tokens: dict[str, str], settings: Settings
+) -> None:
+    asker = as_role(tokens, "use")
+    mine = client.post("/generate", json={"prompt": "say mine"}, headers=asker).headers["X-Request-Id"]
+    log = settings.log_dir / "log.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"say mine"', b'"say fine"'))
+    assert client.get(f"/vault/records/{mine}/check", headers=asker).get_json()["verdict"] == "changed"
+    verified = client.get("/vault/verify", headers=as_role(tokens, "audit")).get_json()
+    light = client.get("/vault/light", headers=as_role(tokens, "audit")).get_json()
+    assert verified["verdict"] == light["verified"]["verdict"] == "TAMPERED"
+
+
+def test_a_redaction_is_previewed_done_and_shown_in_the_timeline(client: FlaskClient, tokens: dict[str, str]) -> None:
+    auditor = as_role(tokens, "audit")
+    id_ = client.post("/generate", json={"prompt": "say x"}, headers=as_role(tokens, "use")).headers["X-Request-Id"]
+    place = f"/vault/records/{id_}/redaction"
+    assert {"prompt", "response"} <= set(client.get(place, headers=auditor).get_json()["erased"])
+    assert client.post(place, json={"reason": " "}, headers=auditor).get_json()["error"]["field"] == "reason"
+    assert client.post(place, json={"reason": "asked to", "part": "half"}, headers=auditor).status_code == 400
+    assert client.get(f"/vault/records/{id_}", headers=auditor).get_json()["response"] == "x", "nothing is done yet"
+    assert client.post(place, json={"reason": "asked to"}, headers=auditor).status_code == 200
+    assert "response" not in client.get(f"/vault/records/{id_}", headers=auditor).get_json()
+    assert client.get(f"/vault/records/{id_}/check", headers=auditor).get_json()["verdict"] == "redacted"
+    drawn = client.get("/vault/timeline", headers=auditor).get_json()
+    assert sum(span.get("interaction", 0) for span in drawn["counts"]) == 1
+    assert {"redaction", "checkpoint"} <= {event["type"] for event in drawn["events"]}
+
+
+def test_records_of_every_kind_are_found_and_exported(client: FlaskClient, tokens: dict[str, str]) -> None:
+    auditor = as_role(tokens, "audit")
+    client.post("/generate", json={"prompt": "say x"}, headers=as_role(tokens, "use"))
+    kinds = {record["type"] for record in lines(client.get("/vault/records?type=any", headers=auditor))}
+    assert {"start", "interaction"} <= kinds
+    proof = client.get("/vault/export?text=x", headers=auditor)
+    assert "attachment" in proof.headers["Content-Disposition"]
+    assert any(line.get("type") == "interaction" for line in lines(proof))
+    assert client.get("/vault/export?format=csv", headers=auditor).text.count("say x") == 1
+    assert client.get("/vault/export?format=xls", headers=auditor).get_json()["error"]["field"] == "format"
+
+
+def test_a_tail_gives_the_last_records_and_then_those_that_come(client: FlaskClient, tokens: dict[str, str]) -> None:
+    asker, auditor = as_role(tokens, "use"), as_role(tokens, "audit")
+    client.post("/generate", json={"prompt": "say before"}, headers=asker)
+    stream = client.get("/vault/tail?limit=1", headers=auditor, buffered=False).iter_encoded()
+    first = json.loads(next(stream))
+    client.post("/generate", json={"prompt": "say after"}, headers=asker)
+    following = (json.loads(line) for line in stream)
+    assert first["seq"] > 0
+    assert next(record for record in following if record.get("type") == "interaction")["response"] == "after"

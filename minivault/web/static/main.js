@@ -5,8 +5,10 @@ import { button, h } from "./dom.js";
 import { sentenceOf, watchServer } from "./server.js";
 import { themeButton } from "./theme.js";
 import { askView } from "./ask/view.js";
+import { statusView } from "./status/view.js";
+import { vaultView } from "./vault/view.js";
 
-const VIEWS = { ask: ["Ask", askView] };
+const VIEWS = { ask: ["Ask", askView], vault: ["Vault", vaultView], status: ["Status", statusView] };
 
 const made = {};
 const main = document.getElementById("main");

@@ -1,6 +1,6 @@
 // Light, dark, or as the system has it; kept in this browser.
 
-import { button } from "./dom.js";
+import { h } from "./dom.js";
 
 const PLACE = "minivault.theme";
 const NAMES = ["auto", "light", "dark"];
@@ -13,13 +13,13 @@ function apply(name) {
 const kept = () => (NAMES.includes(localStorage.getItem(PLACE)) ? localStorage.getItem(PLACE) : "auto");
 
 export function themeButton() {
-  const told = (name) => `Theme: ${name}`;
-  const made = button(told(kept()), () => {
+  const told = (name) => [h("span", { class: "long" }, "Theme: "), name];
+  const made = h("button", { type: "button", class: "quiet", id: "theme", onclick: () => {
     const next = NAMES[(NAMES.indexOf(kept()) + 1) % NAMES.length];
     localStorage.setItem(PLACE, next);
     apply(next);
-    made.textContent = told(next);
-  }, { class: "quiet", id: "theme" });
+    made.replaceChildren(...told(next));
+  } }, ...told(kept()));
   return made;
 }
 
