@@ -1,4 +1,4 @@
-"""How busy a server was in the last hour, for people who look at it: kept in one SQLite file that all its workers write,
+"""How busy a server was in the last hour, for people who look: kept in one SQLite file that all its workers write,
 so that it is one picture whoever answers, and survives a reload of the page and a restart of the server.
 
 Each worker writes what happened in it since its last sample. It is a picture and never evidence: nothing is synced, and
@@ -125,7 +125,9 @@ def _point(samples: Sequence[Sample], time_s: float, step_s: float) -> dict[str,
         "resident_bytes": sum(sample.resident_bytes for sample in last),
         "cache_hit_ratio": counts["cached_tokens"] / prompt if prompt else None,
         "cache_used_ratio": sum(sample.cache_used for sample in last) / cache if cache else None,
-        **{f"{name}_p{round(100 * q)}_s": quantile(counts, name, q) for name in _HISTOGRAMS.values() for q in QUANTILES},
+        **{
+            f"{name}_p{round(100 * q)}_s": quantile(counts, name, q) for name in _HISTOGRAMS.values() for q in QUANTILES
+        },
     }
 
 

@@ -85,7 +85,9 @@ def test_an_own_answer_is_checked_and_replayed_and_nobody_else_s(client: FlaskCl
     assert client.get(f"{other}/check", headers=asker).status_code == 404
     assert client.post(f"{other}/replay", headers=asker).status_code == 404
     assert client.get(f"{other}/check", headers=auditor).get_json()["verdict"] == "in place"
-    assert client.get(f"/vault/records/{checked['seq']}/check", headers=asker).status_code == 404, "a seq can be guessed"
+    assert client.get(f"/vault/records/{checked['seq']}/check", headers=asker).status_code == 404, (
+        "a seq can be guessed"
+    )
 
 
 def test_a_changed_record_is_said_to_be_changed(

@@ -47,7 +47,10 @@ def test_the_user_who_runs_the_server_searches_and_reads_it_without_a_key(reader
 
 def test_what_a_record_holds_stays_text(reader: Reader) -> None:
     tool = {"type": "function", "function": {"name": ATTACK, "arguments": {}}}
-    messages = [{"role": "user", "content": f"say {ATTACK}"}, {"role": "assistant", "content": "", "tool_calls": [tool]}]
+    messages = [
+        {"role": "user", "content": f"say {ATTACK}"},
+        {"role": "assistant", "content": "", "tool_calls": [tool]},
+    ]
     body = {"model": "scripted", "stream": False, "messages": [*messages, {"role": "user", "content": f"say {ATTACK}"}]}
     reply = httpx.post(f"{reader.server.url}/api/chat", json=body, headers={"User-Agent": ATTACK}, timeout=60)
     opened(reader, reply.raise_for_status().headers["X-Request-Id"])
