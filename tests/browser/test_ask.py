@@ -38,6 +38,14 @@ def test_verify_and_replay_say_their_verdict(reader: Reader) -> None:
     expect(answer.locator(".verdict")).to_contain_text("Identical: all 15 tokens came again")
 
 
+def test_a_receipt_is_handed_out(reader: Reader) -> None:
+    answer = reader.open().ask("say this is on record")
+    with reader.page.expect_download() as downloading:
+        answer.get_by_role("button", name="Receipt").click()
+    assert json.loads(Path(downloading.value.path()).read_text())["signature"]
+    expect(answer.locator(".verdict")).to_contain_text("saved")
+
+
 def test_stop_keeps_what_came_and_says_so(reader: Reader) -> None:
     reader.open().ask(ENDLESS, wait="running").locator(".markdown", has_text="On and on").wait_for()
     reader.page.keyboard.press("Escape")

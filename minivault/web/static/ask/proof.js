@@ -1,7 +1,7 @@
 // What an answer can be held to: its record, checked in its place and run again.
 
 import { get, post } from "../api.js";
-import { button, copy, h, shortened } from "../dom.js";
+import { button, copy, download, h, shortened } from "../dom.js";
 
 /** What names the record: its id, the fingerprint of what made it and the seed. */
 export function factsOf(answer) {
@@ -16,6 +16,7 @@ export function factsOf(answer) {
 export const proofButtons = (answer, verdict) => [
   button("Verify", () => tell(verdict, "Verifying…", () => verify(answer.id)), { class: "quiet", title: "Is its record as it was written?" }),
   button("Replay", () => tell(verdict, "Running it again…", () => replay(answer.id)), { class: "quiet", title: "Does it come out the same?" }),
+  button("Receipt", () => tell(verdict, "…", () => receipt(answer.id)), { class: "quiet", title: "A signed receipt, to keep elsewhere" }),
 ];
 
 async function tell(verdict, waiting, act) {
@@ -46,4 +47,10 @@ export async function replay(id) {
   if (found.outcome === "identical") return ["good", `Identical: all ${found.num_tokens} ${found.unit}s came again`];
   if (found.outcome === "not comparable") return ["unsure", `Not comparable: ${found.reason}`];
   return ["bad", `Different: ${found.reason || `${found.unit} ${found.position} was ${found.recorded}, now ${found.replayed}`}`];
+}
+
+/** Hands out the signed receipt of an answer. */
+export async function receipt(id) {
+  download(`receipt-${id}.json`, JSON.stringify(await get(`receipts/${encodeURIComponent(id)}`), null, 2));
+  return ["good", "The receipt is saved; `flask minivault receipt verify` says what it proves."];
 }

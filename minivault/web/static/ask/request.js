@@ -2,18 +2,18 @@
 
 import { chosenAnswer } from "./conversation.js";
 
-/** The settings there are: their names on the wire, what they do, and what holds where a box is empty. */
+/** The settings there are: their names on the wire and what they do. An empty box is left to the server and the model. */
 export const FIELDS = [
   { name: "max_tokens", label: "Most tokens", hint: "the answer is cut there; -1 = what the context leaves", preset: "1024", whole: true },
-  { name: "temperature", label: "Temperature", hint: "0 = always the likeliest word, 2 = wild", preset: "0.7" },
-  { name: "top_p", label: "Top p", hint: "only the likeliest words that together have this probability", preset: "0.95" },
-  { name: "top_k", label: "Top k", hint: "only so many likeliest words; 0 = all", preset: "40", whole: true },
-  { name: "min_p", label: "Min p", hint: "no word less likely than this share of the likeliest", preset: "0" },
-  { name: "repetition_penalty", label: "Repetition penalty", hint: "above 1: what was said is said less", preset: "1" },
-  { name: "presence_penalty", label: "Presence penalty", hint: "above 0: new subjects", preset: "0" },
-  { name: "frequency_penalty", label: "Frequency penalty", hint: "above 0: fewer of the same words", preset: "0" },
-  { name: "seed", label: "Seed", hint: "the same seed gives the same answer; drawn when empty", preset: "", whole: true },
-  { name: "thinking_budget", label: "Thinking budget", hint: "most tokens of thought", preset: "", whole: true },
+  { name: "temperature", label: "Temperature", hint: "0 = always the likeliest word, 2 = wild" },
+  { name: "top_p", label: "Top p", hint: "only the likeliest words that together have this probability" },
+  { name: "top_k", label: "Top k", hint: "only so many likeliest words; 0 = all", whole: true },
+  { name: "min_p", label: "Min p", hint: "no word less likely than this share of the likeliest" },
+  { name: "repetition_penalty", label: "Repetition penalty", hint: "above 1: what was said is said less" },
+  { name: "presence_penalty", label: "Presence penalty", hint: "above 0: new subjects" },
+  { name: "frequency_penalty", label: "Frequency penalty", hint: "above 0: fewer of the same words" },
+  { name: "seed", label: "Seed", hint: "the same seed gives the same answer; drawn when empty", whole: true },
+  { name: "thinking_budget", label: "Thinking budget", hint: "most tokens of thought", whole: true },
 ];
 
 const NUMBER = /^-?\d+(\.\d+)?$/;
@@ -55,7 +55,7 @@ function toolsOf({ tools = "" }) {
   return list.map((tool) => (tool.function ? tool : { type: "function", function: tool }));
 }
 
-const numbersOf = (settings) => FIELDS.map(({ name, preset }) => [name, (settings[name] ?? "").trim() || preset])
+const numbersOf = (settings) => FIELDS.map(({ name, preset }) => [name, (settings[name] ?? "").trim() || preset || ""])
   .filter(([, digits]) => digits);
 
 /** `{path, body}` for the last turn of a conversation; `draw` counts answers side by side, whose seeds follow; `model` is

@@ -41,7 +41,7 @@ export function settingsView(onChange, close) {
     field("system", "System prompt", "what the model is told before everything else", area(4)),
     field("draws", "Answers side by side", "so many answers to each prompt", draws),
     ...FIELDS.map(({ name, label, hint, preset }) =>
-      field(name, label, hint, h("input", { inputmode: "decimal", autocomplete: "off", placeholder: preset || "none" }))),
+      field(name, label, hint, h("input", { inputmode: "decimal", autocomplete: "off", placeholder: preset ?? "default" }))),
     field("stop", "Stop at", "texts that end the answer, one a line", area(2)),
     field("think", "Think first", "for models that can", h("select", {}, ...THINK.map(([value, text]) => h("option", { value }, text)))),
     field("format", "Structured output", "a JSON schema that the answer keeps to, or the word json", area(4, '{"type": "object", …}')),
