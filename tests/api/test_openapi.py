@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -9,8 +10,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from minivault.web import pages
 from tests.api.schema_client import DOCUMENT, UNPUBLISHED, SchemaClient, check, find_operation
 
+STATIC = Path(pages.__file__).resolve().parent / "static"
 MANAGEMENT = {"/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/<path:digest>"}
 
 EXAMPLES = [
@@ -100,15 +103,23 @@ def test_browsers_get_pages_that_load_nothing_from_elsewhere(client: FlaskClient
         page = client.get(path, headers={"Accept": "text/html"})
         assert page.mimetype == "text/html"
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-        files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        files = re.findall(r'(?:src|href)="([^#"][^"]*)"', page.text)
         assert files
         for file in files:
             assert file.startswith("/")
             with client.get(file) as response:
                 assert response.status_code == 200
-    for script in ("home.js", "docs.js", "page.css"):
-        with client.get(f"/static/{script}") as response:
-            assert "//" not in re.sub(r"^ *// .*$", "", response.text, flags=re.MULTILINE)
+    ours = [path for path in STATIC.rglob("*.*") if path.parent.name != "vendor"]
+    assert {"main.js", "docs.js", "page.css", "view.js"} <= {path.name for path in ours}
+    for path in ours:
+        assert "://" not in path.read_text().replace("http://www.w3.org/2000/svg", ""), path
+
+
+def test_everything_that_a_page_imports_is_served(client: FlaskClient) -> None:
+    for path in STATIC.rglob("*.js"):
+        for name in re.findall(r'^import .*from "(\./[^"]+|\.\./[^"]+)";$', path.read_text(), flags=re.MULTILINE):
+            with client.get(f"/static/{(path.parent / name).resolve().relative_to(STATIC)}") as response:
+                assert (response.status_code, response.mimetype) == (200, "text/javascript"), name
 
 
 def test_clients_that_ask_for_no_page_are_told_that_ollama_is_running(client: FlaskClient) -> None:
