@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
@@ -53,7 +53,7 @@ class Sample:
 
 def totals(registry: CollectorRegistry) -> dict[str, float]:
     """What a process has counted until now, by our names."""
-    found = Counter[str]()
+    found: defaultdict[str, float] = defaultdict(float)
     for family in registry.collect():
         for sample in family.samples:
             kind = sample.labels.get("kind")
@@ -109,9 +109,10 @@ class History:
 
 
 def _point(samples: Sequence[Sample], time_s: float, step_s: float) -> dict[str, Any]:
-    counts = Counter[str]()
+    counts: defaultdict[str, float] = defaultdict(float)
     for sample in samples:
-        counts.update(sample.counts)
+        for name, number in sample.counts.items():
+            counts[name] += number
     last = {sample.worker: sample for sample in samples}.values()
     prompt, cache = counts["prompt_tokens"], sum(sample.cache_all for sample in last)
     return {

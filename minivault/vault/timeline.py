@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minivault.moment import read_moment
+from minivault.vault.place import read_lines
 from minivault.vault.proof.checkpoint import checkpoints
-from minivault.vault.reader import read_lines
 
 _HEAD = re.compile(rb'\{"type":"([a-z_]{1,32})","v":\d+,"seq":(\d{1,18}),"timestamp":"([0-9TZ:.-]{20,35})"')
 ROUTINE = frozenset({"genesis", "segment", "key", "interaction", "read", "start", "stop", "model"})
