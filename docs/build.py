@@ -55,13 +55,14 @@ def metrics() -> str:
 def fields() -> str:
     """What becomes of every field of every request that a model answers or embeds."""
     sys.path.insert(0, str(PROJECT))
+    from minivault.wire.anthropic import DIALECT as ANTHROPIC
     from minivault.wire.fields import Refused
     from minivault.wire.native import DIALECT as NATIVE
     from minivault.wire.ollama import DIALECT as OLLAMA
     from minivault.wire.openai import DIALECT as OPENAI
 
     parts, told = [], set()
-    for operation in (*NATIVE.operations, *OLLAMA.operations, *OPENAI.operations):
+    for operation in (*NATIVE.operations, *OLLAMA.operations, *OPENAI.operations, *ANTHROPIC.operations):
         model = operation.request
         if model is None or model in told:
             continue

@@ -229,6 +229,35 @@ NATIVE: Foreign = {
     **refused("send text; images are not read", "images", harmless=([],)),
 }
 
+ANTHROPIC: Foreign = {
+    **noted(
+        "for accounts that are not here; it is in the record", "metadata", "service_tier", "inference_geo", "speed"
+    ),
+    **noted("nothing here runs tools, code or agents of its own", "container", "mcp_servers", "betas"),
+    **noted("a conversation is read as it is sent", "context_management"),
+    **noted("an answer is as long as max_tokens lets it be", "output_config.task_budget"),
+    **CACHING,
+    **within("system", CACHING),
+    **within("messages.content", CACHING),
+    **within("messages.content.content", CACHING),
+    **within("tools", CACHING),
+    **noted("a thought that is sent back is not checked", "messages.content.signature"),
+    **noted("only its author can read it", "messages.content.data"),
+    **noted(
+        "of an earlier reply; the model is not shown it",
+        *("messages.id", "messages.content.citations", "messages.content.caller", "messages.content.content.citations"),
+    ),
+    **noted("sources are not cited", "system.citations"),
+    **noted("every tool may be called", "tools.allowed_callers"),
+    **noted("a tool is told by its description and its schema", "tools.input_examples"),
+    **noted("arguments come when they are whole", "tools.eager_input_streaming"),
+    **noted(
+        "of a tool that runs elsewhere, which the model is not told of",
+        *("tools.max_uses", "tools.allowed_domains", "tools.blocked_domains", "tools.user_location"),
+        *("tools.max_content_tokens", "tools.citations", "tools.max_characters", "tools.mcp_server_name"),
+    ),
+}
+
 NO_IMAGES, NO_SOUND, NO_FILES = (
     "this server reads no images: send text",
     "this server hears nothing: send text",

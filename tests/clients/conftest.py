@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,23 @@ import pytest
 from tests.live import LiveServer, live_server
 
 MODEL = "scripted"
+BODIES = Path(__file__).parent / "bodies"
+"""What clients sent in earnest: a file a client and version, in it requests with their paths, long texts shortened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One request of a client's; `label` names the client."""
+
+    label: str
+    path: str
+    body: dict[str, Any]
+
+
+def recorded() -> list[Recorded]:
+    """All of them, in order."""
+    files = sorted(BODIES.glob("*.json"))
+    return [Recorded(f"{file.stem}-{i}", **one) for file in files for i, one in enumerate(json.loads(file.read_text()))]
 
 
 @pytest.fixture(autouse=True)

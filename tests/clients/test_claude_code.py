@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.clients.conftest import answers
+from tests.clients.conftest import BODIES, answers
 from tests.live import LiveServer, live_server
 
-BODY: dict[str, Any] = json.loads((Path(__file__).parent / "bodies" / "claude_code.json").read_text())
+BODY: dict[str, Any] = json.loads((BODIES / "claude-code-2.1.332.json").read_text())[0]["body"]
 HEADERS = {
     "User-Agent": "claude-cli/2.1.332 (external, sdk-cli)",
     "X-Stainless-Retry-Count": "0",

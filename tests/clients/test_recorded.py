@@ -5,11 +5,48 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.live import LiveServer
+from tests.clients.conftest import Recorded, recorded
+from tests.live import LiveServer, live_server
+
+CALLED = {
+    "/v1/chat/completions": ('"finish_reason": "tool_calls"',),
+    "/v1/responses": ('"type": "function_call"', '"type": "custom_tool_call"'),
+    "/v1/messages": ('"type": "tool_use"',),
+    "/api/chat": ('"tool_calls": [',),
+}
+"""What a reply has in it, whole or streamed, where a tool is called."""
+FREE = (None, "auto", "none")
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One that takes no field it has never heard of, of a model that is told of tools."""
+    settings = {"backend": "tests.clients.tools_backend:backend", "context": 32768, "rate_limit": "", "strict": "true"}
+    with live_server(tmp_path_factory.mktemp("strict"), **settings) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.mark.parametrize("sent", recorded(), ids=lambda sent: sent.label)
+def test_what_clients_really_send_is_answered(strict: LiveServer, sent: Recorded) -> None:
+    """Every field is known. A tool is called where the last turn asks the model for that, or the client makes it."""
+    reply = httpx.post(strict.url + sent.path, json=sent.body, trust_env=False, timeout=30)
+    assert reply.status_code == 200, reply.text
+    assert reply.text.startswith(("{", "data: {", "event: "))
+    assert (any(mark in reply.text for mark in CALLED.get(sent.path, ()))) == is_call_expected(sent.body)
+
+
+def is_call_expected(body: dict[str, Any]) -> bool:
+    """Whether the scripted model will call a tool: the script says so, or the client leaves it no choice."""
+    turns = body.get("messages") or body.get("input") or ""
+    choice = body.get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    return "<tool_call>" in json.dumps(turns[-1:] if isinstance(turns, list) else turns) or kind not in FREE
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.errors import BadRequest, Unsupported
-from minivault.wire import native, ollama, openai
+from minivault.wire import anthropic, native, ollama, openai
 from minivault.wire.fields import CONTENT, MAX_HEADER_CHARACTERS, Noted, Refused, header_of
 from minivault.wire.native.generate import WORDING, GenerateBody
 from minivault.wire.ollama.chat import ChatBody as OllamaChat
@@ -24,7 +24,7 @@ from minivault.wire.validation import MAX_NOTED, Body, validated
 
 MODELS = {
     operation.request
-    for dialect in (native.DIALECT, ollama.DIALECT, openai.DIALECT)
+    for dialect in (native.DIALECT, ollama.DIALECT, openai.DIALECT, anthropic.DIALECT)
     for operation in dialect.operations
     if operation.request is not None
 }

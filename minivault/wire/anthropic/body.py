@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -13,6 +13,7 @@ from minivault.types import GenerationRequest, SamplingParams
 from minivault.wire.anthropic.blocks import TextBlock, Turn, conversation, referenced
 from minivault.wire.anthropic.fields import Open
 from minivault.wire.anthropic.tools import Tool, ToolChoice, left_out, told_tools
+from minivault.wire.fields import ANTHROPIC, Foreign
 from minivault.wire.openai.tool_choice import FREE_CHOICES, may_call, offer
 from minivault.wire.tool_calls import Offered, offered
 
@@ -56,6 +57,8 @@ class CountBody(Open):
     """All that makes the prompt."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ASKED]})
+
+    foreign: ClassVar[Foreign] = ANTHROPIC
 
     model: str
     messages: list[Turn] = Field(min_length=1, description="an assistant's last one is the answer's beginning")
