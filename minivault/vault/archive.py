@@ -5,6 +5,7 @@ Commands use this; a server's own writing goes through `Vault`. Several archives
 
 from __future__ import annotations
 
+import base64
 import os
 import pwd
 import time
@@ -22,6 +23,10 @@ from minivault.vault.log import Log
 from minivault.vault.place import Record, at_seq
 from minivault.vault.proof.checkpoint import write_checkpoint
 from minivault.vault.proof.export import export_csv, export_jsonl
+from minivault.vault.proof.heads import SignedHead, add, signed_heads
+from minivault.vault.proof.note import TreeHead
+from minivault.vault.proof.prove import Prover, proving
+from minivault.vault.proof.timestamp import head_of
 from minivault.vault.reader import Filter, Group, follow, last_records, last_shown, search, stats
 from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
@@ -126,10 +131,38 @@ class Archive:
         last = last_records(self.directory, 1)
         return Place(last[-1]["seq"], last[-1]["hash"]) if last else Place(0, "")
 
+    @contextmanager
+    def proving(self, size: int | None = None) -> Iterator[Prover]:
+        """Proofs under the newest tree head, which is signed now, or under the one that was signed over `size` leaves.
+        Raises BadRequest where none was, VaultError."""
+        with _written_or_nothing(), proving(self._log, size) as prover:
+            yield prover
+
+    def prove(self, id_or_seq: str) -> str:
+        """One record's `.tlog-proof`; its content is not in it. Raises NotFound, VaultError."""
+        record = self._find(id_or_seq)
+        with self.proving() as prover:
+            return prover.proof(record)
+
     def checkpoint(self) -> dict[str, Any]:
         """Sign the head; the line is to be kept elsewhere."""
         with _written_or_nothing():
             return write_checkpoint(self._log)
+
+    def add_cosignatures(self, head: TreeHead, lines: str) -> None:
+        """Keep a witness's signature lines with the head that they are of."""
+        with _written_or_nothing(), self._log.locked():
+            for line in lines.splitlines():
+                add(self._log, "cosignature", head, line=f"{line}\n")
+
+    def add_timestamp(self, response: bytes) -> SignedHead:
+        """Keep a timestamp authority's response with the head that it is about. Raises VaultError."""
+        signed = head_of(response, signed_heads(self.directory))
+        text = base64.b64encode(response).decode("ascii")
+        with _written_or_nothing(), self._log.locked():
+            if text not in signed.timestamps:
+                add(self._log, "timestamp", signed.head, response=text)
+        return signed
 
     def redact(self, id_or_seq: str, reason: str, part: str | None = None) -> Place:
         """Remove the content of one record for good, or the `part` of it (`reasoning`). Raises NotFound, VaultError."""

@@ -173,11 +173,16 @@ def marks_in(fields: Mapping[str, Any]) -> list[str]:
     return [mark for mark in marks if mark in fields]
 
 
-def chain_hash(fields: Mapping[str, Any]) -> str:
-    """The `hash` a line must carry: SHA-256 over the canonical JSON of its chained part."""
+def chained(fields: Mapping[str, Any]) -> bytes:
+    """The canonical JSON of a record's chained part, which its hash is of."""
     content = content_of(fields)
     marks = MARKS | PART_MARKS if fields.get("v") == PARTED else MARKS
-    return digest(canonical({k: value for k, value in fields.items() if k not in content and k not in marks}))
+    return canonical({k: value for k, value in fields.items() if k not in content and k not in marks})
+
+
+def chain_hash(fields: Mapping[str, Any]) -> str:
+    """The `hash` a line must carry: SHA-256 over the canonical JSON of its chained part."""
+    return digest(chained(fields))
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

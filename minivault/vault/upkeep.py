@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from minivault.errors import VaultError
 from minivault.vault.index import Index
 from minivault.vault.log import Log
-from minivault.vault.proof.checkpoint import write_checkpoint
-from minivault.vault.rewrite import compress_segments
+from minivault.vault.proof.checkpoint import write_tree_head
+from minivault.vault.proof.heads import catch_up
+from minivault.vault.rewrite import compress_segments, maintenance
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_NS = 15 * 60 * 10**9
@@ -40,7 +42,7 @@ class Upkeep:
         if has_rotated or is_time or self._num_records >= CHECKPOINT_RECORDS:
             self._sign()
         if has_rotated:
-            self._tidy()
+            self._start(self._compress)
 
     def close(self, timeout_s: float) -> None:
         """Sign the last record and wait for the other thread. Never raises."""
@@ -49,21 +51,23 @@ class Upkeep:
             self._thread.join(timeout_s)
 
     def _sign(self) -> None:
-        """Sign the head; where that fails, not again before the next is due."""
+        """Sign the head and the tree's; where that fails, not again before the next is due."""
         self._num_records, self._signed_ns = 0, self._log.clock()
         try:
-            write_checkpoint(self._log)
+            if write_tree_head(self._log, is_patient=False) is None:
+                self._start(self._catch_up)
         except (OSError, VaultError) as error:
             logger.error("vault: no checkpoint could be signed: %s", error)
 
-    def _tidy(self) -> None:
+    def _start(self, work: Callable[[], None]) -> None:
+        """Do it on a thread, unless one is at work; then it waits until it is due again."""
         if self._thread is not None and self._thread.is_alive():
             return
-        thread = threading.Thread(target=self._compress, name="vault-compressor", daemon=True)
+        thread = threading.Thread(target=work, name="vault-upkeep", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
-            logger.error("vault: sealed segments stay uncompressed until the next rotation: %s", error)
+            logger.error("vault: its upkeep waits until it is due again: %s", error)
         else:
             self._thread = thread
 
@@ -75,3 +79,14 @@ class Upkeep:
                 index.update()
         except Exception:  # nothing depends on it: the segment stays as it is until the next rotation
             logger.exception("the vault's sealed segments could not be compressed")
+
+    def _catch_up(self) -> None:
+        log = Log(self._log.directory, disk=self._log.disk, vault=self._log.known_vault)
+        try:
+            with maintenance(log.directory, log.disk, wait=False) as is_ours:
+                if is_ours:
+                    catch_up(log)
+        except (OSError, VaultError) as error:
+            logger.error("vault: no tree over its records could be made: %s", error)
+        finally:
+            log.close()

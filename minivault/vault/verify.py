@@ -26,7 +26,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -47,6 +47,7 @@ VERDICTS = {
 }
 NO_HASH = "sha256:" + "0" * 64
 ACTIVE = "log.jsonl"
+HEADS, TREE = "heads.jsonl", "tree.hashes"
 CONTENT_KEYS_1 = frozenset(
     (
         *("prompt", "response", "request", "rendered_prompt", "prompt_tokens", "completion_tokens"),
@@ -192,6 +193,283 @@ def unwrap(text: object) -> bytes:
         return b""
 
 
+# --- the tree over all records (RFC 6962), and signed notes about it (C2SP) -------------------------------------------
+
+_NOTE = re.compile(
+    r"(?P<text>(?P<origin>[^\n]+)\n(?P<size>0|[1-9]\d{0,17})\n(?P<root>[A-Za-z0-9+/]{43}=)\n(?:[^\n]+\n)*)"
+    r"\n(?P<lines>(?:\u2014 [^\n]+\n)+)"
+)
+_ORIGIN = re.compile(r"minivault/([0-9a-f-]{36})(?:/([1-9]\d{0,17}))?")
+LOG_KEY, COSIGNER_KEY = 1, 4
+"""Types of signatures in a note: a log's, and a witness's with its time."""
+
+
+class Merkle:
+    """The tree over the leaves so far, as the roots of its complete subtrees, from the left."""
+
+    def __init__(self, peaks: Iterable[tuple[int, bytes]] = ()) -> None:
+        self.peaks = list(peaks)
+        """How many leaves each has, and its hash."""
+        self.size = sum(count for count, _ in self.peaks)
+
+    def add(self, record_hash: bytes) -> None:
+        count, node = 1, hashlib.sha256(b"\0" + record_hash).digest()
+        while self.peaks and self.peaks[-1][0] == count:
+            node = _node(self.peaks.pop()[1], node)
+            count *= 2
+        self.peaks.append((count, node))
+        self.size += 1
+
+    def root(self) -> bytes:
+        node = self.peaks[-1][1] if self.peaks else hashlib.sha256(b"").digest()
+        for _, left in reversed(self.peaks[:-1]):
+            node = _node(left, node)
+        return node
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def is_included(record_hash: bytes, index: int, size: int, path: list[bytes], root: bytes) -> bool:
+    """Whether a record is leaf `index` of the tree of `size` leaves with that root (RFC 9162 §2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    place, last, node = index, size - 1, hashlib.sha256(b"\0" + record_hash).digest()
+    for sibling in path:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            node = _node(sibling, node)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            node = _node(node, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and node == root
+
+
+def is_consistent(old: int, old_root: bytes, size: int, root: bytes, path: list[bytes]) -> bool:
+    """Whether the tree of `size` leaves begins with the one of `old` leaves (RFC 9162 §2.1.4.2)."""
+    if old == size:
+        return not path and old_root == root
+    if old == 0:
+        return not path and old_root == hashlib.sha256(b"").digest()
+    if not 0 < old < size or not path:
+        return False
+    path = path if old & (old - 1) else [old_root, *path]
+    place, last = old - 1, size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    first = second = path[0]
+    for node in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            first, second = _node(node, first), _node(node, second)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            second = _node(second, node)
+        place, last = place >> 1, last >> 1
+    return last == 0 and (first, second) == (old_root, root)
+
+
+@dataclass(frozen=True)
+class TreeNote:
+    """A checkpoint (C2SP tlog-checkpoint): a note about a tree, and who has signed it."""
+
+    text: str
+    origin: str
+    size: int
+    root: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+    """The name, and the key's id with the signature."""
+    digest: bytes = b""
+    """Of the note as the vault signed it: what a timestamp is of."""
+    timestamps: tuple[bytes, ...] = ()
+    """Responses of timestamp authorities (RFC 3161)."""
+
+    @property
+    def vault(self) -> str:
+        match = _ORIGIN.fullmatch(self.origin)
+        return match[1] if match else ""
+
+    @property
+    def base(self) -> int:
+        """The seq of the first leaf."""
+        match = _ORIGIN.fullmatch(self.origin)
+        return int(match[2] or 1) if match else 0
+
+    @property
+    def last_seq(self) -> int:
+        return self.base + self.size - 1
+
+    def is_signed_by(self, key: bytes) -> bool:
+        """Whether a log's key has signed it, under the log's name."""
+        id_ = note_key_id(self.origin, LOG_KEY, key)
+        found = [data[4:] for name, data in self.signatures if (name, data[:4]) == (self.origin, id_)]
+        return bool(found) and all(is_signed(key, self.text.encode(), signature) for signature in found)
+
+    def cosigned_at(self, name: str, key: bytes) -> int | None:
+        """When a witness says that it saw this, in seconds since 1970; None where it has not signed it validly."""
+        id_ = note_key_id(name, COSIGNER_KEY, key)
+        for data in (data for signer, data in self.signatures if (signer, data[:4]) == (name, id_)):
+            time_s = int.from_bytes(data[4:12], "big")
+            message = f"cosignature/v1\ntime {time_s}\n{self.text}".encode()
+            if len(data) == 76 and is_signed(key, message, data[12:]):
+                return time_s
+        return None
+
+
+def note_key_id(name: str, type_: int, key: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + bytes([type_]) + key).digest()[:4]
+
+
+def parse_notes(text: str) -> list[TreeNote]:
+    """The checkpoints in a text, one after the other."""
+    return [note for match in _NOTE.finditer(text) if (note := _note_of(match)) is not None]
+
+
+def _note_of(match: re.Match[str]) -> TreeNote | None:
+    signatures = []
+    for line in match["lines"].splitlines():
+        name, _, data = line[2:].partition(" ")
+        raw = unbase64(data)
+        if not name or len(raw) < 5:
+            return None
+        signatures.append((name, raw))
+    root, sha = unbase64(match["root"]), hashlib.sha256(match[0].encode()).digest()
+    return TreeNote(match["text"], match["origin"], int(match["size"]), root, tuple(signatures), sha)
+
+
+def stamped_at(response: bytes, imprint: bytes) -> str | None:
+    """The time in a timestamp authority's response, `YYYYmmddHHMMSSZ`; None where it is not about that SHA-256.
+
+    Its signature is not checked here: that takes the authority's certificates, and `openssl ts -verify`.
+    """
+    try:
+        token = _der(_der(response)[0])[1]  # TimeStampResp: status, ContentInfo
+        signed = _der(_der(_der(token)[1])[0])  # ContentInfo: type, [0] SignedData
+        content = _der(signed[2])  # SignedData: version, digestAlgorithms, encapContentInfo
+        info = _der(_der(_der(content[1])[0])[0])  # [0] OCTET STRING TSTInfo: version, policy, imprint, serial, time
+        return info[4].decode("ascii") if _der(info[2])[1] == imprint else None
+    except (IndexError, ValueError):
+        return None
+
+
+def _der(data: bytes) -> list[bytes]:
+    """What each element of a DER encoding holds."""
+    found, at = [], 0
+    while at < len(data):
+        size, at = data[at + 1], at + 2
+        if size & 0x80:
+            width = size & 0x7F
+            size, at = int.from_bytes(data[at : at + width], "big"), at + width
+        if at + size > len(data):
+            raise ValueError("an element is longer than what it is in")
+        found.append(data[at : at + size])
+        at += size
+    return found
+
+
+def parse_vkey(text: str) -> tuple[str, int, bytes] | None:
+    """The name, the type and the Ed25519 key of a verifier key (C2SP signed-note); None where it is none."""
+    name, _, rest = text.strip().partition("+")
+    id_, _, data = rest.partition("+")
+    raw = unbase64(data)
+    if len(raw) != 33 or not name or re.search(r"\s", name) or raw[0] not in (LOG_KEY, COSIGNER_KEY):
+        return None
+    return (name, raw[0], raw[1:]) if note_key_id(name, raw[0], raw[1:]).hex() == id_ else None
+
+
+class Policy:
+    """Whom to believe about a log (C2SP tlog-policy): its keys, witnesses, and how many of them must have cosigned."""
+
+    def __init__(self, text: str) -> None:
+        self.logs: dict[str, list[bytes]] = {}
+        self.witnesses: dict[str, tuple[str, bytes]] = {}
+        self.groups: dict[str, tuple[int, list[str]]] = {}
+        self.quorum: str | None = None
+        self.taken: set[str] = set()
+        keys: set[bytes] = set()
+        for number, line in enumerate(text.splitlines(), 1):
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            read = {"log": self._log, "witness": self._witness, "group": self._group, "quorum": self._quorum}
+            if words[0] not in read or not read[words[0]](words[1:], keys):
+                raise Misused(f"--policy: line {number} is not as c2sp.org/tlog-policy has it: {line.strip()[:100]}")
+        if self.quorum is None:
+            raise Misused("--policy: it has no line `quorum`")
+
+    def _key(self, text: str, type_: int, keys: set[bytes]) -> tuple[str, bytes] | None:
+        parsed = parse_vkey(text)
+        if parsed is None or parsed[1] != type_ or parsed[2] in keys:
+            return None
+        keys.add(parsed[2])
+        return parsed[0], parsed[2]
+
+    def _log(self, words: list[str], keys: set[bytes]) -> bool:
+        key = self._key(words[0], LOG_KEY, keys) if len(words) in (1, 2) else None
+        if key is not None:
+            self.logs.setdefault(key[0], []).append(key[1])
+        return key is not None
+
+    def _witness(self, words: list[str], keys: set[bytes]) -> bool:
+        key = self._key(words[1], COSIGNER_KEY, keys) if len(words) in (2, 3) and self._is_new(words[0]) else None
+        if key is not None:
+            self.witnesses[words[0]] = key
+        return key is not None
+
+    def _group(self, words: list[str], _keys: set[bytes]) -> bool:
+        if len(words) < 3 or not self._is_new(words[0]):
+            return False
+        name, count, members = words[0], words[1], words[2:]
+        least = {"any": 1, "all": len(members)}.get(count, int(count) if re.fullmatch("[1-9][0-9]{0,3}", count) else 0)
+        is_known = all(one in self.witnesses or one in self.groups for one in members)
+        is_once = len({*members}) == len(members) and self.taken.isdisjoint(members)
+        if not (1 <= least <= len(members) and is_known and is_once):
+            return False
+        self.taken.update(members)
+        self.groups[name] = (least, members)
+        return True
+
+    def _quorum(self, words: list[str], _keys: set[bytes]) -> bool:
+        is_right = len(words) == 1 and self.quorum is None
+        if is_right and (words[0] == "none" or words[0] in self.witnesses or words[0] in self.groups):
+            self.quorum = words[0]
+            return True
+        return False
+
+    def _is_new(self, name: str) -> bool:
+        return name != "none" and name not in self.witnesses and name not in self.groups
+
+    def knows(self, note: TreeNote) -> bool:
+        """Whether a log of the policy signed it; a policy without logs leaves that to others."""
+        return not self.logs or any(note.is_signed_by(key) for key in self.logs.get(note.origin, ()))
+
+    def is_met(self, note: TreeNote) -> bool:
+        """Whether enough witnesses have cosigned it."""
+        seen = {one for one, (name, key) in self.witnesses.items() if note.cosigned_at(name, key) is not None}
+        return self.quorum == "none" or self._has(str(self.quorum), seen)
+
+    def _has(self, name: str, seen: set[str]) -> bool:
+        if name in self.witnesses:
+            return name in seen
+        least, members = self.groups[name]
+        return sum(self._has(member, seen) for member in members) >= least
+
+
+def unbase64(text: object) -> bytes:
+    """The bytes of a text in base64, in its one spelling; empty where it is none."""
+    try:
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
+    return data if base64.b64encode(data).decode("ascii") == text else b""
+
+
 # --- one record ------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +591,8 @@ class Report:
     num_kept: int = 0
     num_compared: int = 0
     num_receipts: int = 0
+    num_heads: int = 0
+    num_timestamps: int = 0
     is_key_pinned: bool = False
     expected_head_seq: int | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -588,6 +868,7 @@ class Signatures:
         self.signed_seq = 0
         """The last seq at which a believed signature fits the log."""
         reading.report.num_kept, reading.report.is_key_pinned = len(kept), self.pinned
+        """How many were kept elsewhere, tree heads included."""
 
     def learn(self, fields: Fields, is_new: bool = False) -> None:
         """The vault's id and key, where they were not known; with `is_new` the key that follows."""
@@ -686,6 +967,105 @@ def is_signature(fields: Fields, type_: str) -> bool:
     return fields.get("type") == type_ and is_signed(key, _canonical(message).encode("ascii"), signature)
 
 
+class Heads:
+    """The tree over the records has the roots that were signed, in the vault and in notes that were kept elsewhere."""
+
+    def __init__(self, reading: Reading, signatures: Signatures, kept: list[TreeNote], policy: Policy | None) -> None:
+        self.reading = reading
+        self.signatures = signatures
+        self.kept = kept
+        self.policy = policy
+        self.own: list[TreeNote] = []
+        self.left: list[TreeNote] = []
+        self.trees: dict[int, Merkle] = {}
+        """By the seq of the first leaf."""
+        self.stored: Callable[[int, int], Merkle | None] = lambda _base, _size: None
+        """What the vault's own file has of a tree's beginning, which a signed root alone makes credible."""
+        reading.report.num_kept += len(kept)
+
+    def begin(self, own: list[TreeNote], stored: Callable[[int, int], Merkle | None]) -> None:
+        self.own, self.stored = own, stored
+        self.left = sorted([*own, *self.kept], key=lambda note: note.last_seq, reverse=True)
+
+    def match(self) -> None:
+        """Take the record just read into every tree, and compare the heads that end with it."""
+        if not self.left:
+            return
+        seq = self.reading.report.seq
+        for base in {note.base for note in self.left} - self.trees.keys():
+            if base == seq:
+                self.trees[base] = Merkle()
+            elif base < seq and (tree := self.stored(base, seq - base)) is not None:
+                self.trees[base] = tree
+        for tree in self.trees.values():
+            tree.add(_hash_bytes(self.reading.report.hash))
+        while self.left and self.left[-1].last_seq <= seq:
+            self._compare(self.left.pop(), seq)
+
+    def _compare(self, note: TreeNote, seq: int) -> None:
+        tree, report = self.trees.get(note.base), self.reading.report
+        if tree is not None and tree.size == note.size:
+            report.num_heads += 1
+            report.num_compared += any(note is kept for kept in self.kept)
+            if tree.root() != note.root:
+                self.reading.found(
+                    TAMPERED, seq, f"seq {seq}: the records up to it are not those whose tree was signed"
+                )
+        elif note.last_seq >= report.first_seq:
+            told = f"the tree head of size {note.size}: what the tree begins with was pruned and is not kept"
+            report.unproven.append(told)
+
+    def _ask_policy(self) -> None:
+        """The newest head that enough witnesses have seen says how far nobody can rewrite the log unseen."""
+        if self.policy is None or self.reading.is_excerpt:
+            return
+        policy, report = self.policy, self.reading.report
+        met = [note for note in (*self.own, *self.kept) if policy.knows(note) and policy.is_met(note)]
+        if not met:
+            self.reading.found(UNREADABLE, report.seq, "no tree head is cosigned as the policy asks")
+            return
+        seq = max(note.last_seq for note in met)
+        self.reading.note(seq, "witnessed", f"all records up to seq {seq}: enough witnesses have cosigned their tree")
+        if seq < report.seq:
+            report.unproven.append(f"that witnesses have seen what is after seq {seq}")
+
+    def _tell_times(self, note: TreeNote) -> None:
+        seq = note.last_seq
+        for response in note.timestamps:
+            time_ = stamped_at(response, note.digest)
+            if time_ is None:
+                self.reading.found(
+                    TAMPERED, seq, f"seq {seq}: a timestamp is not of the tree head that it is kept with"
+                )
+            else:
+                self.reading.report.num_timestamps += 1
+                message = f"all records up to seq {seq} existed at {time_}, says a timestamp authority"
+                self.reading.note(seq, "timestamp", message)
+
+    def finish(self) -> None:
+        """What a head covers may have been signed by a key that only a later record names."""
+        report, found = self.reading.report, self.reading.found
+        for note in (*self.own, *self.kept):
+            report.num_signatures += 1
+            if report.vault and note.vault != report.vault:
+                found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head belongs to another vault")
+            elif not any(note.is_signed_by(unwrap(key)) for key in self.signatures.keys):
+                found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head is not signed by a key of the vault")
+            self._tell_times(note)
+        self._ask_policy()
+        if report.num_timestamps:
+            report.unproven.append("who made the timestamps: that takes the authority's certificates")
+        for note in self.left if not self.reading.is_excerpt else ():
+            found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a tree head signed {note.last_seq}")
+
+
+def _hash_bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("sha256:"))
+    except ValueError:
+        return b""
+
+
 class Verifier:
     """Feeds on lines in order and puts each before every check."""
 
@@ -696,6 +1076,8 @@ class Verifier:
         public_key: str = "",
         expect_head: str = "",
         kept: Iterable[Fields] = (),
+        kept_heads: Iterable[TreeNote] = (),
+        policy: Policy | None = None,
         max_line: int = MAX_LINE_MB << 20,
         watch: Callable[[int], None] | None = None,
     ) -> None:
@@ -707,6 +1089,7 @@ class Verifier:
         self.segments = Segments(reading)
         self.redactions = Redactions(reading, self.segments)
         self.signatures = signatures = Signatures(reading, public_key, expect_head, list(kept))
+        self.heads = Heads(reading, signatures, list(kept_heads), policy)
         self.meanings: dict[str, tuple[Callable[[Fields], None], ...]] = {
             "genesis": (chain.on_genesis, signatures.learn),
             "segment": (signatures.learn,),
@@ -766,6 +1149,7 @@ class Verifier:
         self.reading.advance(fields)
         self.chain.is_broken = False
         self.signatures.match()
+        self.heads.match()
         if self.watch is not None and self.report.num_records % WATCHED == 0:
             self.watch(self.report.num_records)
         if not line.endswith(b"\n"):
@@ -785,6 +1169,7 @@ class Verifier:
         self.redactions.finish()
         self.segments.finish()
         self.chain.finish(self.signatures.signed_seq)
+        self.heads.finish()
         self.signatures.finish()
         return self.report
 
@@ -875,6 +1260,7 @@ def check_log(verifier: Verifier, directory: Path) -> None:
             size = os.fstat(active.fileno()).st_size if active else 0
             # what is signed after this moment is about records after it
             verifier.signatures.add_own(own_checkpoints(directory / "checkpoints.jsonl", verifier.found))
+            verifier.heads.begin(own_heads(directory / HEADS, verifier.found), partial(stored_tree, directory / TREE))
         if not paths:
             verifier.found(UNREADABLE, 0, f"{directory} holds no log")
         for path in paths:
@@ -883,6 +1269,47 @@ def check_log(verifier: Verifier, directory: Path) -> None:
             check_segment(verifier, path, active if is_last else None, size)
             verifier.chain.end_file(is_last)
             check_twin(verifier, path)
+
+
+def own_heads(path: Path, report: Callable[[int, int, str], None]) -> list[TreeNote]:
+    """The tree heads that the vault has signed, with the cosignatures that it has been given."""
+    found: dict[tuple[str, int], TreeNote] = {}
+    try:
+        with os.fdopen(open_plain(path), "rb") as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    for line in lines[:-1]:
+        fields = parse(line) or {}
+        notes = parse_notes(str(fields.get("note"))) if fields.get("type") == "head" else []
+        place = (str(fields.get("origin")), fields["size"] if type(fields.get("size")) is int else -1)
+        if notes and notes[0].base and (notes[0].origin, notes[0].size) == place:
+            found[place] = notes[0]
+        elif fields.get("type") == "cosignature" and place in found:
+            cosigned = parse_notes(f"{found[place].text}\n{fields.get('line')}")
+            added = cosigned[0].signatures if cosigned else ()
+            found[place] = replace(found[place], signatures=(*found[place].signatures, *added))
+        elif fields.get("type") == "timestamp" and place in found:
+            stamps = (*found[place].timestamps, unbase64(fields.get("response")))
+            found[place] = replace(found[place], timestamps=stamps)
+        else:
+            report(TAMPERED, 0, f"{path.name}: a line is no tree head and nothing about one")
+    return list(found.values())
+
+
+def stored_tree(path: Path, base: int, size: int) -> Merkle | None:
+    """The first `size` leaves of the tree that begins at record `base`, as the vault's file has it."""
+    peaks, start = [], 0
+    with suppress(OSError), os.fdopen(open_plain(path), "rb") as file:
+        if file.read(32) != b"minivault-tree-1" + base.to_bytes(8, "big") + bytes(8):
+            return None
+        for level in range(size.bit_length() - 1, -1, -1):
+            if size >> level & 1:
+                start += 1 << level
+                file.seek(32 * (1 + 2 * (start - 1) - bin(start - 1).count("1") + level))
+                peaks.append((1 << level, file.read(32)))
+        return Merkle(peaks) if all(len(node) == 32 for _, node in peaks) else None
+    return None
 
 
 def check_segment(verifier: Verifier, path: Path, file: IO[bytes] | None, size: int) -> None:
@@ -964,7 +1391,7 @@ class Hashing:
 
 
 class Excerpt:
-    """An exported excerpt: a header, records whole or withheld, a checkpoint over the last, a seal over all of it."""
+    """An exported excerpt: a header, records whole or withheld, what proves them, a seal over all of it."""
 
     def __init__(self, verifier: Verifier, file: IO[bytes]) -> None:
         self.verifier, self.report, self.found = verifier, verifier.report, verifier.found
@@ -974,13 +1401,20 @@ class Excerpt:
         self.seal: Fields | None = None
         self.has_later = False
         self.covered = ("", 0)
+        self.note: TreeNote | None = None
+        self.pending: Fields | None = None
+        """In format 3 the record whose proof comes next."""
+        self.num_whole = 0
 
     def check(self, name: str) -> None:
         self.header = parse(self.file.readline(PIECE).removesuffix(b"\n")) or {}
-        if self.header.get("type") != "export" or self.header.get("v") not in (1, 2):
+        if self.header.get("type") != "export" or self.header.get("v") not in (1, 2, 3):
             self.found(UNREADABLE, 0, f"{name} is no export of a vault that this verifier knows")
             return
         self.verifier.signatures.learn(self.header)
+        if self.header["v"] == 3:
+            self.check_proven()
+            return
         self.verifier.feed_from(self.file, take=self.take)  # type: ignore[arg-type]
         self.verifier.chain.end_file(is_last=True)
         if self.checkpoint is None:
@@ -991,6 +1425,67 @@ class Excerpt:
             self._name_unproven()
         else:
             self._check_seal()
+
+    def check_proven(self) -> None:
+        """Format 3: each record with its path to a signed head of the tree, then the seal."""
+        notes = parse_notes(str(self.header.get("head")))
+        self.note = notes[0] if len(notes) == 1 else None
+        key = self.header.get("public_key")
+        if self.note is None or self.note.vault != self.header.get("vault") or not self.note.is_signed_by(unwrap(key)):
+            self.found(TAMPERED, 0, "its tree head is not signed by the key that it names")
+            return
+        self._check_key({"key": key})
+        self.report.num_signatures += 1
+        self.verifier.feed_from(self.file, take=self.take_proven)  # type: ignore[arg-type]
+        if self.pending is not None:
+            self.found(TAMPERED, self.report.seq + 1, "its last record has no proof")
+        if self.num_whole != self.header.get("records"):
+            self.found(TAMPERED, self.report.seq + 1, "it holds another number of records than its header says")
+        self._check_seal()
+
+    def take_proven(self, line: bytes) -> None:
+        """A record, its proof, and so on; then the seal, and nothing more."""
+        fields = parse(line.removesuffix(b"\n"))
+        if self.seal is not None or fields is None or not _can_spell(fields):
+            self.found(TAMPERED, self.report.seq + 1, "a line of it is damaged, or stands after its end")
+        elif line.startswith(b'{"type":"seal",') and self.pending is None:
+            self.seal, self.covered = fields, ("sha256:" + self.file.sha.hexdigest(), self.file.num_lines)
+            if not _is_spelled(fields, line):
+                self.found(TAMPERED, self.report.seq + 1, "its seal is damaged")
+        elif self.pending is None:
+            self.pending = fields
+            self._take_record(fields, line)
+        else:
+            self._take_path(fields, line)
+            self.pending = None
+
+    def _take_record(self, fields: Fields, line: bytes) -> None:
+        before, seq = (self.report.seq, self.report.hash), fields.get("seq")
+        try:
+            check_form(fields, line.removesuffix(b"\n"))
+            check_hash(fields)
+            check_content(fields, is_excerpt=True)
+            if self.report.num_records and fields["seq"] <= before[0]:
+                raise Bad("it is not in the order of the log")
+            if self.report.num_records and fields["seq"] == before[0] + 1 and fields["prev"] != before[1]:
+                raise Bad("it does not follow the record before it")
+            self.verifier.redactions.check(fields)
+            if fields["type"] == "redaction":
+                self.verifier.redactions.on_redaction(fields)
+        except Bad as reason:
+            self.found(TAMPERED, seq if type(seq) is int else before[0] + 1, f"seq {seq}: {reason}")
+        self.verifier.reading.advance(fields)
+        self.num_whole += "withheld" not in fields
+
+    def _take_path(self, fields: Fields, line: bytes) -> None:
+        seq, path = self.report.seq, fields.get("path")
+        nodes = [unbase64(node) for node in path] if isinstance(path, list) else []
+        is_its = _is_spelled(fields, line) and (fields.get("type"), fields.get("seq")) == ("proof", seq)
+        note = self.note
+        if note is None or not is_its:
+            self.found(TAMPERED, seq, f"seq {seq}: it has no proof")
+        elif not is_included(_hash_bytes(self.report.hash), seq - note.base, note.size, nodes, note.root):
+            self.found(TAMPERED, seq, f"seq {seq}: it is not in the tree that was signed")
 
     def take(self, line: bytes) -> None:
         """A record, until the checkpoint; then the seal, and nothing more."""
@@ -1030,10 +1525,8 @@ class Excerpt:
             self.found(TAMPERED, self.report.first_seq, "the signature of its seal is not valid")
         self.report.num_signatures += 1
         first, last = self.report.first_seq, self.report.seq
-        told = (
-            f"what records before seq {first} and after seq {last} say, and that the exporter chose as the filter says"
-        )
-        self.report.unproven.append(told)
+        others = "other records" if self.note else f"records before seq {first} and after seq {last}"
+        self.report.unproven.append(f"what {others} say, and that the exporter chose as the filter says")
 
     def _check_key(self, signed: Fields) -> None:
         signatures = self.verifier.signatures
@@ -1145,14 +1638,12 @@ def check_receipts(receipts: list[Fields], public_key: str, found: Callable[[int
 
 
 def ask_server(url: str, receipt: Fields, api_key: str, found: Callable[[int, int, str], None]) -> bool:
-    """Hold a receipt against what the server at `url` gives now; whether it could be compared."""
+    """Hold a receipt against what the server at `url` gives now, its proof of inclusion too; whether it could be."""
     seq, id_ = receipt["seq"], receipt["id"]
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    place = f"{url.rstrip('/')}/receipts/{quote(id_, safe='')}"
     try:
-        with urlopen(
-            Request(f"{url.rstrip('/')}/receipts/{quote(id_, safe='')}", headers=headers), timeout=30
-        ) as reply:
-            given = parse(reply.read(PIECE).strip())
+        given = parse(_fetched(place, api_key).strip())
+        proof = _fetched(f"{place}/proof", api_key).decode("utf-8", "replace")
     except HTTPError as error:
         error.close()
         hint = "; it was pruned or cut, or another key asked" if error.code == 404 else ""
@@ -1168,7 +1659,20 @@ def ask_server(url: str, receipt: Fields, api_key: str, found: Callable[[int, in
         found(TAMPERED, seq, f"seq {seq}: the server now signs another record than it did")
     elif given["key"] != receipt["key"]:
         found(UNREADABLE, seq, f"seq {seq}: the server signs with another key now; compare with the vault itself")
+    else:
+        proven = Verifier()
+        check_proof(proven, proof, receipt["key"])
+        if proven.report.exit_code != INTACT or proven.report.hash != receipt["hash"]:
+            told = "; ".join(finding.message for finding in proven.report.findings) or "it is of another record"
+            found(TAMPERED, seq, f"seq {seq}: the server's proof that the record is in its log does not hold: {told}")
     return True
+
+
+def _fetched(url: str, api_key: str) -> bytes:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    with urlopen(Request(url, headers=headers), timeout=30) as reply:
+        data: bytes = reply.read(PIECE)
+    return data
 
 
 def holds_receipts(path: Path) -> bool:
@@ -1206,6 +1710,50 @@ def verify_receipts(
         report.unproven.append("that the vault still holds these records: --vault or --url compares")
     report.vault, report.public_key = str(receipts[0].get("vault")), ", ".join(told)
     return report
+
+
+# --- proofs ----------------------------------------------------------------------------------------------------------
+
+PROOF = "c2sp.org/tlog-proof@v1"
+
+
+def check_proof(verifier: Verifier, text: str, public_key: str) -> None:
+    """A `.tlog-proof` of one record, which carries the record's chained part as its `extra`."""
+    report, found = verifier.report, verifier.found
+    match = re.fullmatch(
+        rf"{re.escape(PROOF)}\n(?:extra ([^\n]*)\n)?index (0|[1-9]\d{{0,17}})\n((?:[^\n]+\n)*)\n(.+)", text, re.DOTALL
+    )
+    notes = parse_notes(match[4]) if match else []
+    if match is None or len(notes) != 1:
+        found(UNREADABLE, 0, "it is no proof that this verifier knows")
+        return
+    extra, index, note = unbase64(match[1]), int(match[2]), notes[0]
+    fields = parse(extra)
+    report.vault, report.public_key, report.num_signatures = note.vault, public_key, 1
+    report.first_seq = report.seq = seq = index + note.base
+    if not note.is_signed_by(unwrap(public_key)):
+        found(TAMPERED, seq, "its tree head is not signed by the key to trust")
+    policy = verifier.heads.policy
+    if policy is not None and not (policy.knows(note) and policy.is_met(note)):
+        found(UNREADABLE, seq, "its tree head is not cosigned as the policy asks")
+    path = [unbase64(line) for line in match[3].splitlines()]
+    report.hash = digest(extra)
+    if fields is None or fields.get("seq") != seq or not _can_spell(fields) or _canonical(fields).encode() != extra:
+        found(TAMPERED, seq, "its `extra` is not the chained part of the record it proves")
+    elif not is_included(_hash_bytes(report.hash), index, note.size, path, note.root):
+        found(TAMPERED, seq, f"seq {seq}: it is not in the tree that was signed")
+    else:
+        report.num_records = report.num_heads = 1
+        told = ", ".join(
+            f"{name} {fields[name]}" for name in ("type", "id", "timestamp", "content_sha256") if name in fields
+        )
+        verifier.reading.note(seq, "record", f"seq {seq}: {told}; in the tree of {note.size} records")
+
+
+def is_proof(path: Path) -> bool:
+    with suppress(OSError), os.fdopen(open_plain(path), "rb") as file:
+        return file.read(len(PROOF)) == PROOF.encode()
+    return False
 
 
 # --- the arguments ---------------------------------------------------------------------------------------------------
@@ -1251,16 +1799,25 @@ def head_of(text: str) -> str:
 def kept_checkpoints(text: str) -> list[Fields]:
     """Checkpoints as `vault checkpoint` prints them, in the order of their seqs; each signed by the key it names."""
     kept = []
-    for number, line in said_lines(text):
+    for number, line in said_lines(_NOTE.sub("", text)):
         fields = parse(line.encode("ascii", "replace"))
         if fields is None or type(fields.get("seq")) is not int or not _can_spell(fields):
             raise Misused(f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` prints")
         if not is_signature(fields, "checkpoint"):
             raise Misused(f"--checkpoint: line {number} is not what was signed; it was changed where it was kept")
         kept.append(fields)
-    if not kept:
+    if not kept and not parse_notes(text):
         raise Misused("--checkpoint: it holds no checkpoint")
     return sorted(kept, key=lambda fields: int(fields["seq"]))
+
+
+def kept_heads(text: str) -> list[TreeNote]:
+    """Tree heads as `vault head --tree` prints them, wherever they stand in a file. Raises Misused."""
+    notes = parse_notes(text)
+    for note in notes:
+        if not note.base or not note.size:
+            raise Misused(f"--checkpoint: {note.origin!r} of size {note.size} is no tree head of a vault with records")
+    return notes
 
 
 def verify(
@@ -1269,6 +1826,7 @@ def verify(
     expect_head: str | None = None,
     checkpoint: Path | None = None,
     public_key: str | None = None,
+    policy: Path | None = None,
     max_line_mb: int = MAX_LINE_MB,
     watch: Callable[[int], None] | None = None,
 ) -> Report:
@@ -1281,15 +1839,24 @@ def verify(
         raise Misused(f"{path} does not exist")
     if max_line_mb < 1:
         raise Misused("--max-line-mb: at least 1")
+    kept = "" if checkpoint is None else read_argument(checkpoint, "--checkpoint")
     new = partial(
         Verifier,
         is_excerpt=not path.is_dir(),
         public_key="" if public_key is None else public_key_of(public_key),
         expect_head="" if expect_head is None else head_of(expect_head),
-        kept=[] if checkpoint is None else kept_checkpoints(read_argument(checkpoint, "--checkpoint")),
+        kept=kept_checkpoints(kept) if checkpoint is not None else [],
+        kept_heads=kept_heads(kept),
+        policy=None if policy is None else Policy(read_argument(policy, "--policy")),
         max_line=max_line_mb << 20,
         watch=watch,
     )
+    if is_proof(path):
+        if public_key is None:
+            raise Misused("--pubkey: a proof is believed by the key that is given with it; a copy of vault.pub")
+        verifier = new()
+        check_proof(verifier, read_argument(path, "proof"), verifier.signatures.keys[0])
+        return verifier.report
     if not path.is_dir():
         return _run(new(), check_excerpt, path)
     before = _segments_there(path)
@@ -1339,6 +1906,8 @@ def describe(report: Report) -> str:
         lines.append(f"{report.num_compared} of {report.num_kept} {what} compared")
     if report.num_redacted or report.num_withheld:
         lines.append(f"{report.num_redacted} redacted, {report.num_withheld} shown without their content")
+    if report.num_heads:
+        lines.append(f"{report.num_heads} tree heads compared")
     if report.num_prunes or report.num_gaps:
         lines.append(f"{report.num_prunes} prunes, {report.num_gaps} gaps")
     if report.expected_head_seq is not None:
@@ -1372,6 +1941,9 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--pubkey", type=Path, metavar="FILE", help="the only key to trust (`vault.pub`, kept elsewhere)"
     )
     parser.add_argument("--max-line-mb", type=int, default=MAX_LINE_MB, metavar="N", help="longest line to read whole")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="whose cosignatures to ask for (c2sp.org/tlog-policy)"
+    )
     parser.add_argument("--vault", type=Path, metavar="DIR", help="compare receipts with this vault")
     parser.add_argument("--url", default="", help="compare receipts with what this server gives now")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="with --url: holds the access key that asked")
@@ -1395,6 +1967,7 @@ def main(arguments: list[str] | None = None) -> int:
                 expect_head=given.expect_head,
                 checkpoint=given.checkpoint,
                 public_key=public_key,
+                policy=given.policy,
                 max_line_mb=given.max_line_mb,
             )
     except Misused as error:

@@ -41,6 +41,15 @@ SERVER = (
         errors=("400", "401", "404", "429", "503"),
         parameters=("id",),
     ),
+    Operation(
+        "get",
+        "/receipts/{id}/proof",
+        "The proof that its record is in the log (c2sp.org/tlog-proof)",
+        text_type="text/plain",
+        error=Error,
+        errors=("400", "401", "404", "429", "503"),
+        parameters=("id",),
+    ),
     Operation("get", "/metrics", "Figures for Prometheus", text_type="text/plain", error=Error),
 )
 """What belongs to no dialect."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from minivault.access.keys import KeyFile, NewKey
 from minivault.config import Settings
 from minivault.vault.reader import read_records
-from minivault.vault.verify import Report, verify_receipts
+from minivault.vault.verify import Report, verify, verify_receipts
 from tests.api.schema_client import items
 
 CHAT = [{"role": "user", "content": "say hello"}]
@@ -109,3 +112,34 @@ def test_a_record_that_was_changed_gets_no_new_receipt(client: FlaskClient, sett
         file.seek(0)
         file.write(data)
     assert client.get(f"/receipts/{receipt['id']}").status_code >= 500
+
+
+def test_a_proof_of_the_record_is_given_to_whom_its_receipt_is(
+    client: FlaskClient, settings: Settings, tmp_path: Path
+) -> None:
+    created = KeyFile(settings.keys_file).create(NewKey("a", "use"), NewKey("b", "use"))
+    owner, other = ({"Authorization": f"Bearer {token}"} for _, token in created)
+    receipt = client.post("/generate", json={"prompt": "say hello"}, headers=owner).get_json()["receipt"]
+    assert client.get(f"/receipts/{receipt['id']}/proof", headers=other).status_code == 404
+    path = tmp_path / "one.tlog-proof"
+    path.write_text(client.get(f"/receipts/{receipt['id']}/proof", headers=owner).get_data(as_text=True))
+    report = verify(path, public_key=receipt["key"])
+    assert (report.exit_code, report.hash) == (0, receipt["hash"])
+
+
+def test_a_server_is_asked_what_it_says_now(app: Flask, settings: Settings, tmp_path: Path) -> None:
+    receipt = app.test_client().post("/generate", json={"prompt": "say hello"}).get_json()["receipt"]
+    path = tmp_path / "receipt"
+    path.write_text(json.dumps(receipt))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        report = verify_receipts(path, url=url)
+        assert (report.exit_code, report.num_compared) == (0, 1), report.findings
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert verify_receipts(path, url=url).exit_code == 3, "nobody answers"

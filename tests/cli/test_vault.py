@@ -153,6 +153,7 @@ def test_verify_ends_with_the_verifiers_code(ids: list[str], offline_cli: Cli, l
     log.unlink()
     assert offline_cli("vault", "verify").exit_code == 2  # a checkpoint says that there was one
     (logs / "checkpoints.jsonl").unlink()
+    (logs / "heads.jsonl").unlink()
     assert offline_cli("vault", "verify").exit_code == 3
 
 
@@ -164,6 +165,7 @@ def test_a_head_and_a_checkpoint_kept_elsewhere_find_a_cut_tail(
     kept.write_text(offline_cli("vault", "checkpoint").stdout)
     assert offline_cli("vault", "verify", "--expect-head", head, "--checkpoint", str(kept)).exit_code == 0
     (logs / "checkpoints.jsonl").unlink()
+    (logs / "heads.jsonl").unlink()
     log = logs / "log.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     assert offline_cli("vault", "verify").exit_code == 0
@@ -178,7 +180,7 @@ def test_an_export_carries_its_proof(ids: list[str], offline_cli: Cli, tmp_path:
     pubkey = str(logs / "vault.pub")
     assert offline_cli("vault", "verify", str(target), "--pubkey", pubkey).exit_code == 0
     again = offline_cli("vault", "export", "-o", str(target))
-    assert (again.exit_code, "never overwrites" in again.stderr) == (exits.USAGE, True)
+    assert (again.exit_code, "nothing is overwritten" in again.stderr) == (exits.USAGE, True)
     target.write_bytes(target.read_bytes().replace(b"two", b"one"))
     assert offline_cli("vault", "verify", str(target)).exit_code == 2
 

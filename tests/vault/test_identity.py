@@ -43,6 +43,7 @@ def older(directory: Path, true: Path) -> None:
     log = directory / "log.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     (directory / "checkpoints.jsonl").unlink(missing_ok=True)
+    (directory / "heads.jsonl").unlink(missing_ok=True)
 
 
 def forked(directory: Path, true: Path) -> None:

@@ -21,7 +21,7 @@ def test_without_a_thread_for_it_segments_stay_uncompressed_until_there_is_one(
     start = threading.Thread.start
 
     def start_others(thread: threading.Thread) -> None:
-        if thread.name == "vault-compressor":
+        if thread.name == "vault-upkeep":
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -30,7 +30,7 @@ def test_without_a_thread_for_it_segments_stay_uncompressed_until_there_is_one(
         patch.setattr(threading.Thread, "start", start_others)
         for _ in range(8):
             ask(vault)
-    assert "uncompressed until the next rotation" in caplog.text
+    assert "waits until it is due again" in caplog.text
     assert not list(directory.glob("log-*.gz"))
     for _ in range(4):
         ask(vault)

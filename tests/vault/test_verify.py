@@ -172,6 +172,7 @@ def test_a_rebuilt_chain_without_checkpoints_is_found_by_what_was_kept_elsewhere
     kept, head = tmp_path / "kept.jsonl", check(directory).hash
     kept.write_bytes((directory / "checkpoints.jsonl").read_bytes())
     (directory / "checkpoints.jsonl").unlink()
+    (directory / "heads.jsonl").unlink()
     assert check(directory, checkpoint=kept, expect_head=head).exit_code == 0
     edit(log, lambda ls: rechain(ls, 4, status="failed"))
     assert check(directory).exit_code == 0  # the honest limit: nothing that left the machine is asked
@@ -184,6 +185,7 @@ def test_a_cut_tail_without_checkpoints_is_found_by_what_was_kept_elsewhere(
 ) -> None:
     kept, head = tmp_path / "kept.jsonl", check(directory).hash
     (directory / "checkpoints.jsonl").rename(kept)
+    (directory / "heads.jsonl").unlink()
     edit(log, lambda ls: ls[:-3])
     assert check(directory).exit_code == 0
     report = check(directory, checkpoint=kept)
@@ -270,6 +272,7 @@ def test_every_flipped_bit_of_a_log_is_found(log: Path, directory: Path) -> None
 
 def test_a_torn_last_line_is_a_trace_of_a_crash(log: Path, directory: Path) -> None:
     (directory / "checkpoints.jsonl").unlink()
+    (directory / "heads.jsonl").unlink()
     data = log.read_bytes()
     last = len(data.splitlines(keepends=True)[-1])
     for cut in range(1, last):

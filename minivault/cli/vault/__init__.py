@@ -9,9 +9,14 @@ from minivault.cli.vault.group import vault
 from minivault.cli.vault.proving import checkpoint, export, head, verify
 from minivault.cli.vault.reading import search, show, stats, tail
 from minivault.cli.vault.several import merge_verify
+from minivault.cli.vault.tree import consistency, cosign, prove, timestamp
 from minivault.cli.vault.upkeep import prune, recover, redact
 
-for _command in (tail, show, search, stats, export, verify, merge_verify, head, checkpoint, redact, prune, recover):
+for _command in (
+    *(tail, show, search, stats),
+    *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign),
+    *(redact, prune, recover),
+):
     vault.add_command(_command)
 
 __all__ = ["vault"]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
 from minivault.cli.options import examples, filter_options, json_option
 from minivault.cli.show.output import print_json
-from minivault.cli.show.progress import Counting, counting
+from minivault.cli.show.progress import counting
 from minivault.cli.show.terminal import note, write
 from minivault.cli.vault.group import none_matches, opened
+from minivault.cli.vault.writing import write_out
 from minivault.cli.verdict import VerdictCommand
 from minivault.config import load_settings
-from minivault.errors import ConfigError
 
 if TYPE_CHECKING:
     from minivault.vault.reader import Filter
@@ -36,16 +35,16 @@ STYLES = {0: "green", 1: "yellow", 2: "red", 3: "yellow"}
 def export(wanted: Filter, format_: str, output: Path | None) -> None:
     """Write an excerpt of the log.
 
-    As jsonl it carries its proof: what is around the chosen records without its content, and a signed head.
+    As jsonl it carries its proof: of each record the path to a signed head of the tree over all records.
     `vault verify FILE`, or `verify.py` alone, checks it. As csv it is a table without proof.
     """
     with opened() as archive, counting("exported", archive.head().seq) as progress:
         if format_ == "csv":
-            num_written = _write_out((row.encode("utf-8") for row in archive.export_csv(wanted)), output, progress) - 1
+            num_written = write_out((row.encode("utf-8") for row in archive.export_csv(wanted)), output, progress) - 1
         else:
             parts, num_written = archive.export_jsonl(wanted, progress)
             progress.stage("writing")
-            _write_out(parts, output, progress)
+            write_out(parts, output, progress)
     if not num_written:
         note(none_matches(wanted))
 
@@ -64,6 +63,11 @@ def export(wanted: Filter, format_: str, output: Path | None) -> None:
     help="The only key to trust: a copy of vault.pub kept elsewhere.",
 )
 @click.option(
+    "--policy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose cosignatures to ask for (c2sp.org/tlog-policy).",
+)
+@click.option(
     "--max-line-mb",
     type=click.IntRange(min=1),
     show_default="64",
@@ -78,6 +82,7 @@ def verify(
     expect_head: str | None,
     checkpoint: Path | None,
     pubkey: Path | None,
+    policy: Path | None,
     max_line_mb: int | None,
     as_json: bool,
 ) -> None:
@@ -98,6 +103,7 @@ def verify(
             expect_head=expect_head,
             checkpoint=checkpoint,
             public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
+            policy=policy,
             max_line_mb=max_line_mb or MAX_LINE_MB,
             watch=progress,
         )
@@ -110,10 +116,20 @@ def verify(
     ctx.exit(report.exit_code)
 
 
-@click.command(epilog=examples("vault head"))
+@click.command(epilog=examples("vault head", "vault head --tree >> elsewhere/heads", "vault head --vkey"))
+@click.option("--tree", "is_tree", is_flag=True, help="Sign the head of the tree over all records and print that note.")
+@click.option("--vkey", "is_key", is_flag=True, help="Print the key that signs it, as C2SP's tools take it.")
 @json_option
-def head(as_json: bool) -> None:
-    """Print the last record's seq and hash: note them, and `verify --expect-head` will miss them if they go."""
+def head(is_tree: bool, is_key: bool, as_json: bool) -> None:
+    """Print the last record's seq and hash: note them, and `verify --expect-head` will miss them if they go.
+
+    With --tree it is a checkpoint that other people's tools read (c2sp.org/tlog-checkpoint), with all cosignatures;
+    `verify --checkpoint` reads it, too.
+    """
+    if is_tree or is_key:
+        with opened() as archive, archive.proving() as prover:
+            write_out([(prover.signed.cosigned if is_tree else f"{prover.verifier_key}\n").encode()], None)
+        return
     with opened() as archive:
         place = archive.head()
     if as_json:
@@ -143,37 +159,3 @@ def _num_records(path: Path) -> int:
     except (MiniVaultError, OSError, EOFError):
         return 0
     return int(last[-1]["seq"]) if last else 0
-
-
-def _write_out(parts: Iterable[bytes], output: Path | None, progress: Counting) -> int:
-    """Write parts to a new file or to stdout; returns how many. A file that cannot be written whole is removed."""
-    counted = _counted(parts, progress)
-    if output is None:
-        count = _write_parts(counted, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return count
-    try:
-        file = output.open("xb")
-    except FileExistsError:
-        raise ConfigError(f"{output} is there already; an export never overwrites", field="output") from None
-    with file:
-        try:
-            output.chmod(0o600)
-            return _write_parts(counted, file)
-        except BaseException:
-            output.unlink()
-            raise
-
-
-def _counted(parts: Iterable[bytes], progress: Counting) -> Iterator[bytes]:
-    for count, part in enumerate(parts, 1):
-        yield part
-        progress(count)
-
-
-def _write_parts(parts: Iterable[bytes], file: IO[bytes]) -> int:
-    count = 0
-    for part in parts:
-        file.write(part)
-        count += 1
-    return count

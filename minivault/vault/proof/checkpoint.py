@@ -16,6 +16,7 @@ from minivault.moment import rfc3339
 from minivault.vault.disk import open_plain
 from minivault.vault.head import CHECKPOINTS, last_checkpoint
 from minivault.vault.log import Log
+from minivault.vault.proof.heads import SignedHead, sign_head
 from minivault.vault.proof.key import SigningKey
 from minivault.vault.record import canonical, compact, parse
 from minivault.vault.segments import ACTIVE, Segment, first_record
@@ -27,6 +28,17 @@ def write_checkpoint(log: Log) -> dict[str, Any]:
     """Sign the head and keep the signature; the same one again where nothing was added. Raises VaultError, OSError."""
     with log.locked():
         return write_checkpoint_locked(log)
+
+
+def write_tree_head(log: Log, *, is_patient: bool = True) -> SignedHead | None:
+    """Sign the head, and the head of the tree over all records; unless `is_patient` None where answers would wait for
+    it. Raises VaultError, OSError."""
+    with log.locked():
+        write_checkpoint_locked(log)
+        key = SigningKey.load(log.directory)
+        if key is None:
+            raise VaultError(f"{log.directory} holds no signing key")
+        return sign_head(log, key, is_patient=is_patient)
 
 
 def write_checkpoint_locked(log: Log) -> dict[str, Any]:

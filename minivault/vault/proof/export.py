@@ -1,8 +1,8 @@
-"""An excerpt of the log that proves itself: the chosen records whole, and of everything around them the chained part.
+"""An excerpt of the log that proves itself: the chosen records whole, each with its path to a signed tree head.
 
-The file starts with a header, then holds every record from the first chosen one to a signed head, each either whole or
-`withheld` (its chained part alone), then that signature, and ends in a seal: a signature over every byte before it.
-`verify.py FILE` checks it without the vault. Nothing is sealed that was not checked first.
+The file starts with a header, which holds that head, and ends in a seal: a signature over every byte before it. Of
+records that were not chosen it tells nothing, except of the redactions of those that were. `verify.py FILE` checks it
+without the vault. Nothing is sealed that was not checked first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from minivault.errors import VaultError
 from minivault.moment import rfc3339
 from minivault.vault.log import Log
 from minivault.vault.place import Record, ensure_redacted_by, whole_chain
-from minivault.vault.proof.checkpoint import checkpoints, write_checkpoint
-from minivault.vault.proof.key import SECRET, SigningKey
+from minivault.vault.proof.checkpoint import write_checkpoint
+from minivault.vault.proof.key import SECRET, SigningKey, read_public
+from minivault.vault.proof.prove import Prover, proving
 from minivault.vault.reader import Filter
 from minivault.vault.record import canonical, compact, content_of, mark_of, marks_in
 
-FORMAT = 2
+FORMAT = 3
 WATCHED = 256
 
 CSV_COLUMNS = (
@@ -49,17 +50,20 @@ def export_jsonl(log: Log, wanted: Filter, watch: Callable[[int], None] | None =
 
     Raises OSError, and VaultError where there is nothing to sign or the log was changed.
     """
-    head = write_checkpoint(log)
+    last = write_checkpoint(log)["seq"]
     key = SigningKey.load(log.directory)
-    if key is None or key.public != head["key"]:
-        raise VaultError(f"{log.directory / SECRET} did not sign the last checkpoint; `vault checkpoint` signs anew")
-    chosen = _choose(log.directory, wanted, head["seq"], watch)
-    return _sealed(_proven(log, wanted, chosen, head), log, key, head), len(chosen)
+    if key is None:
+        raise VaultError(f"{log.directory / SECRET} is gone; `vault checkpoint` makes another")
+    chosen = _choose(log.directory, wanted, last, watch)
+    return _sealed(log, wanted, chosen, key), sum(chosen.values())
 
 
-def _choose(directory: Path, wanted: Filter, last: int, watch: Callable[[int], None] | None) -> list[int]:
-    """The seqs of what is wanted. Every record is checked, and that what is redacted was redacted lawfully."""
-    chosen: list[int] = []
+def _choose(directory: Path, wanted: Filter, last: int, watch: Callable[[int], None] | None) -> dict[int, bool]:
+    """The seqs of what is wanted (True), and of the redactions of it (False): these say why content is gone.
+
+    Every record is checked, and that what is redacted was redacted lawfully.
+    """
+    chosen: dict[int, bool] = {}
     stubs: dict[tuple[int, str], Record] = {}
     for record in whole_chain(directory):
         if record["seq"] > last:
@@ -71,8 +75,10 @@ def _choose(directory: Path, wanted: Filter, last: int, watch: Callable[[int], N
         redacted = (record.get("target_seq"), mark_of(record.get("part")))
         if record.get("type") == "redaction" and redacted in stubs:
             ensure_redacted_by(stubs.pop(redacted), record)
+            if redacted[0] in chosen:
+                chosen[record["seq"]] = False
         if wanted.matches(record):
-            chosen.append(record["seq"])
+            chosen[record["seq"]] = True
     if stubs:
         raise VaultError(
             f"seq {min(stubs)[0]}: its content was removed and no redaction is recorded: run `vault verify`"
@@ -80,32 +86,32 @@ def _choose(directory: Path, wanted: Filter, last: int, watch: Callable[[int], N
     return chosen
 
 
-def _proven(log: Log, wanted: Filter, chosen: Sequence[int], head: dict[str, Any]) -> Iterator[bytes]:
-    first, last = (chosen[0], chosen[-1]) if chosen else (head["seq"], head["seq"])
-    end = next((c for c in checkpoints(log.directory) if c["seq"] >= last and c["key"] == head["key"]), head)
-    header = {"type": "export", "v": FORMAT, "vault": log.vault_id(), "public_key": head["key"]}
-    made = {"timestamp": rfc3339(log.clock()), "filter": wanted.describe(), "from_seq": first, "to_seq": end["seq"]}
-    yield compact({**header, **made, "records": len(chosen)}) + b"\n"
-    whole, hash_ = set(chosen), ""
-    for record in whole_chain(log.directory, from_seq=first):
-        if record["seq"] > end["seq"]:
+def _proven(log: Log, wanted: Filter, chosen: Mapping[int, bool], prover: Prover) -> Iterator[bytes]:
+    """A header, then each record with its audit path under the head that the header holds."""
+    head = prover.signed
+    header = {"type": "export", "v": FORMAT, "vault": log.vault_id(), "public_key": read_public(log.directory)}
+    made = {"timestamp": rfc3339(log.clock()), "filter": wanted.describe(), "head": head.note}
+    yield compact({**header, **made, "records": sum(chosen.values())}) + b"\n"
+    first = min(chosen, default=0)
+    for record in whole_chain(log.directory, from_seq=first) if chosen else ():
+        seq = record["seq"]
+        if seq in chosen:
+            yield compact(record if chosen[seq] else _withheld(record)) + b"\n"
+            yield compact({"type": "proof", "seq": seq, "path": prover.path(seq)}) + b"\n"
+        if seq == max(chosen):
             break
-        hash_ = record["hash"]
-        yield compact(record if record["seq"] in whole else _withheld(record)) + b"\n"
-    if hash_ != end["hash"]:
-        raise VaultError(f"seq {end['seq']} is not the record that was signed: run `vault verify`")
-    yield compact(end) + b"\n"
 
 
-def _sealed(lines: Iterator[bytes], log: Log, key: SigningKey, head: dict[str, Any]) -> Iterator[bytes]:
+def _sealed(log: Log, wanted: Filter, chosen: Mapping[int, bool], key: SigningKey) -> Iterator[bytes]:
     """The lines, and after them a signature over their bytes."""
     sha, count = hashlib.sha256(), 0
-    for line in lines:
-        sha.update(line)
-        count += 1
-        yield line
+    with proving(log) as prover:
+        for line in _proven(log, wanted, chosen, prover):
+            sha.update(line)
+            count += 1
+            yield line
     time_ns = log.clock()
-    said = {"type": "seal", "v": 1, "vault": head["vault"], "timestamp": rfc3339(time_ns), "time_ns": time_ns}
+    said = {"type": "seal", "v": 1, "vault": log.vault_id(), "timestamp": rfc3339(time_ns), "time_ns": time_ns}
     fields = {**said, "lines": count, "sha256": "sha256:" + sha.hexdigest(), "key": key.public}
     yield compact({**fields, "signature": key.sign(canonical(fields))}) + b"\n"
 

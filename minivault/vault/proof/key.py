@@ -21,8 +21,13 @@ PUBLIC = "vault.pub"
 _PREFIX = "ed25519:"
 
 
-def _text(raw: bytes) -> str:
-    return _PREFIX + base64.b64encode(raw).decode("ascii")
+def _text(data: bytes) -> str:
+    return _PREFIX + base64.b64encode(data).decode("ascii")
+
+
+def raw(text: str) -> bytes:
+    """The bytes of a key or a signature. Raises ValueError."""
+    return base64.b64decode(text.removeprefix(_PREFIX), validate=True)
 
 
 def read_public(directory: Path) -> str:
@@ -61,8 +66,7 @@ class SigningKey:
         with os.fdopen(fd, "rb") as file:
             text = file.read(1024).decode("ascii", "replace").strip()
         try:
-            raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-            return cls.of(raw)
+            return cls.of(raw(text))
         except ValueError:
             raise VaultError(f"{directory / SECRET} is not a signing key") from None
 

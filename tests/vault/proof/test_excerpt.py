@@ -25,17 +25,17 @@ FORMAT_1 = Path(__file__).parent.with_name("format1")
 
 @pytest.fixture(scope="module")
 def excerpt(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An excerpt with chosen, withheld and redacted records."""
+    """An excerpt with a record that is whole, one that is redacted and, of others, its redaction alone."""
     directory = tmp_path_factory.mktemp("excerpt") / "vault"
     vault = Vault.open(directory, sync="written")
-    ids = [ask(vault, f"prompt {number}")[0] for number in range(8)]
+    ids = [ask(vault, f"prompt {number}", key="k1" if number in (2, 4) else None)[0] for number in range(8)]
     vault.close()
     with Archive(directory, by="me") as archive:
         archive.redact(ids[4], "asked")
-        lines, num_chosen = archive.export_jsonl(Filter(text="prompt 2"))
+        lines, num_chosen = archive.export_jsonl(Filter(key=("k1",)))
         data = b"".join(lines)
-    assert num_chosen == 1
-    assert data.count(b'"withheld":true') > 3 and b'"redacted"' in data
+    assert num_chosen == 2
+    assert data.count(b'"withheld":true') == 1 and b'"redacted"' in data and b"prompt 3" not in data
     return data
 
 
@@ -79,7 +79,7 @@ def test_an_excerpt_in_which_something_else_was_chosen_is_found(excerpt: bytes, 
     for changed in (
         in_line(excerpt, 1, **gone, withheld=True),
         in_line(excerpt, 1, **gone, redacted=stub),
-        in_line(excerpt, 3, withheld="something was said"),
+        in_line(excerpt, 5, withheld="something was said"),
         in_line(excerpt, 0, filter={"text": "another"}),
         in_line(excerpt, 0, records=5),
         in_line(excerpt, 0, timestamp="2020-01-01T00:00:00Z"),
@@ -126,6 +126,15 @@ def test_an_old_record_is_redacted_and_exported_in_its_own_format(old: Path) -> 
         data = b"".join(archive.export_jsonl(Filter(text="prompt 2"))[0])
     assert check(old / "redacted").exit_code == 0
     assert excerpt_report(data, old).exit_code == 0
+
+
+def test_an_excerpt_of_format_2_still_verifies(tmp_path: Path) -> None:
+    path = Path(__file__).parent.with_name("format2") / "excerpt.jsonl"
+    report = check(path)
+    assert (report.exit_code, report.num_records, report.num_withheld, report.num_redacted) == (0, 5, 1, 1)
+    data = path.read_bytes()
+    assert excerpt_report(data.replace(b"answer 3", b"answer X"), tmp_path).exit_code == 2
+    assert excerpt_report(in_line(data, 0, v=3), tmp_path).exit_code == 2
 
 
 def test_an_excerpt_of_format_1_names_what_it_does_not_prove(old: Path) -> None:

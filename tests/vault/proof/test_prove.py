@@ -1,0 +1,93 @@
+"""Proofs that stand alone: of one record, and that the log only grew."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from minivault.errors import BadRequest
+from minivault.vault.archive import Archive
+from minivault.vault.proof.heads import signed_heads
+from minivault.vault.verify import Misused, is_consistent, parse_notes, unbase64
+from tests.vault.samples import check
+
+
+@pytest.fixture
+def key(directory: Path) -> str:
+    return (directory / "vault.pub").read_text()
+
+
+def test_a_proof_is_of_its_record_and_holds_no_content(
+    archive: Archive, ids: list[str], key: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.tlog-proof"
+    path.write_text(archive.prove(ids[5]))
+    report = check(path, public_key=key)
+    assert (report.exit_code, report.num_records) == (0, 1)
+    assert ids[5] in report.notes[0].message
+    said = base64.b64decode(path.read_text().splitlines()[1].removeprefix("extra "))
+    assert json.loads(said)["id"] == ids[5] and b"prompt" not in said.replace(b"prompt_tokens", b"")
+
+
+def test_a_proof_is_believed_by_a_key_that_was_given_alone(archive: Archive, ids: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "one.tlog-proof"
+    path.write_text(archive.prove(ids[5]))
+    with pytest.raises(Misused, match="--pubkey"):
+        check(path)
+    other = "ed25519:" + base64.b64encode(bytes(31) + b"\1").decode()
+    assert check(path, public_key=other).exit_code == 2
+
+
+def test_no_byte_of_a_proof_can_be_changed(archive: Archive, ids: list[str], key: str, tmp_path: Path) -> None:
+    data, path = archive.prove(ids[5]).encode(), tmp_path / "one.tlog-proof"
+    for at in range(0, len(data), 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        if path.read_bytes().startswith(b"c2sp.org/tlog-proof@v1"):
+            assert check(path, public_key=key).exit_code in (2, 3), at
+
+
+def test_a_redacted_record_is_proven_as_before(archive: Archive, ids: list[str], key: str, tmp_path: Path) -> None:
+    path, before = tmp_path / "one.tlog-proof", archive.prove(ids[5])
+    archive.redact(ids[5], "asked for")
+    path.write_text(archive.prove(ids[5]))
+    assert check(path, public_key=key).exit_code == 0
+    assert path.read_text().splitlines()[1] == before.splitlines()[1]
+
+
+def test_growth_is_proven_between_heads_that_were_signed(archive: Archive, ids: list[str]) -> None:
+    with archive.proving() as prover:
+        old = parse_notes(prover.signed.note)[0]
+    archive.show(ids[0])
+    with archive.proving() as prover:
+        text = prover.consistency(old.size)
+    lines, _, note = text.partition("\n\n")
+    first, *path = lines.split("\n")
+    new = parse_notes(note)[0]
+    assert (first, new.size > old.size) == (f"old {old.size}", True)
+    assert is_consistent(old.size, old.root, new.size, new.root, [unbase64(line) for line in path])
+    with archive.proving(old.size) as prover:
+        assert prover.signed.head.size == old.size
+    with pytest.raises(BadRequest, match=f"nearest are .*{old.size}"), archive.proving(old.size - 1):
+        pass
+
+
+def test_a_head_that_was_kept_elsewhere_is_missed_by_whoever_rewrites(
+    archive: Archive, ids: list[str], directory: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text(signed_heads(directory)[-1].note)
+    report = check(directory, checkpoint=kept)
+    assert (report.exit_code, report.num_compared, report.num_kept) == (0, 1, 1)
+    archive.show(ids[0])
+    with archive.proving() as prover:
+        kept.write_text(kept.read_text() + "\n" + prover.signed.note)
+    assert check(directory, checkpoint=kept).num_compared == 2
+    log = directory / "log.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    for name in ("heads.jsonl", "checkpoints.jsonl"):
+        (directory / name).unlink()
+    assert check(directory).exit_code == 0
+    assert check(directory, checkpoint=kept).exit_code == 2
