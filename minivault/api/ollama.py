@@ -10,7 +10,7 @@ from minivault.api.body import decoded, read_body
 from minivault.api.dialect import DialectBlueprint
 from minivault.api.embedding import embed
 from minivault.api.measuring import rerank
-from minivault.api.streaming import accepted, json_reply, model_listed, origin, recorder, respond, start
+from minivault.api.streaming import accepted, fields_called, json_reply, model_listed, origin, recorder, respond, start
 from minivault.errors import BadRequest, Forbidden, Unsupported
 from minivault.service import Model
 from minivault.wire.ollama import DIALECT, models
@@ -53,13 +53,14 @@ def chat() -> Response:
     body.ensure_thinks(model.info)
     if not model.info.has_chat:
         raise Unsupported(f'"{body.model}" does not support chat', field="messages")
-    if body.tools and not model.info.has_tools:
+    if body.tools and body.tool_choice != "none" and not model.info.has_tools:
         raise Unsupported(f'"{body.model}" does not support tools', field="tools")
     reply = ChatReply(body.model, time.time_ns, body.callable_tools, model.info.call_format)
     if body.is_load:
         return _load(model, body, reply)
     _keep(model, body)
-    choices = start(model, [body.generation(model.info.context)], origin("ollama.chat", raw))
+    with fields_called(format=body.format_field):
+        choices = start(model, [body.generation(model.info.context)], origin("ollama.chat", raw))
     return respond(choices, reply, accepted() if body.stream else None)
 
 

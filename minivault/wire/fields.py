@@ -310,5 +310,6 @@ OLLAMA_CHAT: Foreign = {
     **OLLAMA_TEXT,
     **_lacks("vision", NO_IMAGES, "messages.images", harmless=([],)),
     **within("messages", noted("a thought goes into thinking", "reasoning_details", "thinking_blocks")),
-    **noted("of an earlier reply", "messages.tool_calls.function.index"),
+    **noted("of an earlier reply", "messages.tool_calls.function.index", "messages.tool_calls.index"),
+    **noted("Ollama ignores it, too; send options.num_predict", "max_output_tokens", "max_tokens"),
 }

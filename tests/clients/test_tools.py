@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import jsonschema
 import ollama
 import openai
@@ -64,6 +65,21 @@ def test_ollama_streams_calls(ollama_client: ollama.Client) -> None:
     (calling,) = [part for part in parts if part.message.tool_calls]
     assert calling.done is False
     assert parts[-1].done is True
+
+
+def test_ollamas_clients_may_force_or_forbid_a_call(server: LiveServer) -> None:
+    asked = {"model": MODEL, "messages": HELLO, "tools": TOOLS, "stream": False, "options": {"temperature": 2}}
+
+    def message(choice: object) -> Any:
+        reply = httpx.post(f"{server.url}/api/chat", json=asked | {"tool_choice": choice}, trust_env=False, timeout=30)
+        return reply.json().get("message", reply.json())
+
+    for choice in ("required", {"type": "function", "function": {"name": "add"}}):
+        (call,) = message(choice)["tool_calls"]
+        jsonschema.validate(call["function"], {"properties": {"name": {"const": "add"}, "arguments": PARAMETERS}})
+    assert message("none") == {"role": "assistant", "content": "Hello"}
+    assert answers(server)[-1]["rendered_prompt"] == "tools= say Hello"
+    assert "none of the tools" in message({"type": "function", "function": {"name": "other"}})["error"]
 
 
 def test_openai_calls_and_is_told_the_result(openai_client: openai.OpenAI) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -14,6 +15,7 @@ from minivault.wire.logprobs import spoken
 from minivault.wire.ollama.fields import Generating
 from minivault.wire.ollama.lines import Clock, Lines, encode_error
 from minivault.wire.ollama.messages import MessageBody, Tool
+from minivault.wire.openai.tool_choice import FREE_CHOICES, may_call, offer
 from minivault.wire.reply import Answer
 from minivault.wire.tool_calls import Offered, ToolCall, ToolCallReader, offered, read_tool_calls, with_tool_names
 
@@ -31,6 +33,16 @@ class ChatBody(Generating):
 
     messages: list[MessageBody] = Field([])
     tools: list[Tool] = Field([])
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = Field(
+        None, description="as in OpenAI's dialect; Ollama itself leaves every choice to the model"
+    )
+
+    @property
+    def format_field(self) -> str:
+        """The field that says how the answer must parse."""
+        if self.tool_choice not in FREE_CHOICES:
+            return "tool_choice"
+        return "format" if self.format else "tools"
 
     @property
     def is_load(self) -> bool:
@@ -44,23 +56,24 @@ class ChatBody(Generating):
     @property
     def callable_tools(self) -> Offered:
         """The tools whose calls are read from the answer: none where it must keep to a format."""
-        return {} if self.format else offered(self.tools)
+        return offered(self.tools) if may_call(self.tool_choice, self._grammar) else {}
 
     def ensure_possible(self) -> None:
         """Refuse what cannot be honoured. Raises BadRequest in Ollama's words."""
         self._refuse_what_no_model_here_can()
 
     def generation(self, context: int) -> GenerationRequest:
-        """The request for the engine; `context` is the model's, in tokens."""
+        """The request for the engine; `context` is the model's, in tokens. Raises BadRequest naming `tool_choice`."""
+        told = offer(self.tools, self.tool_choice, self._grammar)
         return GenerationRequest(
             messages=with_tool_names([message.message() for message in self.messages]),
             continues=self.continues,
-            tools=tuple(self.tools),
+            tools=told.tools,
             num_keep=self.options.num_keep if self.truncate else None,
             most_read=self.options.most_read(context),
             stream=self.stream,
             **self._thinking,
-            params=self._sampling(context),
+            params=replace(self._sampling(context), grammar=told.grammar, calls=told.calls),
         )
 
 

@@ -89,9 +89,14 @@ class Generating(Addressed):
             "thinking_budget": self.thinking_budget,
         }
 
+    @property
+    def _grammar(self) -> str | None:
+        """What the answer must parse as."""
+        return json.dumps(self.format) if isinstance(self.format, dict) else self.format or None
+
     def _sampling(self, context: int) -> SamplingParams:
-        grammar = json.dumps(self.format) if isinstance(self.format, dict) else self.format or None
-        return self.options.sampling(context, logprobs=self.top_logprobs if self.logprobs else None, grammar=grammar)
+        num_alternatives = self.top_logprobs if self.logprobs else None
+        return self.options.sampling(context, logprobs=num_alternatives, grammar=self._grammar)
 
 
 def keep_alive_s(value: Any) -> float:
