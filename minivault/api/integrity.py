@@ -21,7 +21,7 @@ from minivault.vault.proof.checkpoint import checkpoints
 from minivault.vault.record import Place, content_of, part_of
 from minivault.vault.timeline import timeline
 from minivault.vault.verdict import last_verdict, verify_and_keep
-from minivault.wire.redaction import RedactionBody
+from minivault.wire.server.redaction import RedactionBody
 
 bp = Blueprint("integrity", __name__, url_prefix="/vault")
 

@@ -16,8 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from minivault.wire.dialect import Dialect, Model, Operation
 from minivault.wire.framing import NDJSON, SSE
-from minivault.wire.native.schema import Error, Ready
-from minivault.wire.schema import Receipt
+from minivault.wire.server import SERVER, VAULT
 
 JSON_SCHEMA_DIALECT = "https://spec.openapis.org/oas/3.1/dialect/base"
 REFERENCE = "#/components/schemas/{model}"
@@ -28,35 +27,16 @@ ABOUT = (
     "A private, offline LLM endpoint that keeps the evidence: every answer is in the vault before its last byte is "
     "sent. `X-Request-Id` of a reply is the id of its record."
 )
-SERVER_TAG = {"name": "server", "description": "The state of this server."}
-SERVER = (
-    Operation("get", "/", "A page for browsers, one line of text for clients", text_type="text/plain", error=Error),
-    Operation("get", "/ready", "Would a request be served?", reply=Ready, error=Error, errors=("503",)),
-    Operation(
-        "get",
-        "/receipts/{id}",
-        "The receipt of an answer, again",
-        reply=Receipt,
-        error=Error,
-        errors=("400", "401", "404", "429", "503"),
-        parameters=("id",),
-    ),
-    Operation(
-        "get",
-        "/receipts/{id}/proof",
-        "The proof that its record is in the log (c2sp.org/tlog-proof)",
-        text_type="text/plain",
-        error=Error,
-        errors=("400", "401", "404", "429", "503"),
-        parameters=("id",),
-    ),
-    Operation("get", "/metrics", "Figures for Prometheus", text_type="text/plain", error=Error),
+OTHER_TAGS = (
+    {"name": "server", "description": "The state of this server."},
+    {"name": "vault", "description": "The records, for those who audit them: with a key of the role `audit`."},
 )
-"""What belongs to no dialect."""
+"""Of what belongs to no dialect."""
 
 ERRORS = {
     "400": "A value or the body cannot be used; the message names the field.",
     "401": "A valid key is needed.",
+    "403": "This key may not do it.",
     "404": "There is nothing of this name.",
     "429": "A limit was reached; `Retry-After` says when to come back.",
     "529": "Every place is taken; `Retry-After` says when to come back.",
@@ -72,7 +52,7 @@ STREAMS = {
 def build_document(version: str, dialects: tuple[Dialect, ...]) -> dict[str, Any]:
     """The whole document, not to be changed; `version` is this server's."""
     tagged = [(dialect.name, operation) for dialect in dialects for operation in dialect.operations]
-    tagged += [("server", operation) for operation in SERVER]
+    tagged += [("server", operation) for operation in SERVER] + [("vault", operation) for operation in VAULT]
     references, schemas = _schemas([model for _, operation in tagged for model in operation.models])
     paths: dict[str, dict[str, Any]] = {}
     for tag, operation in tagged:
@@ -86,7 +66,10 @@ def build_document(version: str, dialects: tuple[Dialect, ...]) -> dict[str, Any
         "info": {"title": "MiniVault", "version": version, "description": ABOUT, "license": {"name": "MIT"}},
         "servers": [{"url": "/"}],
         "security": [{}, {"key": []}],
-        "tags": [*({"name": dialect.name, "description": dialect.about} for dialect in dialects), SERVER_TAG],
+        "tags": [
+            *({"name": dialect.name, "description": dialect.about} for dialect in dialects),
+            *OTHER_TAGS,
+        ],
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }

@@ -15,7 +15,7 @@ from minivault.app import DIALECTS
 from minivault.wire.openapi import build_document
 
 DOCUMENT = build_document("test", tuple(bp.dialect for bp in DIALECTS))
-UNPUBLISHED = re.compile(r"^/(health|status|static/.*|docs|openapi\.json|vault.*)$")
+UNPUBLISHED = re.compile(r"^/(static/.*|docs|openapi\.json)$")
 
 
 class SchemaClient(FlaskClient):

@@ -13,7 +13,7 @@ from minivault.wire.validation import Body
 class RedactionBody(Body):
     """A reason, which stays in the vault, and the part, where not all is meant."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"reason": "asked to be forgotten"}]})
 
     foreign: ClassVar[Foreign] = {}
 

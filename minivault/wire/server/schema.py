@@ -1,0 +1,189 @@
+"""Replies of what belongs to no dialect: how the server is, and the vault for those who audit it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from minivault.wire.schema import Count, Shape, Time
+
+
+class Health(BaseModel):
+    """Facts about this server, for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(description="`ok`, or what stands in the way of an answer")
+    reason: str
+    model: str
+    version: str
+
+
+class Point(Shape):
+    """What all workers did in a step of the last hour. Null where nothing was counted."""
+
+    time_s: float
+    workers: Count
+    requests_per_s: float
+    refused_per_s: float
+    tokens_per_s: float
+    running: Count = Field(description="the most at once, which is the size of a batch")
+    waiting: Count
+    resident_bytes: Count
+    cache_hit_ratio: float | None
+    cache_used_ratio: float | None
+    total_p50_s: float | None
+    total_p95_s: float | None
+    first_token_p50_s: float | None
+    first_token_p95_s: float | None
+
+
+class Limit(Shape):
+    """Where the caller stands in one limit."""
+
+    unit: str
+    limit: Count
+    remaining: Count
+    window_s: Count
+    reset_at: float
+    is_exceeded: bool
+
+
+class Status(Shape):
+    """The last hour, and the caller's limits."""
+
+    step_s: Count
+    points: list[Point]
+    max_running: Count
+    workers: Count
+    limits: list[Limit]
+
+
+class Record(BaseModel):
+    """A record, with its members in the order of the log."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    seq: Count
+    id: str = ""
+    timestamp: Time
+    hash: str
+
+
+class Exported(BaseModel):
+    """A line of an excerpt: its beginning, records, what proves them, and its signed end."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+
+
+class Alive(Shape):
+    """Nothing was written for a while."""
+
+    alive: Literal[True]
+
+
+class Report(BaseModel):
+    """What the verifier says of the whole log."""
+
+    model_config = ConfigDict(extra="allow")
+
+    verdict: str
+    exit_code: Count
+    seq: Count
+    hash: str
+    findings: list[dict[str, Any]]
+
+
+class Verified(Shape):
+    """What it said last."""
+
+    verdict: str
+    exit_code: Count
+    seq: Count
+    hash: str
+    first_bad_seq: int | None
+    num_records: Count
+    at: Time
+
+
+class Signed(Shape):
+    """The last signed head."""
+
+    seq: Count
+    hash: str
+    timestamp: Time
+
+
+class Light(Shape):
+    """Where the chain stands; null where it was never verified or signed."""
+
+    seq: Count
+    head: str
+    verified: Verified | None
+    checkpoint: Signed | None
+
+
+class Event(Shape):
+    type: str
+    seq: Count
+    time_ns: Count
+
+
+class Timeline(Shape):
+    """Records by kind in equal spans of time, and those that stand out."""
+
+    since_ns: Count
+    until_ns: Count
+    counts: list[dict[str, Count]]
+    events: list[Event]
+
+
+class Checked(Shape):
+    """`in place`, `redacted` or `changed`; of a changed record there is no more to say than the reason."""
+
+    verdict: Literal["in place", "redacted", "changed"]
+    reason: str = ""
+    id: str = ""
+    seq: Count = 0
+    hash: str = ""
+    timestamp: str = ""
+
+
+class Replayed(Shape):
+    """Whether a record came out the same, or where it did not."""
+
+    id: str
+    seq: Count
+    outcome: Literal["identical", "different", "not comparable"]
+    reason: str
+    num_tokens: Count
+    has_scores: bool
+    position: int | None
+    recorded: float | None
+    replayed: float | None
+    unit: str
+
+
+class Preview(Shape):
+    """The members that a redaction would erase, those of `part` alone, and those that stay."""
+
+    id: str
+    seq: Count
+    erased: list[str]
+    part: list[str]
+    kept: list[str]
+
+
+class Place(Shape):
+    seq: Count
+    hash: str
+
+
+class Redacted(Shape):
+    """Where the record of a redaction stands."""
+
+    redaction: Place
