@@ -156,6 +156,7 @@ def importers_of(module: str) -> set[str]:
             "torch",
             {
                 "engine/transformers",
+                "engine/company",
                 "engine/host",
                 "models/loader",
                 "models/gguf/general",
@@ -164,7 +165,14 @@ def importers_of(module: str) -> set[str]:
         ),
         (
             "transformers",
-            {"engine/transformers", "models/loader", "models/gguf/general", "models/layout", "models/progress"},
+            {
+                "engine/transformers",
+                "engine/company",
+                "models/loader",
+                "models/gguf/general",
+                "models/layout",
+                "models/progress",
+            },
         ),
         ("flask", {"app", "api", "web", "cli", "access/guard"}),
         ("numba", {"engine/exact", "engine/sampler"}),

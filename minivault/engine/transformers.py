@@ -1,12 +1,14 @@
 """The transformers runner: any causal language model that the library loads, exact and general before fast.
 
-Every sequence is computed alone, with the library's own forward pass and its own cache, so that no result can depend
-on the batch. Logits are those of the model in the precision it was loaded in, returned as float32.
+Prompts are computed alone, with the library's own forward pass and their own caches. Sampled tokens of several
+sequences share passes where that changes no bit of any (`company`), and are computed alone where it would. Logits are
+those of the model in the precision it was loaded in, returned as float32.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +18,13 @@ import transformers
 from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from minivault.engine.company import Together
 from minivault.engine.host import host_signature
 from minivault.engine.runner import Chunk
 
-VERSION = "1"
+log = logging.getLogger("minivault.engine")
+
+VERSION = "2"
 """To be raised with any change here that can change a logit."""
 CHUNK_TOKENS = 512
 
@@ -62,7 +67,12 @@ class TransformersRunner:
         self.block_tokens = self.chunk_tokens
         self.bytes_per_slot = _num_bytes(probe) * self.context
         self.num_blocks = self.num_slots * -(-self.context // self.block_tokens)
-        self.signature = _signature(model)
+        self._together: Together | None = Together(model)
+        if reason := self._together.why_not():
+            log.info("sequences are computed one by one: %s", reason)
+            self._together = None
+        rows = f"{self._together.num_rows} rows" if self._together else "1 row"
+        self.signature = _signature(model) | {"decoding": rows}
 
     @property
     def num_free_blocks(self) -> int:
@@ -71,8 +81,25 @@ class TransformersRunner:
 
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = torch.cat([self._logits(chunk) for chunk in chunks]).cpu().numpy()
+        parts = [self._logits(chunk) for chunk in chunks if self._is_alone(chunk)]
+        parts += self._shared([chunk for chunk in chunks if not self._is_alone(chunk)])
+        logits: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
         return logits
+
+    def _is_alone(self, chunk: Chunk) -> bool:
+        """Chunks are all of prompts, or all sampled tokens."""
+        return self._together is None or chunk.is_prompt
+
+    def _shared(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
+        if self._together is None:
+            return []
+        parts, num_rows = list[torch.Tensor](), self._together.num_rows
+        for first in range(0, len(chunks), num_rows):
+            rows = chunks[first : first + num_rows]
+            caches = [self._cache_at(chunk.slot, chunk.start) for chunk in rows]
+            tokens, positions = [chunk.tokens[0] for chunk in rows], [chunk.start for chunk in rows]
+            parts.append(self._together.forward(tokens, positions, caches))
+        return parts
 
     def _logits(self, chunk: Chunk) -> torch.Tensor:
         """After the chunk's last `num_logits` tokens [rows, vocabulary], float32."""
@@ -105,7 +132,7 @@ class TransformersRunner:
 
     def close(self) -> None:
         self._caches = [None] * self.num_slots
-        self._model = None
+        self._model = self._together = None
 
     def _new_cache(self) -> DynamicCache:
         return DynamicCache(config=self._model.config)

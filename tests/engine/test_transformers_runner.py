@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+)
 
 from minivault.engine.runner import Chunk
 from minivault.engine.transformers import TransformersRunner
@@ -206,6 +215,49 @@ def test_the_signature_is_made_of_text_and_names_the_precision() -> None:
     signature = runner_of(llama().bfloat16()).signature
     assert all(isinstance(value, str) for value in signature.values())
     assert signature["quantization"] == "bfloat16"
+
+
+def beside(runner: TransformersRunner, num: int) -> torch.Tensor:
+    """What the first of `num` sequences, all of other lengths, says of its next token."""
+    for slot in range(num):
+        prefill(runner, slot, [(slot * 31 + place) % 250 for place in range(3 + 5 * (slot % 3))], 0)
+    chunks = [Chunk(slot, [slot + 9], 3 + 5 * (slot % 3), is_prompt=False) for slot in range(num)]
+    return torch.from_numpy(runner.forward(chunks)[0])
+
+
+@EVERY_FAMILY
+def test_sequences_share_passes_and_each_has_the_bits_that_it_has_alone(family: Callable[[], Model]) -> None:
+    model = family()
+    runner, passes = runner_of(model, num_slots=9, context=64), list[int]()
+    assert runner.signature["decoding"] == "8 rows"
+    alone = beside(runner, 1)
+    for num, expected in ((3, 1), (8, 1), (9, 2)):
+        hook = model.register_forward_hook(lambda *_: passes.append(1))
+        assert torch.equal(beside(runner, num), alone)
+        hook.remove()
+        assert len(passes) == num + expected  # a prompt has one of its own
+        passes.clear()
+
+
+def mixture() -> Model:
+    """Whose experts multiply as many rows as come to them."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2}
+    return OlmoeForCausalLM(OlmoeConfig(vocab_size=VOCABULARY_SIZE, eos_token_id=256, **sizes, **experts)).eval()
+
+
+def stretched() -> Model:
+    """Whose positions are turned by the longest sequence of a pass."""
+    model = llama()
+    turned = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    return LlamaForCausalLM(type(model.config)(**model.config.to_dict() | {"rope_parameters": turned})).eval()
+
+
+@pytest.mark.parametrize("make", [mixture, stretched])
+def test_where_company_would_change_a_bit_each_sequence_is_computed_by_itself(make: Callable[[], Model]) -> None:
+    runner = runner_of(make(), num_slots=3, context=64)
+    assert runner.signature["decoding"] == "1 row"
+    assert torch.equal(beside(runner, 3), beside(runner, 1))
 
 
 def test_an_empty_slot_is_told_apart() -> None:
