@@ -25,7 +25,9 @@ from typing import Any
 
 from minivault.vault import Closing, Opening, Vault, new_id, verify
 from minivault.vault.archive import Archive
+from minivault.vault.disk import Disk
 from minivault.vault.log import Log
+from minivault.vault.proof.tree import TREE, Tree
 from minivault.vault.rewrite import compress_segments
 
 PROCESSES = 4
@@ -101,6 +103,33 @@ def receipt_cost(directory: Path, count: int = 2000) -> Row:
         "p50_ms": round(median(times), 3),
         "p99_ms": round(sorted(times)[int(count * 0.99)], 3),
         "bytes": len(text) // 2,
+    }
+
+
+def tree_cost(directory: Path, size: int = 1_000_000) -> Row:
+    """The tree over so many records: microseconds a record to grow it, milliseconds for a root and for proofs."""
+    path, disk, leaf = directory / TREE, Disk(), bytes(32)
+    Tree.begin(path, 1, disk)
+    with Tree.opened(path, disk) as tree:
+        assert tree is not None
+        start = time.perf_counter()
+        tree.grow(itertools.repeat(leaf, size))
+        grown, spans = time.perf_counter(), []
+        for act in (
+            lambda: tree.root(size),
+            lambda: tree.inclusion(size // 3, size),
+            lambda: tree.consistency(7, size),
+        ):
+            begun = time.perf_counter()
+            act()
+            spans.append(round((time.perf_counter() - begun) * 1e3, 3))
+    names = ("root_ms", "inclusion_ms", "consistency_ms")
+    shown = dict(zip(names, spans, strict=True))
+    return {
+        "records": size,
+        "grow_us": round((grown - start) / size * 1e6, 1),
+        **shown,
+        "mb": path.stat().st_size >> 20,
     }
 
 
@@ -237,6 +266,7 @@ def measure(directory: Path, num_requests: int, num_records: int) -> dict[str, l
     return {
         "Added to one request": [added_latency(directory, mode, num_requests) for mode in modes],
         "A receipt": [receipt_cost(directory)],
+        "The tree": [tree_cost(directory)],
         "Appended by four processes": [appends_per_second(directory, mode) for mode in ("written", "synced")],
         "Verified on one core": [
             verification(directory, num_records, EVENT, "typical"),

@@ -30,11 +30,14 @@ def receipt(id: str) -> Response:
 
 @bp.get("/<id>/proof")
 def proof(id: str) -> Response:
-    """The proof that one record is in the log, under the tree head that is signed now (C2SP tlog-proof)."""
+    """The proof that one record is in the log, under the last tree head that covers it (C2SP tlog-proof)."""
     record = _record(id, "proof")
     settings: Settings = current_app.config["MINIVAULT"]
     size = settings.vault_segment_mb << 20
-    with Archive(settings.log_dir, by=_reader(), segment_bytes=size) as archive, archive.proving() as prover:
+    with (
+        Archive(settings.log_dir, by=_reader(), segment_bytes=size) as archive,
+        archive.proving(covers=record["seq"], is_patient=False) as prover,
+    ):
         text = prover.proof(record)
     return Response(text, content_type="text/plain; charset=utf-8")
 

@@ -132,16 +132,17 @@ class Archive:
         return Place(last[-1]["seq"], last[-1]["hash"]) if last else Place(0, "")
 
     @contextmanager
-    def proving(self, size: int | None = None) -> Iterator[Prover]:
-        """Proofs under the newest tree head, which is signed now, or under the one that was signed over `size` leaves.
-        Raises BadRequest where none was, VaultError."""
-        with _written_or_nothing(), proving(self._log, size) as prover:
+    def proving(
+        self, size: int | None = None, *, covers: int | None = None, is_patient: bool = True
+    ) -> Iterator[Prover]:
+        """Proofs under a tree head: as `proof.prove.proving`, without options the newest, signed now."""
+        with _written_or_nothing(), proving(self._log, size, covers=covers, is_patient=is_patient) as prover:
             yield prover
 
     def prove(self, id_or_seq: str) -> str:
         """One record's `.tlog-proof`; its content is not in it. Raises NotFound, VaultError."""
         record = self._find(id_or_seq)
-        with self.proving() as prover:
+        with self.proving(covers=record["seq"]) as prover:
             return prover.proof(record)
 
     def checkpoint(self) -> dict[str, Any]:

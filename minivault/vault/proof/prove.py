@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minivault.errors import BadRequest, VaultError
+from minivault.errors import BadRequest, Unavailable, VaultError
 from minivault.vault.log import Log
 from minivault.vault.place import Record
 from minivault.vault.proof.checkpoint import write_tree_head
-from minivault.vault.proof.heads import SignedHead, signed_heads
+from minivault.vault.proof.heads import SignedHead, last_head, signed_heads
 from minivault.vault.proof.key import read_public
 from minivault.vault.proof.note import encode, verifier_key
 from minivault.vault.proof.tree import TREE, Tree
@@ -58,17 +58,29 @@ class Prover:
 
 
 @contextmanager
-def proving(log: Log, size: int | None = None) -> Iterator[Prover]:
-    """A prover for the head that was signed over `size` leaves, or for the newest, which is signed now if records have
-    come since. Raises BadRequest where no such head was signed, VaultError, OSError."""
-    newest = write_tree_head(log)
+def proving(
+    log: Log, size: int | None = None, *, covers: int | None = None, is_patient: bool = True
+) -> Iterator[Prover]:
+    """A prover for the head that was signed over `size` leaves; for the last one, where that covers the record at seq
+    `covers`; otherwise for the newest, which is signed now.
+
+    Raises BadRequest where no such head was signed; unless `is_patient` Unavailable where the tree is still being made;
+    VaultError, OSError.
+    """
+    last = None if covers is None else last_head(log.directory)
+    if last is None or covers is None or not last.head.base <= covers <= last.head.last_seq:
+        last = write_tree_head(log, is_patient=is_patient)
+    if last is None:
+        raise Unavailable("the tree over all records is still being made; try again in a minute", retry_after_s=60)
     with Tree.opened(log.directory / TREE, log.disk) as tree:
-        if newest is None or tree is None:
-            raise VaultError(f"{log.directory / TREE} cannot be read")
-        wanted = newest.head.size if size is None else size
-        heads = {one.head.size: one for one in signed_heads(log.directory) if one.head.origin == newest.head.origin}
+        if tree is None:
+            raise VaultError(f"{log.directory / TREE} cannot be read; the next checkpoint makes it again")
+        wanted = last.head.size if size is None else size
+        heads = {one.head.size: one for one in signed_heads(log.directory) if one.head.origin == last.head.origin}
         if wanted not in heads:
             near = sorted(heads, key=lambda other: abs(other - wanted))[:3]
             told = ", ".join(map(str, sorted(near)))
             raise BadRequest(f"no head over {wanted} records was signed; the nearest are over {told}", field="size")
+        if tree.root(wanted) != heads[wanted].head.root:
+            raise VaultError(f"{log.directory / TREE} is damaged; the next checkpoint makes it again")
         yield Prover(tree, heads[wanted], read_public(log.directory))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minivault.errors import BadRequest
+from minivault.errors import BadRequest, Unavailable, VaultError
 from minivault.vault.archive import Archive
 from minivault.vault.proof.heads import signed_heads
 from minivault.vault.verify import Misused, is_consistent, parse_notes, unbase64
@@ -91,3 +91,34 @@ def test_a_head_that_was_kept_elsewhere_is_missed_by_whoever_rewrites(
         (directory / name).unlink()
     assert check(directory).exit_code == 0
     assert check(directory, checkpoint=kept).exit_code == 2
+
+
+def test_a_proof_is_under_the_last_head_that_covers_its_record(
+    archive: Archive, ids: list[str], directory: Path
+) -> None:
+    archive.checkpoint()
+    with archive.proving() as prover:
+        last = prover.signed.head.size
+    assert [archive.prove(ids[5]).count(f"\n{last}\n") for _ in range(2)] == [1, 1]
+    assert len({one.head.size for one in signed_heads(directory)} - {last}) == len(signed_heads(directory)) - 1
+    archive.show(ids[0])
+    assert archive.prove(str(last + 1)).count(f"\n{last + 1}\n") == 1, "a later record takes a later head"
+
+
+def test_a_tree_that_is_far_behind_keeps_no_request_waiting(archive: Archive, ids: list[str], directory: Path) -> None:
+    (directory / "tree.hashes").unlink()
+    (directory / "heads.jsonl").unlink()
+    with pytest.raises(Unavailable, match="being made"), archive.proving(covers=3, is_patient=False):
+        pass
+    assert archive.prove(ids[0]).startswith("c2sp.org/tlog-proof@v1")
+
+
+def test_a_damaged_tree_proves_nothing(archive: Archive, ids: list[str], directory: Path) -> None:
+    archive.prove(ids[5])
+    path = directory / "tree.hashes"
+    path.write_bytes(path.read_bytes()[:64] + bytes(path.stat().st_size - 64))
+    with pytest.raises(VaultError, match="damaged"):
+        archive.prove(ids[5])
+    with archive.proving():
+        pass
+    assert archive.prove(ids[5])
