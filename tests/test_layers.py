@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"engine", "structured", "models", "vault", "wire", "access", "metrics", "history"},
     {"families", "talk"},
     {"types"},
-    {"config", "errors", "faults", "moment", "tracing"},
+    {"config", "errors", "faults", "moment", "spelling", "tracing"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

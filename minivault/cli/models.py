@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def models() -> None:
     """List, fetch, show and remove models.
 
-    A model is a catalog name, a hub id like org/name or org/name@revision, a directory, or a .gguf file.
+    A model is a catalog name, a hub id like org/name, org/name:Q4_K_M or org/name@revision, a directory, or a .gguf
+    file.
     """
 
 
@@ -42,13 +43,17 @@ def list_models(as_json: bool) -> None:
     print_pairs(rows)
 
 
-@models.command(epilog=examples("models pull smollm2-135m", "models pull ./model.gguf"))
+@models.command(epilog=examples("models pull org/name --file Q4_K_M", "models pull ./model.gguf"))
 @click.argument("name")
+@click.option("--file", help="Of a hub's GGUF files the one of this name or quantisation: Q4_K_M, Q8_0 and so on.")
 @json_option
-def pull(name: str, as_json: bool) -> None:
-    """Fetch NAME and make it ready to serve; repairs a damaged one, and is quick when all is there."""
+def pull(name: str, file: str | None, as_json: bool) -> None:
+    """Fetch NAME and make it ready to serve; repairs a damaged one, and is quick when all is there.
+
+    Where a FILE is given, the model is called NAME:FILE from then on."""
     from minivault.service.backends import pull_model
 
+    name = f"{name}:{file}" if file else name
     with show_transfer(name) as progress:
         files = pull_model(current_settings(), name, progress)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def build(
     elif isinstance(origin, GgufOrigin):
         made = _from_gguf(origin, whole, progress, packer)
     elif isinstance(origin, HubOrigin):
-        made = _from_hub(origin, work, whole, progress)
+        made = _from_hub(origin, work, whole, progress, packer)
     else:
         raise ModelError(f"{origin} is used in place, not pulled")
     known = {
@@ -82,7 +82,7 @@ def _describe(place: Path, progress: Progress, num_parameters: int | None = None
 
 def can_be_packed(manifest: Manifest, config: dict[str, Any], origin: ModelOrigin, packer: Packer) -> bool:
     """True for a model out of a GGUF file that nobody has tried to pack in the packer's present form."""
-    is_of_gguf = isinstance(origin, WheelOrigin | GgufOrigin)
+    is_of_gguf = isinstance(origin, WheelOrigin | GgufOrigin) or "file" in (manifest.origin or {})
     return is_of_gguf and (manifest.origin or {}).get("form") != packer.form and packer.why_not(config) is None
 
 
@@ -135,10 +135,15 @@ def _converted(file: Path, whole: Path, progress: Progress, packer: Packer | Non
     return _Made(found.license, origin | form, found.num_parameters if found.is_packed else None)
 
 
-def _from_hub(origin: HubOrigin, work: Path, whole: Path, progress: Progress) -> _Made:
+def _from_hub(origin: HubOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
     from minivault.models import fetch_hub
 
     fetched = fetch_hub.fetch(origin, work / "hub", progress)
+    if fetched.is_gguf:
+        first = fetched.files[0]
+        facts = {"commit": fetched.commit, "file": first.name, "sha256": _digest(fetched.files, progress)}
+        made = _converted(first, whole, progress, packer, facts)
+        return replace(made, license=fetched.license or made.license)
     for path in fetched.files:
         path.rename(whole / path.name)
     return _Made(fetched.license, {"commit": fetched.commit})

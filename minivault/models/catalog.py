@@ -1,6 +1,8 @@
 """Where a model comes from, the models known by a short name, and how any model name is understood.
 
-A name is, in this order: a catalog name, a path (of a `.gguf` file or a directory), or a hub id `org/name[@revision]`.
+A name is, in this order: a catalog name, a path (of a `.gguf` file or a directory), or a hub id
+`org/name[:file][@revision]`, where `file` is a GGUF file's name or its quantisation. As Ollama's users write them, a
+catalog name may end in `:latest` or have a `:` for its last `-`, and a hub id may begin with `hf.co/`.
 Nothing here touches the network.
 """
 
@@ -15,8 +17,13 @@ from pathlib import Path
 
 from minivault.errors import ModelError
 from minivault.models.gguf.parts import whole_name
+from minivault.spelling import DEFAULT_TAG, split_tag, without_host
 
-_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([A-Za-z0-9][\w./-]{0,99}))?", re.ASCII)
+_HUB_ID = re.compile(
+    r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})"
+    r"(?::([A-Za-z0-9][\w.-]{0,199}))?(?:@([A-Za-z0-9][\w./-]{0,99}))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +44,15 @@ class WheelOrigin:
 
 @dataclass(frozen=True, slots=True)
 class HubOrigin:
-    """A repository of a model hub at a branch, tag or commit."""
+    """A repository of a model hub at a branch, tag or commit. `file` names one of its GGUF files, whole or by the end
+    of its name, such as `Q4_K_M`; where it is empty the repository's safetensors are meant, or the usual GGUF file."""
 
     repository: str
     revision: str = "main"
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"hub {self.repository}@{self.revision}"
+        return f"hub {self.repository}{self.file and ':'}{self.file}@{self.revision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +121,36 @@ CATALOG = {
 
 def identify(name: str, catalog: Mapping[str, KnownModel] = CATALOG) -> ModelOrigin:
     """What `name` stands for. Raises ModelError when it can stand for nothing."""
+    name = spelled(name, catalog)
     if name in catalog:
         return catalog[name].origin
     path = _path(name)
-    if name.endswith(".gguf"):
+    match = None if ".." in name else _HUB_ID.fullmatch(name)
+    if name.endswith(".gguf") and (match is None or match[2] is None or path.is_file()):
         return GgufOrigin(path)
     is_path = name in (".", "..") or name.startswith(("/", "./", "../", "~"))
     if is_path or (name and ".." not in name and path.is_dir()):
         return DirectoryOrigin(path)
-    match = _HUB_ID.fullmatch(name)
-    if match is None or ".." in name:
+    if match is None:
         raise ModelError(
-            f"no model is called {name!r}; use {' or '.join(catalog)}, a hub id like org/name, "
+            f"no model is called {name!r}; use {' or '.join(catalog)}, a hub id like org/name or org/name:Q4_K_M, "
             "a directory or a .gguf file"
         )
-    return HubOrigin(match[1], match[2] or "main")
+    return HubOrigin(match[1], match[3] or "main", _selector(match[2] or ""))
+
+
+def spelled(name: str, catalog: Mapping[str, KnownModel] = CATALOG) -> str:
+    """The one spelling of a name that may be written in several ways."""
+    head, tag = split_tag(without_host(name))
+    for known in (head if tag in ("", DEFAULT_TAG) else "", f"{head}-{tag}"):
+        if known in catalog:
+            return known
+    return without_host(name).removesuffix(f":{DEFAULT_TAG}") if "/" in head else name
+
+
+def _selector(file: str) -> str:
+    """Quantisations are told apart in any case, files by theirs."""
+    return "" if file == DEFAULT_TAG else file if file.endswith(".gguf") else file.upper()
 
 
 def _path(name: str) -> Path:
@@ -137,8 +161,11 @@ def _path(name: str) -> Path:
 
 
 def canonical_name(name: str, origin: ModelOrigin) -> str:
-    """What the model is called from now on: a path in full, anything else as it was given."""
-    return str(origin.path) if isinstance(origin, DirectoryOrigin | GgufOrigin) else name
+    """What the model is called from now on: a path in full, anything else in its one spelling."""
+    if isinstance(origin, HubOrigin) and "/" in name:
+        revision = "" if origin.revision == "main" else f"@{origin.revision}"
+        return f"{origin.repository}{origin.file and ':'}{origin.file}{revision}"
+    return str(origin.path) if isinstance(origin, DirectoryOrigin | GgufOrigin) else spelled(name)
 
 
 def served_name(name: str) -> str:
@@ -161,10 +188,11 @@ def name_of(name: str) -> str:
 
 def store_key(name: str, origin: ModelOrigin, catalog: Mapping[str, KnownModel] = CATALOG) -> str:
     """The folder of the store that holds what `pull` makes of this name. Made of letters, digits and `._@-` only."""
-    if name in catalog:
+    if (name := spelled(name, catalog)) in catalog:
         return name
     if isinstance(origin, HubOrigin):
         revision = "" if origin.revision == "main" else "@" + origin.revision.replace("/", "--")
-        return origin.repository.replace("/", "--") + revision
+        file = f"@@{origin.file}" if origin.file else ""
+        return origin.repository.replace("/", "--") + file + revision
     kind = "gguf" if isinstance(origin, GgufOrigin) else "local"
     return f"{kind}-{hashlib.sha256(str(origin).encode()).hexdigest()[:16]}"

@@ -1,8 +1,8 @@
 """Files of a model hub's repository, through the hub's own client library.
 
-The library reads its own settings (HF_ENDPOINT, HF_TOKEN, proxies). Only safetensors weights and the settings files
-that we use are asked for; configuration comes first, so that an unusable model is refused before its weights are
-fetched. A dropped connection is resumed; after a killed pull the next one keeps every file that was finished.
+The library reads its own settings (HF_ENDPOINT, HF_TOKEN, proxies). Only one GGUF file, or safetensors weights and the
+settings files that we use, are asked for; configuration comes first, so that an unusable model is refused before its
+weights are fetched. A dropped connection is resumed; after a killed pull the next one keeps every finished file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from minivault.errors import ModelError
 from minivault.models import layout
 from minivault.models.catalog import HubOrigin
 from minivault.models.digest import sha256_file
+from minivault.models.hub_files import gguf_files
 from minivault.models.progress import Progress, quiet_hub
 
 
@@ -28,6 +29,8 @@ class Fetched:
     files: list[Path]
     commit: str
     license: str
+    is_gguf: bool = False
+    """They are one GGUF file, or its parts."""
 
 
 def fetch(origin: HubOrigin, folder: Path, progress: Progress) -> Fetched:
@@ -43,8 +46,9 @@ def fetch(origin: HubOrigin, folder: Path, progress: Progress) -> Fetched:
 
         info = HfApi().model_info(origin.repository, revision=origin.revision, files_metadata=True)
         download = _Download(origin.repository, str(info.sha), folder, _files(info), progress)
-        names = download.all()
-    return Fetched([folder / name for name in names], str(info.sha), _license(info))
+        parts = gguf_files(origin, download.files)
+        names = download.fetch(parts) if parts else download.all()
+    return Fetched([folder / name for name in names], str(info.sha), _license(info), bool(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,11 @@ class _Download:
         weights = layout.weight_files(self.folder, set(self.files))
         self._get(weights)
         return settings + weights
+
+    def fetch(self, names: list[str]) -> list[str]:
+        """Fetch these files; return their names."""
+        self._get(names)
+        return names
 
     def _get(self, names: list[str]) -> None:
         from huggingface_hub import hf_hub_download
@@ -130,6 +139,12 @@ def _license(info: Any) -> str:
     return ""
 
 
+def _said(error: Any) -> str:
+    """The hub's own reason, in one line, where it gives one."""
+    reason = " ".join(str(getattr(error, "server_message", None) or "").split())[:200]
+    return f" ({reason.rstrip('.')})" if reason else ""
+
+
 @contextlib.contextmanager
 def _hub_errors(origin: HubOrigin) -> Iterator[None]:
     """The library's errors as ours: one line, with what to do."""
@@ -139,12 +154,14 @@ def _hub_errors(origin: HubOrigin) -> Iterator[None]:
     name = origin.repository
     try:
         yield
-    except errors.GatedRepoError:
-        raise ModelError(f"hub model {name} is gated: accept its terms on the hub and set HF_TOKEN") from None
+    except errors.GatedRepoError as error:
+        told = f"hub model {name} is gated{_said(error)}: accept its terms on the hub and set HF_TOKEN"
+        raise ModelError(told) from None
     except errors.RevisionNotFoundError:
         raise ModelError(f"hub model {name} has no revision {origin.revision!r}; check the part after @") from None
-    except errors.RepositoryNotFoundError:
-        raise ModelError(f"the hub has no model {name}; check the name, or set HF_TOKEN if it is private") from None
+    except errors.RepositoryNotFoundError as error:
+        told = f"the hub has no model {name}{_said(error)}; check the name, or set HF_TOKEN if it is private"
+        raise ModelError(told) from None
     except errors.OfflineModeIsEnabled:
         raise ModelError(f"cannot pull {name}: HF_HUB_OFFLINE is set; unset it and try again") from None
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, HTTPError, OSError, RuntimeError) as error:

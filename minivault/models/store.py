@@ -27,6 +27,7 @@ from minivault.models.catalog import (
     canonical_name,
     identify,
     served_name,
+    spelled,
     store_key,
 )
 from minivault.models.digest import digest_of_set, sha256_files
@@ -132,14 +133,14 @@ class ModelStore:
         work = self.models_dir / ".partial" / key
         work.mkdir(parents=True, exist_ok=True)
         known_as = canonical_name(name, origin)
-        known_license = self.catalog[name].license if name in self.catalog else ""
+        known = self.catalog.get(spelled(name, self.catalog))
         try:
             whole = build.build(
                 known_as,
                 origin,
                 work,
                 now_ns=self.clock(),
-                known_license=known_license,
+                known_license=known.license if known else "",
                 progress=progress,
                 packer=packer,
             )

@@ -5,7 +5,7 @@ Editors list models through `/api/tags` and then ask for that very name on `/v1/
 
 from __future__ import annotations
 
-DEFAULT_TAG = "latest"
+from minivault.spelling import DEFAULT_TAG, split_tag, without_host
 
 
 def tagged(name: str) -> str:
@@ -14,5 +14,8 @@ def tagged(name: str) -> str:
 
 
 def is_same_model(asked: str, served: str) -> bool:
-    """True when both names mean one model: the default tag is implied and case does not matter."""
-    return tagged(asked).lower() == tagged(served).lower()
+    """True when both names mean one model: the default tag and the hub's host are implied, case does not matter, and a
+    tag may be the end of a name (`smollm2:135m`)."""
+    asked, served = without_host(asked).lower(), without_host(served).lower()
+    name, tag = split_tag(asked)
+    return tagged(asked) == tagged(served) or bool(tag and f"{name}-{tag}" == served)

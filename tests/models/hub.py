@@ -28,6 +28,8 @@ class Hub:
     stall_after: int | None = None
     drop_after: int | None = None
     corrupt: bool = False
+    gate: str = ""
+    """Why nobody without the token `hf_mine` gets a file."""
     stalled: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
     seen: list[tuple[str, str, str]] = field(default_factory=list)
@@ -49,7 +51,7 @@ class Hub:
     def _sibling(self, path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         entry: dict[str, Any] = {"rfilename": path.name, "size": size, "blobId": "0" * 40}
-        if path.name.endswith(".safetensors"):
+        if path.suffix in (".safetensors", ".gguf"):
             entry["lfs"] = {"sha256": digest(path), "size": size, "pointerSize": 134}
         return entry
 
@@ -80,13 +82,15 @@ class _Handler(BaseHTTPRequestHandler):
             if revision not in ("main", COMMIT):
                 return self._refuse("RevisionNotFound")
             return self._send(200, json.dumps(hub.model_info()).encode(), {"Content-Type": "application/json"})
+        if hub.gate and "/resolve/" in path and self.headers.get("Authorization") != "Bearer hf_mine":
+            return self._refuse("GatedRepo", hub.gate, 403)
         file = hub.files / path.rpartition("/")[2]
         if not path.startswith(f"/{hub.repository}/resolve/") or not file.is_file():
             return self._refuse("RepoNotFound" if "/api/" in path else "EntryNotFound")
         return self._send_file(file)
 
-    def _refuse(self, code: str) -> None:
-        self._send(404, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
+    def _refuse(self, code: str, reason: str = "", status: int = 404) -> None:
+        self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": reason or code})
 
     def _send_file(self, file: Path) -> None:
         body = file.read_bytes()

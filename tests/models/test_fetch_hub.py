@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from minivault.errors import ModelError
 from minivault.models import ModelStore
 from minivault.models.catalog import HubOrigin, KnownModel
 from tests.live import GUARD_S, until
+from tests.models import gpt2, tiny_gguf
 from tests.models import hub as hubs
 
 NAME = "distilbert/distilgpt2"
@@ -170,3 +172,61 @@ def test_a_catalog_entry_may_pin_a_revision(hub: hubs.Hub, tmp_path: Path) -> No
     files = ModelStore(tmp_path / "store", catalog={"mine": entry}).pull("mine")
     assert files.name == "mine"
     assert files.license == "mit"
+
+
+def test_a_gated_model_is_refused_with_the_hubs_reason_and_opened_by_a_token(
+    hub: hubs.Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.gate = "Access to this model is restricted: visit its page."
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(ModelError, match=r"is gated \(Access to this model is restricted: visit its page\)") as told:
+        store.pull(NAME)
+    assert "HF_TOKEN" in told.value.message
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    assert store.pull(NAME) == store.resolve(NAME, verify=True)
+
+
+@pytest.fixture
+def ggufs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubs.Hub]:
+    """A hub with one repository of GGUF files."""
+    import huggingface_hub.constants as library
+
+    files = tmp_path / "repository"
+    files.mkdir()
+    gpt2.write_vocabulary(tmp_path)
+    file = tiny_gguf.write(files / "tiny-Q4_K_M.gguf", *tiny_gguf.vocabulary(tmp_path / "merges.txt"))
+    shutil.copy(file, files / "tiny-Q8_0.gguf")
+    (files / "mmproj-tiny-Q8_0.gguf").write_bytes(b"no model")
+    with hubs.serving("org/tiny-GGUF", files) as hub:
+        monkeypatch.setattr(library, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(library, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "called"),
+    [
+        ("org/tiny-GGUF", "tiny-Q4_K_M.gguf", "org/tiny-GGUF"),
+        ("hf.co/org/tiny-GGUF:q8_0", "tiny-Q8_0.gguf", "org/tiny-GGUF:Q8_0"),
+        ("https://huggingface.co/org/tiny-GGUF:tiny-Q8_0.gguf", "tiny-Q8_0.gguf", "org/tiny-GGUF:tiny-Q8_0.gguf"),
+    ],
+)
+def test_one_gguf_file_of_a_repository_is_pulled_under_any_spelling_of_its_name(
+    ggufs: hubs.Hub, store: ModelStore, name: str, file: str, called: str
+) -> None:
+    files = store.pull(name)
+    assert ggufs.fetched == {file}
+    assert (files.name, files.license) == (called, "apache-2.0")
+    assert store.resolve(called, verify=True) == store.resolve(name) == files
+    assert store.pull(name) == files
+    store.remove(called)
+    assert store.list() == []
+
+
+def test_a_quantisation_that_a_repository_does_not_have_is_refused_with_those_that_it_has(
+    ggufs: hubs.Hub, store: ModelStore
+) -> None:
+    with pytest.raises(ModelError, match="no file called Q5_K_M; choose one with --file or behind a colon: Q4_K_M, Q8"):
+        store.pull("org/tiny-GGUF:Q5_K_M")
+    assert ggufs.fetched == set()
