@@ -35,7 +35,10 @@ def settings() -> str:
 
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = {"home": "the user's data directory", "log_dir": "`logs` beside `wsgi.py`"}.get(name)
+        default = {
+            "home": "the user's data directory",
+            "log_dir": "`logs` beside `wsgi.py`, or in MINIVAULT_HOME where there is no checkout",
+        }.get(name)
         shown = default or (f"`{field.default}`" if field.default != "" else "")
         rows.append(f"| `{variable(name)}` | {shown} | {field.description} |")
     return "\n".join(rows)

@@ -32,10 +32,10 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 Count = Annotated[int, Field(ge=1)]
 
 
-def _project_logs() -> Path:
-    """`logs` beside `wsgi.py` in a checkout, else in the working directory."""
+def _logs(given: Mapping[str, Any]) -> Path:
+    """`logs` beside `wsgi.py` in a checkout, else in MINIVAULT_HOME."""
     checkout = Path(__file__).resolve().parent.parent
-    return (checkout if (checkout / "wsgi.py").is_file() else Path.cwd()) / "logs"
+    return (checkout if (checkout / "wsgi.py").is_file() else Path(given["home"])) / "logs"
 
 
 class Settings(BaseModel):
@@ -53,7 +53,7 @@ class Settings(BaseModel):
         default_factory=lambda: Path(platformdirs.user_data_dir("minivault")),
         description="models, keys and run files",
     )
-    log_dir: Path = Field(default_factory=_project_logs, description="the vault")
+    log_dir: Path = Field(default_factory=_logs, description="the vault")
     bind: str = Field("127.0.0.1:8000", description="`host:port`, or `unix:PATH`")
     workers: int = Field(1, ge=1, le=64, description="gunicorn processes, one model copy each")
     threads: int = Field(64, ge=4, le=1024, description="request threads in each worker")

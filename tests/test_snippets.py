@@ -22,10 +22,13 @@ OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
 DEFAULTS = Settings()
 
 
+FILES = {"ini": "minivault.service", "dockerfile": "Dockerfile", "nginx": "nginx.conf"}
+
+
 def block(language: str) -> str:
-    """The one block of a language in the operations page."""
-    [found] = re.findall(rf"```{language}\n(.*?)```", OPERATIONS, re.DOTALL)
-    return str(found)
+    """The file of `deploy` in a language, which the operations page names."""
+    assert f"deploy/{FILES[language]}" in OPERATIONS
+    return (PROJECT / "deploy" / FILES[language]).read_text()
 
 
 def unit(key: str) -> list[str]:
@@ -122,3 +125,19 @@ def test_the_proxy_lets_through_what_the_server_allows() -> None:
     assert proxy("proxy_pass") == f"http://{DEFAULTS.bind}"
     assert proxy("client_max_body_size") == proxy("client_body_buffer_size") == f"{DEFAULTS.max_body_kb // 1024}m"
     assert seconds(proxy("proxy_read_timeout")) > DEFAULTS.deadline_s
+
+
+def test_the_proxys_site_is_one_that_nginx_takes(tmp_path: Path) -> None:
+    if shutil.which("nginx") is None or shutil.which("openssl") is None:
+        pytest.skip("nginx and openssl, which could judge the site, are not installed")
+    key, certificate = tmp_path / "site.key", tmp_path / "site.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=llm.example.org", "-days", "1"]
+    subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    site = re.sub(r"(ssl_certificate_key) [^;]*", rf"\1 {key}", block("nginx"))
+    site = re.sub(r"(ssl_certificate) [^;]*", rf"\1 {certificate}", site)
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(
+        f"pid {tmp_path}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{site}\n}}\n"
+    )
+    done = subprocess.run(["nginx", "-t", "-c", whole], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

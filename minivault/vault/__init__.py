@@ -2,11 +2,30 @@
 
 Files of the log are opened only in this package: what keeps it is here, what proves it in `proof/`. It knows nothing of
 HTTP, models or the command line; `verify.py` imports nothing but the standard library.
+
+For those who read a vault from Python (docs/vault.md): `Archive` shows and searches, `Filter` chooses, `verify_vault`
+checks everything.
 """
 
+from minivault.vault.archive import Archive
 from minivault.vault.entry import Closing, Entry, Opening, Status
+from minivault.vault.reader import Filter
 from minivault.vault.record import Place, new_id
 from minivault.vault.segments import vault_id
 from minivault.vault.vault import Vault, VaultStatus
+from minivault.vault.verify import verify as verify_vault
 
-__all__ = ["Closing", "Entry", "Opening", "Place", "Status", "Vault", "VaultStatus", "new_id", "vault_id"]
+__all__ = [
+    "Archive",
+    "Closing",
+    "Entry",
+    "Filter",
+    "Opening",
+    "Place",
+    "Status",
+    "Vault",
+    "VaultStatus",
+    "new_id",
+    "vault_id",
+    "verify_vault",
+]

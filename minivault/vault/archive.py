@@ -32,6 +32,7 @@ from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
 from minivault.vault.removal import Pruned, complete_redactions, prune, redact
 from minivault.vault.segments import vault_id
+from minivault.vault.tables import WRITERS
 
 LAST = "last"
 """What names the last interaction."""
@@ -120,6 +121,11 @@ class Archive:
         self._record_read("export", {**wanted.describe(), "format": "jsonl"}, None)
         with _written_or_nothing():
             return export_jsonl(self._log, wanted, watch)
+
+    def export_table(self, wanted: Filter, format_: str, path: Path, watch: Callable[[int], None] | None = None) -> int:
+        """Fill the file `path` with a table in one of `WRITERS`, without proof; returns how many rows."""
+        self._record_read("export", {**wanted.describe(), "format": format_}, None)
+        return WRITERS[format_](_watched(search(self.directory, wanted), watch), path)
 
     def export_csv(self, wanted: Filter) -> Iterator[str]:
         """A table, without proof."""
@@ -219,3 +225,10 @@ class Archive:
         [place] = self._log.append([draft])
         self._log.sync()
         return place
+
+
+def _watched(records: Iterator[Record], watch: Callable[[int], None] | None) -> Iterator[Record]:
+    for record in records:
+        yield record
+        if watch is not None:
+            watch(record["seq"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +18,7 @@ from minivault.cli import exits
 from minivault.cli.options import When
 from minivault.cli.replay import NOTHING_COMPARED
 from minivault.vault import Vault
-from tests.cli.conftest import Cli
+from tests.cli.conftest import PROJECT, Cli
 from tests.vault.samples import ask, check, records
 
 ESCAPE = "\x1b]0;owned\x07"
@@ -322,3 +324,40 @@ def test_an_export_that_fails_half_way_leaves_no_file(
         result = offline_cli("vault", "export", "--format", format_, "-o", str(tmp_path / "out"))
         assert result.exit_code == exits.VAULT
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format_", ["sqlite", "parquet"])
+def test_a_table_has_a_row_for_each_chosen_interaction(
+    format_: str, ids: list[str], offline_cli: Cli, tmp_path: Path
+) -> None:
+    if format_ == "parquet":
+        pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    assert offline_cli("vault", "export", "--format", format_).exit_code == exits.USAGE
+    target = tmp_path / "table"
+    assert offline_cli("vault", "export", "--format", format_, "-o", str(target)).exit_code == exits.OK
+    assert target.stat().st_mode & 0o777 == 0o600
+    rows = read_table(format_, target)
+    assert [(row["id"], row["response"], row["completion_tokens"], row["total_ms"]) for row in rows] == [
+        (ids[0], "Hi there", 2, 1.5),
+        (ids[1], "=1+1", 2, 1.5),
+        (ids[2], "The sky", 2, 1.5),
+    ]
+    again = offline_cli("vault", "export", "--format", format_, "-o", str(target))
+    assert (again.exit_code, "there already" in again.stderr) == (exits.USAGE, True)
+
+
+def read_table(format_: str, path: Path) -> list[dict[str, object]]:
+    if format_ == "sqlite":
+        with closing(sqlite3.connect(path)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute("SELECT * FROM interactions ORDER BY seq")]
+    from pyarrow import parquet
+
+    return list(parquet.read_table(path).to_pylist())
+
+
+def test_the_documented_python_reads_and_verifies(ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    page = (PROJECT / "docs" / "vault.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code.replace("capital", "hello"), "docs/vault.md", "exec"), {})
+    assert capsys.readouterr().out == "0 5\n2 Hello -> Hi there\n"

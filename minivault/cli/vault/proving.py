@@ -15,7 +15,7 @@ from minivault.cli.show.output import print_json
 from minivault.cli.show.progress import counting
 from minivault.cli.show.terminal import note, write
 from minivault.cli.vault.group import none_matches, opened
-from minivault.cli.vault.writing import write_out
+from minivault.cli.vault.writing import new_file, write_out
 from minivault.cli.verdict import VerdictCommand
 from minivault.config import load_settings
 
@@ -28,18 +28,23 @@ STYLES = {0: "green", 1: "yellow", 2: "red", 3: "yellow"}
 
 @click.command(epilog=examples("vault export --since 7d -o week.jsonl", "vault export --format sqlite -o vault.db"))
 @filter_options
-@click.option(
-    "--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True, help="How."
-)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="jsonl", show_default=True, help="How.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file; default: stdout.")
 def export(wanted: Filter, format_: str, output: Path | None) -> None:
     """Write an excerpt of the log.
 
     As jsonl it carries its proof: of each record the path to a signed head of the tree over all records.
-    `vault verify FILE`, or `verify.py` alone, checks it. As csv it is a table without proof.
+    `vault verify FILE`, or `verify.py` alone, checks it. As csv, sqlite or parquet (extra `parquet`) it is
+    a table without proof, for those who count.
     """
+    is_file = format_ in ("sqlite", "parquet")
+    if is_file and output is None:
+        raise click.UsageError(f"--format {format_} is a file: name it with -o.")
     with opened() as archive, counting("exported", archive.head().seq) as progress:
-        if format_ == "csv":
+        if is_file and output is not None:
+            with new_file(output):
+                num_written = archive.export_table(wanted, format_, output, progress)
+        elif format_ == "csv":
             num_written = write_out((row.encode("utf-8") for row in archive.export_csv(wanted)), output, progress) - 1
         else:
             parts, num_written = archive.export_jsonl(wanted, progress)

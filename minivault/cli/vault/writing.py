@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -20,16 +21,23 @@ def write_out(parts: Iterable[bytes], output: Path | None, progress: Counting | 
         count = _write_parts(counted, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return count
+    with new_file(output) as file:
+        return _write_parts(counted, file)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that was not there, for its owner alone; removed again where it is not written whole."""
     try:
-        file = output.open("xb")
+        file = path.open("xb")
     except FileExistsError:
-        raise ConfigError(f"{output} is there already; nothing is overwritten", field="output") from None
+        raise ConfigError(f"{path} is there already; nothing is overwritten", field="output") from None
     with file:
         try:
-            output.chmod(0o600)
-            return _write_parts(counted, file)
+            path.chmod(0o600)
+            yield file
         except BaseException:
-            output.unlink()
+            path.unlink()
             raise
 
 
