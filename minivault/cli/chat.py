@@ -21,18 +21,22 @@ from minivault.errors import MiniVaultError
 
 PROMPT = "> "
 COMMANDS = {
-    "/system": "TEXT  set the instructions (without TEXT: remove them)",
-    "/retry": "      ask the last question again",
-    "/seed": "N       the same seed gives the same answer (without N: drawn each time)",
-    "/show": "        the conversation and how it is asked",
-    "/clear": "       forget the conversation",
-    "/save": "FILE    write the conversation to FILE as JSON",
-    "/help": "        this list",
-    "/exit": "        leave (also Ctrl-D)",
+    "/system": ("TEXT", "set the instructions (without TEXT: remove them)"),
+    "/retry": ("", "ask the last question again"),
+    "/seed": ("N", "the same seed gives the same answer (without N: drawn each time)"),
+    "/show": ("", "the conversation and how it is asked"),
+    "/clear": ("", "forget the conversation"),
+    "/save": ("FILE", "write the conversation to FILE as JSON"),
+    "/help": ("", "this list"),
+    "/exit": ("", "leave (also Ctrl-D)"),
 }
-KEYS_HELP = """\
-//TEXT        a message that begins with a slash
-Alt-Enter goes on in another line, Tab completes commands, a paste is one message. Ctrl-C stops an answer."""
+COMMANDS_HELP = "\n".join(
+    [
+        *(f"{f'{name} {argument}':<13} {meaning}" for name, (argument, meaning) in COMMANDS.items()),
+        f"{'//TEXT':<13} a message that begins with a slash",
+        "Alt-Enter goes on in another line, Tab completes commands, a paste is one message. Ctrl-C stops an answer.",
+    ]
+)
 HISTORY = "chat_history"
 
 
@@ -148,8 +152,7 @@ class Session:
                 note(f"There is no {name}; // begins a message with a slash.")
             elif name == "/retry":
                 note("[nothing has been asked yet]")
-            print("\n".join(f"{known} {meaning}" for known, meaning in COMMANDS.items()), file=sys.stderr)
-            print(KEYS_HELP, file=sys.stderr)
+            print(COMMANDS_HELP, file=sys.stderr)
 
     def _seed(self, argument: str) -> None:
         self._sampling.pop("seed", None)

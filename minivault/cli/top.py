@@ -14,6 +14,7 @@ import click
 from minivault.cli.client.answerer import Target, open_client
 from minivault.cli.options import current_settings, examples, json_option, server_options
 from minivault.cli.show.output import print_json
+from minivault.cli.vault.group import key_names, opened
 from minivault.errors import MiniVaultError
 
 if TYPE_CHECKING:
@@ -38,15 +39,21 @@ def top(interval: float, target: Target, as_json: bool) -> None:
     from minivault.cli.show.dashboard import Dashboard
 
     with open_client(current_settings(), target) as client:
-        dashboard = Dashboard(str(client.address), client.health())
+        dashboard = Dashboard(str(client.address), _look(client), key_names() if client.address.is_loopback else {})
         if as_json or not sys.stdout.isatty():
             time.sleep(interval)
-            dashboard.add(client.health(), time.monotonic())
+            dashboard.add(_look(client), time.monotonic())
             print_json(dashboard.numbers()) if as_json else sys.stdout.write(dashboard.plain())
             return
         if client.address.is_loopback:
             threading.Thread(target=_follow, args=(dashboard.records,), daemon=True, name="minivault-top").start()
         _watch(client, dashboard, interval)
+
+
+def _look(client: Client) -> dict[str, Any]:
+    """The server's report, with the tokens of answers that still run where it tells them."""
+    health, num_generated = client.health(), client.num_generated()
+    return health if num_generated is None else {**health, "tokens": num_generated}
 
 
 def _watch(client: Client, dashboard: Dashboard, interval_s: float) -> None:
@@ -58,15 +65,13 @@ def _watch(client: Client, dashboard: Dashboard, interval_s: float) -> None:
             live.update(dashboard.render(), refresh=True)
             time.sleep(interval_s)
             try:
-                dashboard.add(client.health(), time.monotonic())
+                dashboard.add(_look(client), time.monotonic())
             except MiniVaultError as error:
                 dashboard.lose(error.message)
 
 
 def _follow(records: deque[dict[str, Any]]) -> None:
     """Fill `records` with what the vault gets; ends silently where there is none, for nobody has asked for it."""
-    from minivault.cli.vault.group import opened
-
     with suppress(MiniVaultError, OSError), opened() as archive:
         first = archive.tail(NUM_RECORDS, will_follow=True, hidden=("read",))
         records.extend(first)

@@ -360,4 +360,4 @@ def test_the_documented_python_reads_and_verifies(ids: list[str], capsys: pytest
     page = (PROJECT / "docs" / "vault.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(code.replace("capital", "hello"), "docs/vault.md", "exec"), {})
-    assert capsys.readouterr().out == "0 5\n2 Hello -> Hi there\n"
+    assert capsys.readouterr().out == "0 6\n3 Hello -> Hi there\n"

@@ -7,9 +7,10 @@ proxy variables, redirects are never followed, so prompts and keys go nowhere bu
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -33,6 +34,7 @@ PAUSE_S = 1.0
 """Between two tries of a server that does not say when to come again."""
 
 GENERATE = "/generate"
+_GENERATED = re.compile(r'^minivault_engine_tokens_total\{kind="completion"\} (\S+)$', re.MULTILINE)
 ONE_REQUEST_EACH = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 """A connection for each request: one kept open could be closed by the server just as the next request is sent."""
 
@@ -102,6 +104,13 @@ class Client:
     def ready(self) -> dict[str, Any]:
         """The server's /ready object; raises Unavailable while it is not ready."""
         return self._retrying(lambda: self._get("/ready"))
+
+    def num_generated(self) -> int | None:
+        """Tokens generated so far, by answers that still run as well; None where the server does not tell."""
+        with suppress(httpx.TransportError):
+            found = _GENERATED.search(self._http.get("/metrics", timeout=timeouts(PROBE_TIMEOUT_S)).text)
+            return int(float(found[1])) if found else None
+        return None
 
     def generate(self, body: dict[str, Any]) -> dict[str, Any]:
         """One whole reply to the request `body` (wire.md §1)."""

@@ -21,11 +21,12 @@ _STATES = {"ok": "green", "loading": "yellow", "draining": "yellow"}
 
 
 class Dashboard:
-    """`health` is a server's report (`GET /health`); `records` may grow while it is shown."""
+    """`health` is what `GET /health` says, `names` are those of keys; `records` may grow while it is shown."""
 
-    def __init__(self, address: str, health: Mapping[str, Any]) -> None:
+    def __init__(self, address: str, health: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
         self.records: deque[dict[str, Any]] = deque(maxlen=200)
         self._address = address
+        self._names = names or {}
         self._health = health
         self._at_s = time.monotonic()
         self._speeds: deque[float] = deque(maxlen=_HISTORY)
@@ -97,7 +98,13 @@ class Dashboard:
             table.add_column(name, no_wrap=True)
         table.add_column("WHAT", no_wrap=True, ratio=1, overflow="ellipsis")
         for record in list(self.records)[-12:]:
-            cells = (str(record["seq"]), str(record["timestamp"])[11:19], who(record, {}), where(record), what(record))
+            cells = (
+                str(record["seq"]),
+                str(record["timestamp"])[11:19],
+                who(record, self._names),
+                where(record),
+                what(record),
+            )
             table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
         return table
 
