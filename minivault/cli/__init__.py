@@ -36,7 +36,9 @@ COMMANDS = {
     "doctor": Entry("doctor", "Look at this machine and say what a server lacks."),
     "models": Entry("models", "List, fetch, show and remove models."),
     "vault": Entry("vault", "Read, check and maintain the log of every answer."),
-    "witness": Entry("witness", "Be a witness for somebody else's vaults."),
+    "witness": Entry(
+        "witness", "Be a witness (c2sp.org/tlog-witness) for somebody else's vaults, on another machine or account."
+    ),
     "receipt": Entry("receipt", "Check the receipts that came with answers."),
     "replay": Entry(
         "replay", "Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare."
