@@ -102,7 +102,7 @@ class Generation:
     def _give_up(self) -> Failed:
         self.cancel()
         self._on_silence()
-        return Failed(GenerationFailed("the model stopped responding; the server needs a restart"))
+        return Failed(GenerationFailed("the model stopped responding; if that lasts, the server needs a restart"))
 
 
 def ready_made(job: Job, text: str, tokens: tuple[int, ...]) -> Generation:

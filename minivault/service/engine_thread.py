@@ -55,6 +55,7 @@ class EngineThread:
         self._has_ended_loading = threading.Event()
         self._loop = EngineLoop(settings.max_running + settings.max_waiting, self._give_up_engine)
         self._loaded: Loaded | None = None
+        self._silent: Loaded | None = None
         self._engine: Engine | None = None
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
@@ -231,10 +232,23 @@ class EngineThread:
         log.error("cannot load the model: %s", reason)
 
     def _give_up_engine(self) -> None:
-        """The engine thread hangs and cannot be stopped: this worker is of no use until it is replaced."""
-        if self.state == "ready":
-            self._refuse("the model stopped responding; restart the server")
-            log.error("the model stopped responding; this worker refuses requests until it is restarted")
+        """The engine thread hangs, and cannot be stopped, or is in a step that takes very long: nothing is served until
+        it is between two steps again."""
+        with self._lock:
+            if self.state != "ready":
+                return
+            self._silent = self._loaded
+        self._refuse("the model stopped responding; restart the server if that lasts")
+        log.error("the model stopped responding; this worker refuses requests until it does, or is restarted")
+
+    def _come_back(self) -> None:
+        """It was only slow, as on a machine with too much to do."""
+        with self._lock:
+            loaded, self._silent = self._silent, None
+            if self.state != "failed":
+                return
+            self.state, self._reason, self._loaded = "ready", "", loaded
+        log.warning("the model responds again")
 
     def _refuse(self, reason: str) -> None:
         """From now on there is nothing to serve, and readiness says why."""
@@ -243,6 +257,8 @@ class EngineThread:
             self._loaded = None
 
     def _look_around(self) -> None:
+        if self._silent is not None:
+            self._come_back()
         self._look()
         if self._is_stopping():
             self.drain()

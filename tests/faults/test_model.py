@@ -95,3 +95,16 @@ def test_a_model_that_hangs_is_given_up_and_the_server_says_that_it_is_not_ready
         assert reply.status_code in (500, 504)
         assert httpx.get(server.url + "/ready").status_code == 503
         assert target.health()["status"] != "ok"
+
+
+@pytest.mark.slow
+def test_a_model_that_was_only_slow_is_served_again(tmp_path: Path) -> None:
+    """One step may take longer than a deadline and all patience, on a machine with too much to do."""
+    with live_server(tmp_path, deadline_s=1) as server:
+        server.wait_ready()
+        target = Target(server)
+        reply = target.post({"prompt": "prefill=13 say abc"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (500, "generation_failed")
+        server.wait_for(lambda: "the model responds again" in server.log)
+        assert httpx.get(server.url + "/ready").status_code == 200
+        assert target.answer("say fine") == "fine"
