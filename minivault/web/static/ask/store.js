@@ -2,6 +2,7 @@
 
 const NAME = "minivault";
 const TABLE = "conversations";
+const LEFT = "minivault.left";
 
 function database() {
   return new Promise((resolve, reject) => {
@@ -30,6 +31,21 @@ export const remove = (id) => within("readwrite", (store) => store.delete(id));
 
 export const removeAll = () => within("readwrite", (store) => store.clear());
 
+/** Keeps a conversation that is left in the middle: at once, since a page that goes waits for no database. */
+export function leave(conversation) {
+  try {
+    localStorage.setItem(LEFT, JSON.stringify(conversation));
+  } catch { /* no room: what was saved last is there */ }
+}
+
+async function takeUp() {
+  const left = localStorage.getItem(LEFT);
+  localStorage.removeItem(LEFT);
+  if (left) await save(JSON.parse(left));
+}
+
 /** Every conversation, the one last used first. */
-export const all = async () =>
-  (await within("readonly", (store) => store.getAll())).sort((one, other) => other.updated - one.updated);
+export async function all() {
+  await takeUp();
+  return (await within("readonly", (store) => store.getAll())).sort((one, other) => other.updated - one.updated);
+}

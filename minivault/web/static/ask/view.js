@@ -242,7 +242,7 @@ export function askView() {
   }
 
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !document.querySelector("dialog")) halt(); });
-  addEventListener("pagehide", () => { if (running) keep(running.conversation); });
+  addEventListener("pagehide", () => { if (running) store.leave(running.conversation); });
   draw();
   store.all().then((found) => {
     conversations = [...conversations, ...found];
