@@ -5,10 +5,10 @@ From a config (or a GGUF file's metadata) to a `Block`, and from a tensor's part
 
 from __future__ import annotations
 
-from minivault.families import centred, cohere, gemma, glm, gpt2, granite, llama, olmo, phi
-from minivault.families.block import Block, Config, Family, Names
+from minivault.families import centred, cohere, gemma, glm, gpt2, gpt_oss, granite, llama, mixtral, olmo, phi, qwen_moe
+from minivault.families.block import Block, Config, Experts, Family, Names
 
-__all__ = ["GGUF", "GGUF_FACTORS", "MODEL_TYPES", "Block", "Config", "Family", "Names", "family_of"]
+__all__ = ["GGUF", "GGUF_FACTORS", "MODEL_TYPES", "Block", "Config", "Experts", "Family", "Names", "family_of"]
 
 _ALL = (
     llama.FAMILY,
@@ -19,6 +19,9 @@ _ALL = (
     glm.FAMILY,
     cohere.FAMILY,
     gpt2.FAMILY,
+    mixtral.FAMILY,
+    qwen_moe.FAMILY,
+    gpt_oss.FAMILY,
     *centred.FAMILIES,
 )
 _FAMILIES = {kind: family for family in _ALL for kind in family.model_types}

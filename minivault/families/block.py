@@ -23,6 +23,24 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """MLPs of which a router chooses some for each token; what these give is added up, each by its share."""
+
+    num: int
+    used: int
+    """Chosen for a token: those with the largest of the router's numbers, and of equal ones the first."""
+    mlp: int
+    is_normalized: bool = True
+    """The shares of the chosen are a softmax over these alone, else over all."""
+    has_shared: bool = False
+    """The layer's own MLP serves every token as well, by a share that the router gives: sigmoid of a last number."""
+    gate_slope: float = 1.0
+    gate_limit: float = 0.0
+    """Other than 0: the gate is x * sigmoid(slope * x) of numbers cut off above the limit, and multiplies numbers that
+    are cut off on both sides and raised by one (gpt-oss)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Defaults are what most families have. `is_centred`: its norms subtract the mean (LayerNorm)."""
 
@@ -33,6 +51,7 @@ class Block:
     """Key/value heads; each serves `num_heads / num_groups` query heads."""
     head_size: int
     mlp: int
+    """Width of the MLP that all tokens go through; 0 where all that there is are experts."""
     vocabulary: int
     positions: int
     """Most positions the model was made for."""
@@ -42,6 +61,9 @@ class Block:
     is_centred: bool
     is_tied: bool = True
     """The embedding serves as head."""
+    experts: Experts | None = None
+    has_sinks: bool = False
+    """Each head has one more score, a number of its own, that takes a share of the attention and gives nothing."""
     norm_offset: float = 0.0
     """Added to every norm's weights that a checkpoint has (a GGUF file has them added)."""
     has_input_norms: bool = True
@@ -118,6 +140,20 @@ class Names:
     key_norm: str | None = None
     positions: str | None = None
     """Where they are learned."""
+    router: str | None = None
+    expert_ups: tuple[str, ...] = ()
+    """As `ups`, with the expert's number for `{}`; without one, of all experts together, [experts, …]."""
+    expert_down: str = ""
+    expert_suffixes: tuple[str, str] = (".weight", ".bias")
+    """What follows the names of experts' maps instead."""
+    shared_router: str | None = None
+    """One row that gives the shared MLP's share."""
+    sinks: str | None = None
+    """The whole name."""
+    is_alternating: bool = False
+    """One map for gate and up of all experts has their outputs in turn."""
+    are_experts_transposed: bool = False
+    """Maps of experts are stored as [in, out], where they are not packed."""
     is_transposed: bool = False
     """Linear maps are stored as [in, out]."""
     is_joined_by_head: bool = False
@@ -129,8 +165,9 @@ class Names:
     def of_layer(self) -> tuple[str, ...]:
         """All that a layer has, in an order of our own."""
         norms = (self.attention_output_norm, self.mlp_output_norm, self.query_norm, self.key_norm)
-        found = (self.attention_norm, *self.qkv, self.output, self.mlp_norm, *self.ups, self.down, *norms)
-        return tuple(dict.fromkeys(name for name in found if name is not None))
+        experts = (self.router, *self.expert_ups, self.expert_down, self.shared_router)
+        found = (self.attention_norm, *self.qkv, self.output, self.mlp_norm, *self.ups, self.down, *norms, *experts)
+        return tuple(dict.fromkeys(name for name in found if name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,16 @@ GGUF_NAMES = Names(
     down="ffn_down",
     query_norm="attn_q_norm",
     key_norm="attn_k_norm",
+    router="ffn_gate_inp",
+    expert_ups=("ffn_gate_exps", "ffn_up_exps"),
+    expert_down="ffn_down_exps",
 )
 
-PLAIN_NAMES, PLAIN_GGUF_NAMES = (replace(names, query_norm=None, key_norm=None) for names in (NAMES, GGUF_NAMES))
-"""Without norms of queries and keys."""
+PLAIN_NAMES, PLAIN_GGUF_NAMES = (
+    replace(names, query_norm=None, key_norm=None, router=None, expert_ups=(), expert_down="")
+    for names in (NAMES, GGUF_NAMES)
+)
+"""Without norms of queries and keys, and without experts."""
 
 
 def block(config: Config) -> Block:

@@ -19,20 +19,34 @@ from minivault.engine import exact
 from minivault.engine.exact.turning import frequencies
 from minivault.errors import ModelError
 from minivault.families import GGUF, Block, Family, family_of
-from minivault.families.block import Rotation
+from minivault.families.block import Experts, Names, Rotation
 from minivault.models.gguf import config, general, llama
 from minivault.models.gguf.metadata import GgufFile
 from minivault.models.progress import silent
 from tests.engine.exact import families
 from tests.engine.exact.driving import tokens
 
-_ARCHITECTURES = {"gemma3_text": "gemma3", "gpt_neox": "gptneox", "phi": "phi2"}
+_ARCHITECTURES = {
+    "gemma3_text": "gemma3",
+    "gpt_neox": "gptneox",
+    "gpt_oss": "gpt-oss",
+    "mixtral": "llama",
+    "phi": "phi2",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+}
 _TRIED = ("llama3", "phi3-long", "qwen2-yarn", "qwen3", "smollm3", "gemma2", "gemma3", "granite", "olmo2", "phi3")
-_TRIED += ("glm4", "cohere2", "starcoder2", "stablelm", "phi", "gpt_neox")
+_TRIED += ("glm4", "cohere2", "starcoder2", "stablelm", "phi", "gpt_neox", "mixtral", "qwen2_moe", "qwen3_moe")
+_TRIED += ("gpt_oss",)
 
 
 _GEMMA = {"query_pre_attn_scalar": 20, "num_hidden_layers": 7}
-_AS_RELEASED = {"gemma2": _GEMMA, "gemma3": _GEMMA | {"sliding_window_pattern": 6}}
+_AS_RELEASED = {
+    "gemma2": _GEMMA,
+    "gemma3": _GEMMA | {"sliding_window_pattern": 6},
+    "qwen2_moe": {"use_sliding_window": False},
+    "gpt_oss": {"swiglu_limit": 7.0},
+}
 """What files do not say, since all released models have it so."""
 
 
@@ -138,7 +152,7 @@ def _metadata(original: dict[str, Any], block: Block) -> dict[str, Any]:
     turn = block.rotations[0]
     found = {
         "embedding_length": block.hidden,
-        "feed_forward_length": block.mlp,
+        "feed_forward_length": original["intermediate_size"],
         "block_count": block.num_layers,
         "context_length": block.positions,
         "attention.head_count": block.num_heads,
@@ -156,6 +170,12 @@ def _metadata(original: dict[str, Any], block: Block) -> dict[str, Any]:
         found["rope.scaling.original_context_length"] = int(turn.get("original_max_position_embeddings", 0))
     if window := max(layer.window for layer in block.layers or [block.layer(0)]):
         found["attention.sliding_window"] = window
+    if block.experts:
+        found |= {"expert_count": block.experts.num, "expert_used_count": block.experts.used}
+        if original["model_type"] != "mixtral":
+            found["expert_feed_forward_length"] = block.experts.mlp
+        if block.experts.has_shared:
+            found["expert_shared_feed_forward_length"] = block.mlp
     if original["model_type"] == "granite":
         found |= {"embedding_scale": block.embedding_scale, "residual_scale": block.residual_scale}
         found |= {"logit_scale": 1 / block.logit_scale, "attention.scale": block.attention_scale}
@@ -180,7 +200,7 @@ def _factors(block: Block) -> dict[str, Any]:
 
 
 def _tensors(family: Family, architecture: str, block: Block, weights: dict[str, Any]) -> dict[str, Any]:
-    ours, theirs = family.names, family.gguf[architecture]
+    ours, theirs = family.names, GGUF[architecture].gguf[architecture]
     names = {
         ours.prefix + ours.embedding: theirs.embedding,
         ours.prefix + ours.norm: theirs.norm,
@@ -190,13 +210,38 @@ def _tensors(family: Family, architecture: str, block: Block, weights: dict[str,
         for field in ("qkv", "ups"):
             pairs = zip(getattr(ours, field), getattr(theirs, field), strict=True)
             names |= {_at(ours, layer, one): _at(theirs, layer, two) for one, two in pairs}
-        for field in ("output", "down", *_NORMS):
+        for field in ("output", "down", "router", "shared_router", *_NORMS):
             if getattr(ours, field) and getattr(theirs, field):
                 names[_at(ours, layer, getattr(ours, field))] = _at(theirs, layer, getattr(theirs, field))
-    found = {}
+    found = dict[str, Any]()
+    if block.experts:
+        for layer in range(block.num_layers):
+            found |= _of_experts(block.experts, ours, theirs, layer, weights)
     for name, value in weights.items():
+        if ".experts." in name or "sinks" in name:
+            continue
         stem, _, part = name.rpartition(".")
         found[f"{names[stem]}.{part}"] = _converted(names[stem], part, value, architecture, family, block)
+    return found
+
+
+def _of_experts(experts: Experts, ours: Names, theirs: Names, layer: int, weights: dict[str, Any]) -> dict[str, Any]:
+    """All experts in one tensor, and sinks; out of one tensor of gpt-oss, which has gate and up in turn, come two."""
+    found = dict[str, Any]()
+    if ours.sinks:
+        found[_at(theirs, layer, str(theirs.sinks))] = weights[_at(ours, layer, ours.sinks)]
+    if len(ours.expert_ups) > 1:
+        pairs = zip((*ours.expert_ups, ours.expert_down), (*theirs.expert_ups, theirs.expert_down), strict=True)
+        for one, two in pairs:
+            each = [weights[_at(ours, layer, one.replace("{}", str(i))) + ".weight"] for i in range(experts.num)]
+            found[_at(theirs, layer, two) + ".weight"] = np.stack(each)
+        return found
+    up, down = (_at(ours, layer, name) for name in (ours.expert_ups[0], ours.expert_down))
+    for start, to in enumerate(theirs.expert_ups):
+        found[_at(theirs, layer, to) + ".weight"] = weights[up].swapaxes(1, 2)[:, start::2]
+        found[_at(theirs, layer, to) + ".bias"] = weights[f"{up}_bias"][:, start::2]
+    found[_at(theirs, layer, theirs.expert_down) + ".weight"] = weights[down].swapaxes(1, 2)
+    found[_at(theirs, layer, theirs.expert_down) + ".bias"] = weights[f"{down}_bias"]
     return found
 
 
@@ -211,7 +256,9 @@ def _converted(name: str, part: str, value: Any, architecture: str, family: Fami
     """As llama.cpp's converters change some tensors."""
     if "norm" in name and part == "weight":
         return value + np.float32(block.norm_offset)
-    if architecture in family.gguf_paired and name.rpartition(".")[2] in ("attn_q", "attn_k"):
+    if name.endswith("shexp") and value.ndim == 2 and len(value) == 1:  # a router's one row
+        return value.reshape(-1)
+    if architecture in GGUF[architecture].gguf_paired and name.rpartition(".")[2] in ("attn_q", "attn_k"):
         halves = value.reshape(-1, 2, block.head_size // 2, *value.shape[1:])
         return halves.swapaxes(1, 2).reshape(value.shape)
     if family.names.is_joined_by_head and name.endswith("attn_qkv"):

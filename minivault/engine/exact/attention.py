@@ -45,7 +45,8 @@ def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: 
         row_of = scores[j * row + oldest * BLOCK_TOKENS : j * row + blocks * BLOCK_TOKENS]
         if shape.attention_cap > 0:
             _cap(row_of, np.float32(shape.attention_cap))
-        total = _softmax(row_of, begin, n - oldest * BLOCK_TOKENS, s.partial[thread])
+        sink = m.weights.sinks[layer, group * per_group + j % per_group]
+        total = _softmax(row_of, begin, n - oldest * BLOCK_TOKENS, sink, s.partial[thread])
         queries[j] = np.float32(1) / total  # read already
     for b in range(oldest, blocks):
         at = halves_at(shape, cache, slot, b, layer, group) + BLOCK_TOKENS * size
@@ -74,9 +75,11 @@ def _cap(s: Any, cap: np.float32) -> None:
 
 
 @inlined
-def _softmax(s: Any, begin: int, n: int, partial: Any) -> np.float32:
-    """s = exp(s - largest) from `begin` to n, zeros elsewhere; the sum, in 16 parts: number k goes to part k % 16."""
-    most = _largest(s[begin:], n - begin, partial)
+def _softmax(s: Any, begin: int, n: int, sink: np.float32, partial: Any) -> np.float32:
+    """s = exp(s - largest) from `begin` to n, zeros elsewhere; the sum, in 16 parts: number k goes to part k % 16.
+
+    A sink counts among the scores; one of -inf adds what is lost against a sum of at least 1."""
+    most = at_least(_largest(s[begin:], n - begin, partial), sink)
     s[:begin] = 0
     for k in range(begin, n):
         s[k] = exp(s[k] - most)
@@ -88,7 +91,7 @@ def _softmax(s: Any, begin: int, n: int, partial: Any) -> np.float32:
     total = np.float32(0)
     for lane in range(16):
         total += partial[lane]
-    return total
+    return total + exp(sink - most)
 
 
 @inlined

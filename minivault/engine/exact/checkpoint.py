@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivault.engine.exact.formats import Format
-from minivault.engine.exact.grids import FITTED, fitted
+from minivault.engine.exact.grids import FITTED, PACKINGS, fitted
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
 from minivault.families import Block, Names
 
 Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 
 
 def _widened(values: NDArray[Any]) -> Floats:
@@ -52,6 +53,27 @@ class FloatRows:
         with np.errstate(over="ignore"):
             grid = fitted(values, self._bits)
         if not all(np.isfinite(part).all() for part in (grid.scales, grid.minima) if part is not None):
+            raise ModelError(f"tensor {self.name} holds values too large for float16 scales")
+        return grid
+
+
+class Fours:
+    """A matrix of 4-bit floats, as gpt-oss has its experts: bytes [rows, groups, 16], two neighbours in each, the first
+    in its low half; and exponents [rows, groups]."""
+
+    def __init__(self, name: str, blocks: Bytes, scales: Bytes) -> None:
+        rows, groups, _ = blocks.shape
+        self.name, self.shape, self._blocks, self._scales = name, (rows, 32 * groups), blocks, scales
+        self._packing = PACKINGS["MXFP4"]
+        self.format, self.zero = self._packing.format, self._packing.zero
+
+    def grid(self, rows: NDArray[np.int64]) -> Grid:
+        packed = self._blocks[rows]
+        codes = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], 2, 16)
+        halves = codes[..., 0, :] | codes[..., 1, :] << np.uint8(4)
+        blocks = np.concatenate([self._scales[rows][..., None], halves], axis=-1)
+        grid = self._packing.grid(blocks.reshape(len(rows), -1))
+        if not np.isfinite(grid.scales).all():
             raise ModelError(f"tensor {self.name} holds values too large for float16 scales")
         return grid
 
@@ -107,6 +129,28 @@ class Checkpoint:
             return None
         values = found[0].T if is_map and self.names.is_transposed else found[0]
         return FloatRows(f"{name}.weight", values, 8 if not is_map else self._bits, found[1])
+
+    def expert(self, name: str, index: int) -> FloatRows | Fours | None:
+        """One expert's matrix: a tensor of its own, or its part of one of all."""
+        if "{}" in name:
+            return self.matrix(name.format(index))
+        label = f"{name}[{index}]"
+        if f"{name}_blocks" in self._found:
+            return Fours(label, *(self._bytes(f"{name}_{part}")[index] for part in ("blocks", "scales")))
+        found = self._raw(name + self.names.expert_suffixes[0])
+        if found is None or not index < len(found[0]) or found[0].ndim != 3:
+            return None
+        values = found[0][index].T if self.names.are_experts_transposed else found[0][index]
+        return FloatRows(label, values, self._bits, found[1])
+
+    def _bytes(self, name: str) -> Bytes:
+        if name not in self._found:
+            raise ModelError(f"tensor {name} is missing")
+        self._read.add(name)
+        data, entry = self._found[name]
+        if entry["dtype"] != "U8":
+            raise ModelError(f"tensor {name} has type {entry['dtype']}, not U8")
+        return data.reshape(entry["shape"])
 
     def vector(self, name: str) -> Floats | None:
         """A tensor as float32."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,17 @@ def why_not_file(file: Gguf) -> str | None:
 
 
 def _known(names: Names) -> set[str | None]:
-    return {names.embedding, names.positions, names.norm, names.head, *names.of_layer, *GGUF_FACTORS}
+    sinks = (names.sinks or "").removesuffix(".weight")
+    return {names.embedding, names.positions, names.norm, names.head, *names.of_layer, sinks, *GGUF_FACTORS}
+
+
+class _Part(NamedTuple):
+    """One expert's of a tensor that has those of all."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    data: NDArray[np.uint8]
 
 
 class PackedRows:
@@ -101,12 +111,16 @@ class GgufTensors:
     def matrix(self, name: str, *, is_map: bool = True) -> FloatRows | PackedRows | None:  # noqa: ARG002
         self._read.add(f"{name}.weight")
         tensor = self._tensors.get(f"{name}.weight")
-        if tensor is None:
+        return None if tensor is None else _matrix(tensor)
+
+    def expert(self, name: str, index: int) -> FloatRows | PackedRows | None:
+        self._read.add(f"{name}.weight")
+        tensor = self._tensors.get(f"{name}.weight")
+        if tensor is None or len(tensor.shape) != 3 or not index < tensor.shape[0]:
             return None
-        if tensor.type in PACKINGS:
-            return PackedRows(tensor)
-        to_float = _widened if tensor.type == "BF16" else lambda values: values.astype(np.float32)
-        return FloatRows(tensor.name, _floats(tensor), 8, to_float)
+        rows = tensor.shape[1]
+        data = tensor.data[index * rows : (index + 1) * rows]
+        return _matrix(_Part(f"{tensor.name}[{index}]", tensor.type, tensor.shape[1:], data))
 
     def vector(self, name: str) -> Floats | None:
         self._read.add(name)
@@ -115,6 +129,13 @@ class GgufTensors:
             return None
         values = _floats(tensor)
         return _widened(values) if tensor.type == "BF16" else values.astype(np.float32)
+
+
+def _matrix(tensor: Tensor) -> FloatRows | PackedRows:
+    if tensor.type in PACKINGS:
+        return PackedRows(tensor)
+    to_float = _widened if tensor.type == "BF16" else lambda values: values.astype(np.float32)
+    return FloatRows(tensor.name, _floats(tensor), 8, to_float)
 
 
 def _floats(tensor: Tensor) -> NDArray[Any]:

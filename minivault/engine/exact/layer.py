@@ -37,7 +37,7 @@ ROW_BLOCK = 64
 @compiled
 def normalized(m: Model, phase: int, step: int, thread: int, norm: int, is_for_mlp: bool, num: int) -> bool:
     """z = quantised norm(x), for attention or the MLP; for both at first where they read the same x."""
-    is_parallel, per_unit = m.shape.is_parallel, _rows_of_unit(m, num)
+    is_parallel, per_unit = m.shape.is_parallel, rows_of_unit(m, num)
     if is_for_mlp and is_parallel:
         return True
     units = (num + per_unit - 1) // per_unit
@@ -54,7 +54,7 @@ def normalized(m: Model, phase: int, step: int, thread: int, norm: int, is_for_m
 
 
 @compiled
-def _rows_of_unit(m: Model, num: int) -> int:
+def rows_of_unit(m: Model, num: int) -> int:
     return num // (8 * m.num_threads) + 1
 
 
@@ -165,7 +165,7 @@ def joined(m: Model, phase: int, step: int, thread: int, norm: int, num: int) ->
     """x = x + norm(b + W z)."""
     if not m.shape.has_output_norms:
         return True
-    s, hidden, per_unit = m.scratch, m.shape.hidden, _rows_of_unit(m, num)
+    s, hidden, per_unit = m.scratch, m.shape.hidden, rows_of_unit(m, num)
     units = (num + per_unit - 1) // per_unit
     while True:
         unit = threads.take(m.board, phase, step, units)
@@ -206,7 +206,7 @@ def activated(kind: Any, m: Model, phase: int, step: int, first: int, num: int) 
                     up[k] = gate[k] * up[k]
             else:
                 activate(m.shape.activation, up)
-            quantize(s.up[r], r, n0, n1, s.for_down, m.shape.residual_scale)
+            quantize(s.up[r], r, n0, n1, s.for_down, s.mlp_scale[r])
         threads.finished(m.board, phase, units)
 
 

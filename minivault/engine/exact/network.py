@@ -11,6 +11,8 @@ from typing import Any
 from minivault.engine.exact import threads
 from minivault.engine.exact.compiling import compiled
 from minivault.engine.exact.ends import embedded, finally_normalized, scored
+from minivault.engine.exact.experts import NUM_PHASES as EXPERT_PHASES
+from minivault.engine.exact.experts import experts
 from minivault.engine.exact.layer import activated, added, attended, headed, joined, normalized, projected
 from minivault.engine.exact.ops import borrowed, load
 from minivault.engine.exact.tensors import (
@@ -24,7 +26,7 @@ from minivault.engine.exact.tensors import (
     Shape,
 )
 
-PHASES_OF_LAYER, OTHER_PHASES = 10, 3
+PHASES_OF_LAYER, OTHER_PHASES = 10 + EXPERT_PHASES, 3
 
 
 def num_phases(shape: Shape) -> int:
@@ -64,9 +66,10 @@ def forward(kind: Any, m: Model, thread: int, step: int) -> bool:
             and added(kind, m, at + 4, step, first + OUTPUT, s.for_output, num)
             and joined(m, at + 5, step, thread, norm + ATTENTION_OUTPUT_NORM, num)
             and normalized(m, at + 6, step, thread, norm, True, num)
-            and activated(kind, m, at + 7, step, first, num)
-            and added(kind, m, at + 8, step, first + DOWN, s.for_down, num)
-            and joined(m, at + 9, step, thread, norm + MLP_OUTPUT_NORM, num)
+            and experts(kind, m, at + 7, step, thread, layer, num)
+            and activated(kind, m, at + 7 + EXPERT_PHASES, step, first, num)
+            and added(kind, m, at + 8 + EXPERT_PHASES, step, first + DOWN, s.for_down, num)
+            and joined(m, at + 9 + EXPERT_PHASES, step, thread, norm + MLP_OUTPUT_NORM, num)
         )
         if not on:
             return False

@@ -17,7 +17,7 @@ from minivault.engine.exact.support import why_not
 from minivault.engine.exact.tensors import padded, unpaired
 from minivault.engine.exact.weights import Grid, WeightsWriter
 from minivault.errors import ModelError
-from minivault.families import Block, Config, Names, family_of
+from minivault.families import Block, Config, Experts, Names, family_of
 from minivault.families.block import head_norms, stream_norms
 
 Floats = NDArray[np.float32]
@@ -60,6 +60,10 @@ class Tensors(Protocol):
     def matrix(self, name: str, *, is_map: bool = True) -> Any: ...
 
     def vector(self, name: str) -> Floats | None: ...
+
+    def expert(self, name: str, index: int) -> Any:
+        """A matrix of one expert."""
+        ...
 
 
 def prepare_checkpoint(directory: Path, out: Path, progress: Progress | None = None, bits: int = 8) -> None:
@@ -127,12 +131,61 @@ class _Preparation:
         self._heads(to, source)
         hidden, mlp = _in_order(block.hidden, 16), _in_order(block.mlp, 32)
         self._map(f"{to}output", source + names.output, hidden, (block.hidden, block.attention))
+        if names.sinks and block.has_sinks:
+            self.file.vector(f"{to}sinks", self._vector(source + names.sinks, block.num_heads))
+        if block.experts:
+            self._experts(to, source, block.experts)
+        if not block.mlp:
+            return
         parts = ("gate", "up") if block.is_gated else ("up",)
         for index, part in enumerate(parts):
             name, count = names.ups[min(index, len(names.ups) - 1)], len(parts) // len(names.ups)
             rows = np.where(mlp < 0, -1, mlp + (index * block.mlp if count > 1 else 0))
             self._map(to + part, source + name, rows, (count * block.mlp, block.hidden))
         self._map(f"{to}down", source + names.down, hidden, (block.hidden, block.mlp))
+
+    def _experts(self, to: str, source: str, experts: Experts) -> None:
+        names, hidden, mlp = self.names, self.block.hidden, _in_order(experts.mlp, 32)
+        self._router(to, source, experts)
+        num = len(names.expert_ups)
+        for index, part in enumerate(("gate", "up")):
+            rows = mlp if num > 1 else mlp * 2 + index if names.is_alternating else mlp + index * experts.mlp
+            shape = (2 // num * experts.mlp, hidden)
+            name = source + names.expert_ups[min(index, num - 1)]
+            self._expert_map(f"{to}expert_{part}", name, np.where(mlp < 0, -1, rows), shape)
+        self._expert_map(f"{to}expert_down", source + names.expert_down, _in_order(hidden, 16), (hidden, experts.mlp))
+
+    def _router(self, to: str, source: str, experts: Experts) -> None:
+        """The weights of all experts side by side, and of the shared MLP, in floats."""
+        names, hidden = self.names, self.block.hidden
+        weights = np.zeros((hidden, padded(experts.num + experts.has_shared, 16)), np.float32)
+        found = self._vector(f"{source}{names.router}.weight", experts.num * hidden)
+        weights[:, : experts.num] = found.reshape(experts.num, hidden).T
+        if experts.has_shared:
+            weights[:, experts.num] = self._vector(f"{source}{names.shared_router}.weight", hidden)
+        self.file.vector(f"{to}router", weights)
+        bias = self.tensors.vector(f"{source}{names.router}.bias")
+        if bias is not None:
+            values = self._checked(f"{source}{names.router}.bias", bias, experts.num)
+            self.file.vector(f"{to}router.bias", np.pad(values, (0, weights.shape[1] - experts.num)))
+
+    def _expert_map(self, to: str, name: str, order: Order, shape: tuple[int, int]) -> None:
+        """One matrix for all experts, the rows of each in `order`."""
+        assert self.block.experts is not None
+        num, found = self.block.experts.num, list[Matrix]()
+        for index in range(num):
+            source = self.tensors.expert(name, index)
+            if source is None:
+                raise ModelError(f"tensor {name.format(index)} is missing")
+            if tuple(source.shape) != shape:
+                raise ModelError(f"tensor {source.name} has shape {tuple(source.shape)}; the config asks for {shape}")
+            found.append(source)
+        slabs = (slab for source in found for slab in _slabs(source, order))
+        self.file.matrix(to, found[0].format, found[0].zero, slabs)
+        bias = self.tensors.vector(name + self.names.expert_suffixes[1])
+        if bias is not None:
+            each = self._checked(name + self.names.expert_suffixes[1], bias, num * shape[0]).reshape(num, -1)
+            self.file.vector(f"{to}.bias", np.concatenate([_taken(one, order) for one in each]))
 
     def _heads(self, to: str, source: str) -> None:
         """Query, key and value, each head's rows padded to whole lanes, and the norms of queries and keys."""

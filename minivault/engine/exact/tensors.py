@@ -13,7 +13,7 @@ from minivault.engine.exact.cache import PagedCache
 from minivault.engine.exact.support import ACTIVATIONS
 from minivault.engine.exact.turning import rotations
 from minivault.engine.exact.weights import BLOCK, WeightsFile
-from minivault.families import Block
+from minivault.families import Block, Experts
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -21,9 +21,9 @@ Ints = NDArray[np.int64]
 CODES, SCALES, MINIMA, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(9)
 """What a row of `Weights.maps` holds of a linear map: where its parts begin (codes in bytes, scales and minima in
 float16, the bias in float32 or -1), its format's number, its zero, its inputs / 32 and its rows."""
-QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, NUM_MAPS = range(8)
-"""The maps of a layer, in the order of its rows."""
-MAP_NAMES = ("query", "key", "value", "output", "gate", "up", "down")
+QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, EXPERT_GATE, EXPERT_UP, EXPERT_DOWN, NUM_MAPS = range(11)
+"""The maps of a layer, in the order of its rows. Those of experts are one, expert after expert along its rows."""
+MAP_NAMES = ("query", "key", "value", "output", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
 ATTENTION_NORM, MLP_NORM, ATTENTION_OUTPUT_NORM, MLP_OUTPUT_NORM, QUERY_NORM, KEY_NORM, NUM_NORMS = range(7)
 NORM_NAMES = ("attention_norm", "mlp_norm", "attention_output_norm", "mlp_output_norm", "query_norm", "key_norm")
 BY_HEAD, ALL_HEADS = 1, 2
@@ -75,9 +75,21 @@ class Shape(NamedTuple):
     embedding_scale: float
     residual_scale: float
     logit_scale: float
+    experts: int
+    """How many; 0: there are none."""
+    experts_used: int
+    expert_mlp: int
+    """Width of an expert, rounded up to 32."""
+    routes: int
+    """Numbers of a row that a router gives, rounded up to 16."""
+    is_share_normalized: bool
+    has_shared_mlp: bool
+    gate_slope: float
+    gate_limit: float
 
 
 def shape_of(block: Block) -> Shape:
+    experts = block.experts or Experts(0, 0, 0)
     return Shape(
         layers=block.num_layers,
         hidden=block.hidden,
@@ -102,6 +114,14 @@ def shape_of(block: Block) -> Shape:
         embedding_scale=float(block.embedding_scale),
         residual_scale=float(block.residual_scale),
         logit_scale=float(block.logit_scale),
+        experts=experts.num,
+        experts_used=experts.used,
+        expert_mlp=padded(experts.mlp, 32),
+        routes=padded(experts.num + experts.has_shared, 16),
+        is_share_normalized=experts.is_normalized,
+        has_shared_mlp=experts.has_shared,
+        gate_slope=float(experts.gate_slope),
+        gate_limit=float(experts.gate_limit),
     )
 
 
@@ -124,6 +144,10 @@ class Weights(NamedTuple):
     cos: Floats
     """[rotations, positions, turned / 2], as is `sin`."""
     sin: Floats
+    routers: Ints
+    """[layers, 2]: where a router's weights [hidden, routes] begin, and its bias (-1: there is none)."""
+    sinks: Floats
+    """[layers, heads]: the score that each head has besides; -inf: it has none."""
 
 
 def weights_of(file: WeightsFile, block: Block, context: int) -> Weights:
@@ -146,12 +170,18 @@ def weights_of(file: WeightsFile, block: Block, context: int) -> Weights:
         rotations=np.array([layer.rotation if turns else -1 for layer in each]),
         cos=cos,
         sin=sin,
+        routers=np.array([[file.place(f"{layer}router"), file.place(f"{layer}router.bias")] for layer in layers]),
+        sinks=np.array([_sinks(whole, file.place(f"{layer}sinks"), block.num_heads) for layer in layers]),
     )
+
+
+def _sinks(whole: NDArray[np.uint8], at: int, heads: int) -> Floats:
+    return whole[4 * at :].view(np.float32)[:heads] if at >= 0 else np.full(heads, -np.inf, np.float32)
 
 
 def _fields(file: WeightsFile, name: str) -> list[int]:
     found = file.matrices.get(name)
-    if found is None:  # a layer without a gate
+    if found is None:  # a layer without a gate, or without experts
         return [0] * NUM_FIELDS
     places = [found.codes, found.scales // 2, found.minima // 2, found.format, found.zero]
     return [*places, found.inputs // 32, found.rows, file.place(f"{name}.bias")]
@@ -167,14 +197,50 @@ class Quantized(NamedTuple):
     half_sums: NDArray[np.int32]
 
 
-def _quantized(inputs: int) -> Quantized:
+def _quantized(inputs: int, rows: int = MAX_ROWS) -> Quantized:
     groups = inputs // 32
     return Quantized(
-        np.zeros((MAX_ROWS, inputs), np.int8),
-        np.zeros((MAX_ROWS, groups), np.float32),
-        np.zeros((MAX_ROWS, groups), np.float32),
-        np.zeros((MAX_ROWS, groups), np.int32),
-        np.zeros((MAX_ROWS, 2 * groups), np.int32),
+        np.zeros((rows, inputs), np.int8),
+        np.zeros((rows, groups), np.float32),
+        np.zeros((rows, groups), np.float32),
+        np.zeros((rows, groups), np.int32),
+        np.zeros((rows, 2 * groups), np.int32),
+    )
+
+
+class Routes(NamedTuple):
+    """Which rows go to which experts, and what these read and give: a row of `gate` and what follows is a row of the
+    stream at one expert, all of an expert one after the other."""
+
+    numbers: Floats
+    """What a router says of a row [rows, routes]."""
+    shares: Floats
+    """[rows, experts], as are `places`: the expert's row below, -1 where it is not chosen."""
+    places: Ints
+    parts: Ints
+    """[parts, 3]: an expert, and a range of its rows."""
+    for_up: Quantized
+    gate: Floats
+    up: Floats
+    for_down: Quantized
+    given: Floats
+
+
+def _routes(shape: Shape, hidden: int) -> Routes:
+    def floats(rows: int, width: int) -> Floats:
+        return np.zeros((rows, width), np.float32)
+
+    rows = MAX_ROWS * shape.experts_used
+    return Routes(
+        numbers=floats(MAX_ROWS, shape.routes),
+        shares=floats(MAX_ROWS, shape.experts),
+        places=np.zeros((MAX_ROWS, shape.experts), np.int64),
+        parts=np.zeros((rows, 3), np.int64),
+        for_up=_quantized(hidden, rows),
+        gate=floats(rows, shape.expert_mlp),
+        up=floats(rows, shape.expert_mlp),
+        for_down=_quantized(shape.expert_mlp, rows),
+        given=floats(rows, hidden),
     )
 
 
@@ -195,6 +261,9 @@ class Scratch(NamedTuple):
     gate: Floats
     up: Floats
     for_down: Quantized
+    mlp_scale: Floats
+    """[rows]: what the MLP of all tokens gives is multiplied with."""
+    routes: Routes
     logits: Floats
     queries: Floats
     """[threads, queries * lanes], as are `values`; `scores` [threads, queries * positions]; `partial` [threads, 16]."""
@@ -221,6 +290,8 @@ def scratch_of(block: Block, shape: Shape, context: int, threads: int) -> Scratc
         gate=floats(MAX_ROWS, mlp),
         up=floats(MAX_ROWS, mlp),
         for_down=_quantized(mlp),
+        mlp_scale=np.full(MAX_ROWS, shape.residual_scale, np.float32),
+        routes=_routes(shape, hidden),
         logits=floats(MAX_WANTED, padded(block.vocabulary, BLOCK)),
         queries=floats(threads, queries * shape.lanes),
         scores=floats(threads, queries * row_of_scores(context)),

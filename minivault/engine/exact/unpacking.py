@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from minivault.engine.exact.formats import FORMATS
 from minivault.engine.exact.tensors import padded, unpaired
 from minivault.engine.exact.weights import BLOCK, WeightsFile
-from minivault.families import family_of
+from minivault.families import Experts, family_of
 from minivault.families.block import head_norms, stream_norms
 
 Floats = NDArray[np.float32]
@@ -52,6 +52,12 @@ class _Unpacking:
                 yield from self._norm(source + part, to + name)
         yield from self._heads(source, to)
         yield from self._map(f"{source}output", to + names.output, block.hidden, block.attention)
+        if block.has_sinks and names.sinks:
+            yield to + names.sinks, self._vector(f"{source}sinks")
+        if block.experts:
+            yield from self._experts(source, to, block.experts)
+        if not block.mlp:
+            return
         parts = ("gate", "up") if block.is_gated else ("up",)
         for name, sources in zip(
             names.ups, [parts] if len(names.ups) == 1 else [(part,) for part in parts], strict=True
@@ -64,6 +70,36 @@ class _Unpacking:
                     np.concatenate([self._vector(f"{source}{p}.bias")[: block.mlp] for p in sources]),
                 )
         yield from self._map(f"{source}down", to + names.down, block.hidden, block.mlp)
+
+    def _experts(self, source: str, to: str, experts: Experts) -> Iterator[tuple[str, Floats]]:
+        names, hidden, num, mlp = self._names, self._block.hidden, experts.num, experts.mlp
+        router = self._vector(f"{source}router").reshape(hidden, -1)
+        yield f"{to}{names.router}.weight", np.ascontiguousarray(router[:, :num].T)
+        if experts.has_shared:
+            yield f"{to}{names.shared_router}.weight", np.ascontiguousarray(router[:, num : num + 1].T)
+        if self._has(f"{source}router.bias"):
+            yield f"{to}{names.router}.bias", self._vector(f"{source}router.bias")[:num]
+        ups = [self._of_experts(f"{source}expert_{part}", experts, mlp, hidden) for part in ("gate", "up")]
+        down = self._of_experts(f"{source}expert_down", experts, hidden, mlp)
+        if len(names.expert_ups) == 1:
+            axis = 2 if names.is_alternating else 1
+            weights, biases = (np.stack(pair, axis).reshape(num, 2 * mlp, -1) for pair in zip(*ups, strict=True))
+            ups = [(weights, biases)]
+        for name, (weights, biases) in zip((*names.expert_ups, names.expert_down), (*ups, down), strict=True):
+            if "{}" in name:
+                yield from ((f"{to}{name.format(index)}.weight", one) for index, one in enumerate(weights))
+                continue
+            stored = weights.swapaxes(1, 2) if names.are_experts_transposed else weights
+            yield to + name + names.expert_suffixes[0], np.ascontiguousarray(stored)
+            if biases.size:
+                yield to + name + names.expert_suffixes[1], biases.reshape(num, -1)
+
+    def _of_experts(self, source: str, experts: Experts, outputs: int, inputs: int) -> tuple[Floats, Floats]:
+        """Weights [experts, outputs, inputs] and biases [experts, outputs, 1 or, where there are none, 0]."""
+        weights = self._matrix(source).reshape(experts.num, -1, padded(inputs, 32))[:, :outputs, :inputs]
+        if not self._has(f"{source}.bias"):
+            return weights, np.zeros((experts.num, outputs, 0), np.float32)
+        return weights, self._vector(f"{source}.bias").reshape(experts.num, -1, 1)[:, :outputs]
 
     def _heads(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
         """Query, key and value as a checkpoint has them, joined where the family joins them, and their norms."""

@@ -23,9 +23,24 @@ _SIZES = {
     "num_attention_heads": "attention.head_count",
     "max_position_embeddings": "context_length",
 }
-_TYPES = {"gemma3": "gemma3_text", "gptneox": "gpt_neox", "phi2": "phi"}
+_TYPES = {
+    "gemma3": "gemma3_text",
+    "gpt-oss": "gpt_oss",
+    "gptneox": "gpt_neox",
+    "phi2": "phi",
+    "qwen2moe": "qwen2_moe",
+    "qwen3moe": "qwen3_moe",
+}
 """Architectures that the hub calls otherwise."""
-_CLASSES = {"gemma3_text": "Gemma3", "gpt_neox": "GPTNeoX", "smollm3": "SmolLM3", "stablelm": "StableLm"}
+_CLASSES = {
+    "gemma3_text": "Gemma3",
+    "gpt_neox": "GPTNeoX",
+    "gpt_oss": "GptOss",
+    "qwen2_moe": "Qwen2Moe",
+    "qwen3_moe": "Qwen3Moe",
+    "smollm3": "SmolLM3",
+    "stablelm": "StableLm",
+}
 
 
 def can_read(file: GgufFile) -> bool:
@@ -36,7 +51,7 @@ def can_read(file: GgufFile) -> bool:
 def config_of(file: GgufFile) -> Config:
     """Raises ModelError where a number is missing, or names what is said of the model that we do not know."""
     heads = int(_number(file, "attention.head_count"))
-    kind = _TYPES.get(file.architecture, file.architecture)
+    kind = _kind(file)
     config: Config = {
         "architectures": [f"{_CLASSES.get(kind, kind.title())}ForCausalLM"],
         "model_type": kind,
@@ -55,9 +70,16 @@ def config_of(file: GgufFile) -> Config:
     }
     if "blk.0.attn_q.bias" in file.tensor_shapes:
         config["attention_bias"] = True
-    config |= _norm(file, kind) | _MORE.get(file.architecture, _nothing_more)(file)
+    config |= _norm(file, kind) | _MORE.get(kind, _nothing_more)(file)
     _refuse_more(file, config)
     return config
+
+
+def _kind(file: GgufFile) -> str:
+    """The hub's `model_type`. A Llama with experts is a Mixtral."""
+    if file.architecture == "llama" and _value(file, "expert_count", 0):
+        return "mixtral"
+    return _TYPES.get(file.architecture, file.architecture)
 
 
 def write(file: GgufFile, out: Path) -> None:
@@ -168,13 +190,50 @@ def _neox(file: GgufFile) -> Config:
     return _partly_turned(file) | {"use_parallel_residual": is_parallel, "hidden_act": "gelu"}
 
 
+def _experts(file: GgufFile) -> Config:
+    """All of these models have as many experts in every layer."""
+    used, mlp = int(_number(file, "expert_used_count")), int(_number(file, "feed_forward_length"))
+    return {
+        "num_experts": int(_number(file, "expert_count")),
+        "num_experts_per_tok": used,
+        "moe_intermediate_size": _whole(file, "expert_feed_forward_length", mlp // used),
+    }
+
+
+def _qwen2_moe(file: GgufFile) -> Config:
+    shared = _whole(file, "expert_shared_feed_forward_length", int(_number(file, "feed_forward_length")))
+    return _experts(file) | {"shared_expert_intermediate_size": shared, "norm_topk_prob": False}
+
+
+def _mixtral(file: GgufFile) -> Config:
+    """Files say an expert's width as the model's."""
+    used = int(_number(file, "expert_used_count"))
+    return _window(file) | {"num_local_experts": int(_number(file, "expert_count")), "num_experts_per_tok": used}
+
+
+def _gpt_oss(file: GgufFile) -> Config:
+    """What files do not say is what all released models have."""
+    found, rope = _experts(file), rotation.scaling(file)
+    return {
+        "num_local_experts": found["num_experts"],
+        "num_experts_per_tok": found["num_experts_per_tok"],
+        "intermediate_size": found["moe_intermediate_size"],
+        "rope_scaling": rope | {"truncate": False} if rope else None,
+        **_window(file),
+    }
+
+
 _MORE: dict[str, Callable[[GgufFile], Config]] = {
     "gemma2": _gemma2,
-    "gemma3": _gemma3,
+    "gemma3_text": _gemma3,
     "granite": _granite,
     "phi3": lambda file: _window(file) | _partly_turned(file),
-    "phi2": lambda file: _partly_turned(file) | {"hidden_act": "gelu_new"},
-    "gptneox": _neox,
+    "phi": lambda file: _partly_turned(file) | {"hidden_act": "gelu_new"},
+    "gpt_neox": _neox,
+    "mixtral": _mixtral,
+    "qwen2_moe": _qwen2_moe,
+    "qwen3_moe": lambda file: _experts(file) | {"norm_topk_prob": True},
+    "gpt_oss": _gpt_oss,
     "stablelm": _stablelm,
     "starcoder2": lambda file: _window(file) | {"hidden_act": "gelu_pytorch_tanh"},
     "cohere2": lambda file: _window(file) | {"logit_scale": rotation.shortest(_value(file, "logit_scale", 0.0625))},

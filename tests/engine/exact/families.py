@@ -67,6 +67,34 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "stablelm": {"model_type": "stablelm", "use_qkv_bias": True},
     "phi": {"model_type": "phi"},
     "gpt_neox": {"model_type": "gpt_neox"},
+    "mixtral": {"model_type": "mixtral", "num_local_experts": 6, **_WINDOW},
+    "qwen2_moe": {
+        "model_type": "qwen2_moe",
+        "num_experts": 7,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 40,
+        "shared_expert_intermediate_size": 70,
+        "use_sliding_window": True,
+        "max_window_layers": 2,
+        **_WINDOW,
+    },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "head_dim": 24,
+        "num_experts": 20,
+        "num_experts_per_tok": 4,
+        "moe_intermediate_size": 40,
+        "norm_topk_prob": True,
+    },
+    "gpt_oss": {
+        "model_type": "gpt_oss",
+        "head_dim": 16,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 3,
+        "swiglu_limit": 1.5,
+        "rope_scaling": _YARN | {"truncate": False},
+        **_WINDOW,
+    },
 }
 VARIANTS = tuple(CONFIGS)
 
@@ -87,8 +115,21 @@ def write(variant: str, directory: Path, changed: Mapping[str, Any] | None = Non
         on_hub(name, variant): tuple(value.shape) for name, value in model.state_dict().items() if name not in tied
     }
     is_offset = config.model_type.startswith("gemma")
-    save(directory / "model.safetensors", {name: _values(name, shape, is_offset) for name, shape in shapes.items()})
+    values = {name: _values(name, shape, is_offset) for name, shape in shapes.items()}
+    if getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None):
+        _save_experts(directory, model, values)
+    else:
+        save(directory / "model.safetensors", values)
     return directory
+
+
+def _save_experts(directory: Path, model: Any, values: Mapping[str, Any]) -> None:
+    """Through the library, which holds all experts in one tensor, where most files have one for each."""
+    import torch
+
+    given = {name: torch.from_numpy(value) for name, value in values.items()}
+    model.load_state_dict(given, assign=True)
+    model.save_pretrained(directory)
 
 
 def on_hub(name: str, variant: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,12 +39,19 @@ def in_floats(directory: Path, weights: dict[str, np.ndarray]) -> np.ndarray:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(directory)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
-    names = {families.on_hub(name, directory.name): name for name in model.state_dict()}
-    given = {names[name]: torch.from_numpy(value) for name, value in weights.items()}
-    absent, _ = model.load_state_dict(given, strict=False)
-    assert set(absent) <= set(model.all_tied_weights_keys)
-    model.tie_weights()
+    with torch.device("meta"):
+        kind: Any = type(AutoModelForCausalLM.from_config(config))
+    tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+    model, report = kind.from_pretrained(
+        None,
+        config=config,
+        state_dict=tensors,
+        attn_implementation="eager",
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
     return model.eval()(torch.tensor([TOKENS])).logits[0].numpy()
 
 
