@@ -208,16 +208,18 @@ class EngineThread:
         info = replace(loaded.info, has_chat=tokenizer.has_chat_template, has_tools=tokenizer.has_chat_template)
         with self._lock:
             self._loaded, self._engine, self._has_loaded = replace(loaded, info=info), engine, True
-            if self.state == "loading":
-                self.state, self._reason = "ready", ""
-        self._end_loading()
+        self._end_loading("ready", "")
         took_s, what = time.monotonic() - started, "model %s ready in %.1f s (%s runner): %s"
         log.info(what, info.name, took_s, info.runner, _room(info, engine))
         return loaded, engine
 
-    def _end_loading(self) -> None:
-        self._has_ended_loading.set()
+    def _end_loading(self, state: State, reason: str) -> None:
+        """Who is called is told before anybody can find the model in its new state."""
         self._on_loaded()
+        with self._lock:
+            if self.state == "loading":
+                self.state, self._reason = state, reason
+        self._has_ended_loading.set()
         if self._watchdog is not None:
             self._watchdog.cancel()
 
@@ -226,9 +228,7 @@ class EngineThread:
             self._fail_loading(f"loading took longer than MINIVAULT_LOAD_TIMEOUT_S={self._settings.load_timeout_s:g}")
 
     def _fail_loading(self, reason: str) -> None:
-        with self._lock:
-            self.state, self._reason = "failed", reason
-        self._end_loading()
+        self._end_loading("failed", reason)
         log.error("cannot load the model: %s", reason)
 
     def _give_up_engine(self) -> None:
