@@ -45,8 +45,8 @@ $(VENV)/.installed-clients: $(VENV)/.installed-dev
 	@if command -v npm >/dev/null; then npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent; fi
 	@touch $@
 
-clients: $(VENV)/.installed-clients ## other people's clients against a live server
-	$(BIN)/python -m pytest -m clients tests/clients
+clients: $(VENV)/.installed-clients ## other people's clients against a live server, and their tools on its proofs
+	$(BIN)/python -m pytest -m clients tests/clients tests/vault/proof
 
 $(VENV)/.installed-page: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[browser]'
