@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.live import LiveServer
 
-GUARD_MS = 20_000
+GUARD_MS = 60_000
 WIDE, PHONE = (1280, 800), (390, 800)
 AXE = Axe()
+
+expect.set_options(timeout=GUARD_MS)  # a test that waits in vain, not a slow machine, is to fail
 
 
 @dataclass
