@@ -22,6 +22,8 @@ from minivault.service.upstream.reading import message_of
 log = logging.getLogger("minivault.service")
 
 MAX_DESCRIPTION = 8 << 20
+NO_LIST = frozenset({404, 405, 500, 501})
+"""How servers answer that cannot list models: `transformers serve` does so without a hub cache."""
 
 
 class Server:
@@ -75,7 +77,9 @@ class Server:
                 return  # too busy with answers to say so
             self.fail(_reason(error))
             return
-        if status != 200:
+        if status in NO_LIST and self.ask("GET", "/health") is not None:
+            listed = {}  # it lives, and serves what the settings name
+        elif status != 200:
             self.fail(f"its list of models is refused with {status}: {message_of(listed)}")
             return
         self._come_up(listed)

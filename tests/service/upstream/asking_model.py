@@ -31,7 +31,9 @@ def ask(
 ) -> Generation:
     """Begin an answer; `wanted` are fields of the request, or its parameters as `params`."""
     params = wanted.pop("params", SamplingParams())
-    given = wanted or {"messages": (Message("user", prompt),)}
+    is_chat = not wanted.keys() & {"messages", "raw"}
+    given = wanted | ({"messages": (Message("user", prompt),)} if is_chat else {})
+    given |= {"prompt": prompt} if "raw" in wanted else {}
     task = model.prepare(GenerationRequest(params=params, **given))
     deadline_ns = None if deadline_s is None else time.monotonic_ns() + int(deadline_s * 1e9)
     return model.generate(task, id_, deadline_ns)

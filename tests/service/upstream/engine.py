@@ -90,7 +90,8 @@ def _handler(of: Engine) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            told = {"object": "list", "data": of.models} if self.path == "/v1/models" else of.others.get(self.path)
+            listed = {"object": "list", "data": of.models} if self.path == "/v1/models" else None
+            told = of.others.get(self.path, listed)
             if isinstance(told, Error):
                 self._say(told.status, told.body)
             else:

@@ -250,6 +250,12 @@ def test_an_engine_that_lists_nothing_takes_the_names_of_the_settings() -> None:
         assert answer(roster.get("/models/mine"))[0] == "Hello there"
 
 
+def test_an_engine_that_cannot_list_its_models_is_asked_for_those_of_the_settings() -> None:
+    others = {"/v1/models": Error(500, "no cache"), "/health": {"status": "ok"}}
+    with engine(others=others) as there, served(there.url, upstream_models="/models/mine") as roster:
+        assert answer(roster.get("/models/mine"))[0] == "Hello there"
+
+
 def test_the_key_goes_to_the_engine_and_is_read_again_when_it_changes(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first\n")
