@@ -36,7 +36,8 @@ lint: $(VENV)/.installed-dev ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-faults: $(VENV)/.installed-dev ## the long fault loops: kills, crashes, full disks
+faults: $(VENV)/.installed-dev ## the long fault loops, and real engines behind us: kills, crashes, full disks
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[engines]'
 	$(BIN)/flask minivault models pull $(MODEL)
 	$(BIN)/python -m pytest -m slow --timeout 1200 --durations 10
 
@@ -77,6 +78,7 @@ bench: $(VENV)/.installed-dev ## the measurements behind the figures in the docu
 	$(BIN)/python -m benchmarks.server
 	$(BIN)/python -m benchmarks.vault
 	$(BIN)/python -m benchmarks.access
+	$(BIN)/python -m benchmarks.front
 	$(BIN)/python -m benchmarks.promises
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.gguf_types

@@ -109,14 +109,17 @@ class UpstreamGeneration(Generation):
                 if isinstance(event, Delta):
                     text.append(event.text)
                 elif isinstance(event, Finished | Failed):
-                    self._release()  # before the end is recorded, with what was told
+                    self._leave()  # whoever hears of the end reads no further, and records what was told
                 if isinstance(event, Finished) and event.reason == "stop":
                     yield self.checked(event, "".join(text))
                 else:
                     yield event
         finally:
-            self._release()
-            self._fleet.forget(self)
+            self._leave()
+
+    def _leave(self) -> None:
+        self._release()
+        self._fleet.forget(self)
 
     def _guarded(self) -> Iterator[Event]:
         try:

@@ -153,3 +153,25 @@ def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     if first is not END:
         yield first
         yield from rest
+
+
+def endless(_path: str, body: Body) -> Iterator[Any]:
+    """Says the last message again and again, until nobody listens; `once …` is said once."""
+    said = body["messages"][-1]["content"]
+    if said.startswith("once"):
+        yield from words(said)
+        return
+    while True:
+        yield from words(said, reason=None)
+        threading.Event().wait(0.05)
+
+
+def main() -> None:
+    """In a process of its own: prints its address, then answers `endless` until it is killed."""
+    with engine(endless) as running:
+        print(running.url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -316,6 +316,18 @@ def test_a_server_that_stops_takes_nothing_new_and_ends_what_runs() -> None:
         roster.close()
 
 
+def test_a_place_is_free_once_the_end_is_known() -> None:
+    with engine() as there, served(there.url, max_running=1, max_waiting=0) as roster:
+        read = []
+        for number in range(3):
+            events = ask(roster.default, id_=str(number)).events()
+            read.append(events)
+            while not isinstance(next(events), Finished):
+                pass
+        assert roster.default.status().running == 0
+    assert len(read) == 3
+
+
 def test_more_answers_than_there_are_places_are_refused() -> None:
     goes_on = threading.Event()
 
