@@ -76,6 +76,7 @@ class AnswerReader:
         missing = {
             "usage": self._usage is None,
             "logprobs": self._params.logprobs is not None and has_answer and not self._has_logprobs,
+            "tool_choice": self._params.calls == "forced" and has_answer and not self._calls,
         }
         return [name for name, is_missing in missing.items() if is_missing]
 

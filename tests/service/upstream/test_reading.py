@@ -85,6 +85,8 @@ def test_what_was_asked_for_and_did_not_come_is_noticed() -> None:
     reader, *_ = read(say(content="a"), params=SamplingParams(logprobs=0))
     assert reader.dropped == ["usage", "logprobs"]
     assert reader.usage.completion_tokens == 1
+    reader, *_ = read({"delta": {"content": "a"}, "finish_reason": "length"}, params=SamplingParams(calls="forced"))
+    assert reader.dropped == ["usage", "tool_choice"]
 
 
 def test_usage_is_the_engines_own() -> None:
