@@ -55,6 +55,7 @@ ALLOWED = {
     "live.py: process.wait(20)": "a server that does not stop at a test's end is killed",
     'scripted.py: time.sleep(self.number("delay") or 0)': "the model's own pace",
     'scripted.py: time.sleep(script.number("prefill") or 0)': "the model's own pace",
+    "service/upstream/engine.py: threading.Event().wait(0.05)": "the pace of an endless answer",
     "service/test_live_server.py: "
     "with httpx.Client(timeout=httpx.Timeout(GUARD_S, read=0.7)) as client, pytest.raises(httpx.ReadTimeout):": LEAVES,
     "service/test_live_server.py: "
