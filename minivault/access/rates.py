@@ -173,8 +173,8 @@ _Action = Callable[[FixedWindowRateLimiter, Unit, RateLimitItem, str, int], Wind
 
 
 def _ensure_known(uri: str) -> None:
-    scheme = uri.partition("://")[0]
-    if scheme not in _SCHEMES:
+    scheme, mark, _ = uri.partition("://")
+    if scheme not in _SCHEMES or (scheme != "minivault" and not mark):
         raise ConfigError(
             f"{_STORAGE_FIELD}: {scheme!r} is no storage; write embedded, or redis://HOST:PORT/DB", field=_STORAGE_FIELD
         )

@@ -84,7 +84,7 @@ def test_the_native_field(client: FlaskClient) -> None:
     reply = client.post("/generate", json={"prompt": "say a", "prompt_logprobs": 1, "max_tokens": 0}).get_json()
     assert (reply["response"], reply["finish_reason"], reply["usage"]["completion_tokens"]) == ("", "length", 0)
     assert [entry["token"] for entry in reply["prompt_logprobs"]] == list("say a")
-    assert "model" in client.post("/generate", json={"prompt": "What model are you?"}).get_json()["response"]
+    assert "I am scripted" in client.post("/generate", json={"prompt": "What model are you?"}).get_json()["response"]
     asked = client.post("/generate", json={"prompt": "What model are you?", "prompt_logprobs": 0}).get_json()
     assert len(asked["prompt_logprobs"]) == 19
 

@@ -47,7 +47,7 @@ def test_here_and_there_give_the_same_reply(cli: Cli, offline_cli: Cli) -> None:
     there = json.loads(cli(*args).stdout)
     here = json.loads(offline_cli(*args, "--local", MINIVAULT_BACKEND="tests.scripted:backend").stdout)
     assert set(here) == set(there)
-    own = ("id", "generated_at", "timings")
+    own = ("id", "generated_at", "timings", "receipt")
     assert {k: v for k, v in here.items() if k not in own} == {k: v for k, v in there.items() if k not in own}
 
 
@@ -92,7 +92,7 @@ def test_health_is_ready(cli: Cli) -> None:
 def test_a_benchmark_gets_every_answer_when_it_retries(cli: Cli) -> None:
     prompt = "delay=0.002 say " + "a" * 20
     result = cli("benchmark", "-c", "16", "-n", "48", "-p", prompt, "--json")
-    found = json.loads(result.stdout)
+    (found,) = json.loads(result.stdout)["runs"]
     assert (result.exit_code, found["answered"], found["errors"]) == (exits.OK, 48, {})
     assert found["completion_tokens"] == 48 * 21
 

@@ -76,7 +76,7 @@ def test_verifying_finds_what_a_quick_look_does_not(offline_cli: Cli, gguf_file:
     [
         (("show", "smollm2-135m"), "get it with `flask minivault models pull smollm2-135m`"),
         (("rm", "distilgpt2"), "`flask minivault models list` shows what is"),
-        (("pull", "nonsense"), "use smollm2-135m or distilgpt2, a hub id like org/name, a directory or a .gguf file"),
+        (("pull", "nonsense"), "use smollm2-135m or distilgpt2, a hub id like org/name or org/name:Q4_K_M"),
         (("pull", "./missing"), "is not a directory"),
         (("pull", "missing.gguf"), "is not a file"),
     ],

@@ -91,6 +91,7 @@ def test_facts_about_the_model(client: ollama.Client) -> None:
     (listed,) = client.list().models
     assert listed.model == "scripted:latest"
     assert listed.modified_at is not None
+    assert client.generate(MODEL, keep_alive=-1).done_reason == "load"
     (running,) = client.ps().models
     assert running.expires_at is not None
     assert running.expires_at.year > 2100

