@@ -1,4 +1,4 @@
-"""Behind nginx, with the lines of the operations page."""
+"""Behind nginx, with the site that is kept for it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ HOST = "llm.example.org"
 
 
 def nginx_conf(directory: Path, port: int, upstream: str) -> str:
-    """The documented server on a port of loopback, without TLS, with every file under `directory`."""
-    [server] = re.findall(r"```nginx\n(.*?)```", (PROJECT / "docs" / "operations.md").read_text(), re.DOTALL)
+    """The site on a port of loopback, without TLS, with every file under `directory`."""
+    server = re.sub("#.*", "", (PROJECT / "deploy" / "nginx.conf").read_text())
     server = re.sub(r"\n *ssl_certificate.*", "", server).replace("443 ssl", f"127.0.0.1:{port}")
     server = server.replace("http://127.0.0.1:8000", upstream)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
