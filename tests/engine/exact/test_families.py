@@ -66,7 +66,7 @@ def test_logits_are_those_of_transformers(directory: Path, prepared: Path, load:
     found = runner.every_logit(TOKENS)
     runner.close()
     errors = [relative_error(*rows) for rows in zip(found, expected, strict=True)]
-    assert np.median(errors) < 0.06  # where two experts nearly tie, a row may get the other
+    assert np.median(errors) < 0.08  # where two experts nearly tie, a row may get the other
     assert divergence(found, expected) < 0.01
 
 
