@@ -159,9 +159,9 @@ def test_a_killed_front_leaves_a_record_of_all_that_was_sent(front: LiveServer) 
         for line in response.iter_lines():
             told += json.loads(line)["token"]
             if told == "Hello…":
+                (worker,) = front.workers()
+                os.kill(worker, signal.SIGKILL)  # before this client leaves
                 break
-        (worker,) = front.workers()
-        os.kill(worker, signal.SIGKILL)
     front.wait_for(lambda: any(record["id"] == id_ for record in read_records(front.vault)))
     record = record_of(front, id_)
     assert (record["status"], record["response"], record["reconstructed"]) == ("interrupted", "Hello…", True)
