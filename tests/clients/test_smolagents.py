@@ -69,7 +69,7 @@ def test_a_tool_that_must_be_called_is_called(smolagents: ModuleType, server: Li
         """
         return is_on
 
-    model = smolagents.OpenAIServerModel(MODEL, api_base=server.url + "/v1", api_key="none", max_tokens=300)
+    model = smolagents.OpenAIServerModel(MODEL, api_base=server.url + "/v1", api_key="none", max_tokens=300, seed=5)
     (call,) = model.generate(ASK, tools_to_call_from=[switch]).tool_calls
     assert call.function.name == "switch"
 
