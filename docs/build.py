@@ -100,7 +100,7 @@ def _models_in(annotation: Any) -> list[Any]:
 
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "docs/architecture.md": [files],
-    "README.md": [settings],
+    "docs/settings.md": [settings],
     "docs/operations.md": [metrics],
     "docs/wire.md": [fields],
 }

@@ -39,7 +39,7 @@ def _logs(given: Mapping[str, Any]) -> Path:
 
 
 class Settings(BaseModel):
-    """The whole configuration, immutable. Field order is the order of `flask minivault config` and of the README."""
+    """The whole configuration, immutable. Field order is the order of `minivault config` and of docs/settings.md."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
 

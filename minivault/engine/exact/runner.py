@@ -212,7 +212,9 @@ class _Announcer(event.Listener):
 
     def on_start(self, event: Any) -> None:  # noqa: ARG002
         if not self.has_spoken:
-            print("compiling the exact engine's kernels for this CPU, once: a minute or two", file=sys.stderr, flush=True)
+            print(
+                "compiling the exact engine's kernels for this CPU, once: a minute or two", file=sys.stderr, flush=True
+            )
         self.has_spoken = True
 
     def on_end(self, event: Any) -> None:
