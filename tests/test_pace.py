@@ -35,7 +35,9 @@ ALLOWED = {
     "assert relative_error(decode(runner, [0], ids[149:], [149])[0], expected[149]) < 0.1": BITS,
     "engine/exact/test_correctness.py: "
     "assert relative_error(load(variant, bits=4).every_logit(ids), reference(load, variant, ids)[0]) < 0.4": BITS,
-    "engine/exact/test_families.py: assert relative_error(runner.every_logit(TOKENS), expected) < 0.06": BITS,
+    "engine/exact/test_families.py: "
+    "assert np.median(errors) < 0.08  # where two experts nearly tie, a row may get the other": BITS,
+    "engine/exact/test_families.py: assert divergence(found, expected) < 0.01": BITS,
     "engine/exact/test_correctness.py: assert relative_error(found, mean / np.linalg.norm(mean)) < 0.03": BITS,
     "engine/test_sampler.py: assert sum((pairs[pair] - num) ** 2 / num for pair, num in expected.items()) < 37.7  "
     "# 0.1 %, 15 degrees of freedom": CHANCE,
