@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from minivault.wire.dialect import Operation
 from minivault.wire.framing import NDJSON
 from minivault.wire.native.schema import Error, Ready
@@ -11,7 +13,6 @@ from minivault.wire.server.redaction import RedactionBody
 
 _READ = ("400", "401", "403", "404", "429", "503")
 _FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type")
-_RECORD = "/vault/records/{id_or_seq}"
 
 SERVER = (
     Operation("get", "/", "A page for browsers, one line of text for clients", text_type="text/plain", error=Error),
@@ -38,100 +39,55 @@ SERVER = (
     ),
     Operation("get", "/metrics", "Figures for Prometheus", text_type="text/plain", error=Error),
 )
+
+
+def _vault(method: Literal["get", "post"], path: str, summary: str, **more: Any) -> Operation:
+    return Operation(method, f"/vault/{path}", summary, error=Error, errors=_READ, **more)
+
+
+def _record(method: Literal["get", "post"], path: str, summary: str, **more: Any) -> Operation:
+    """About one record."""
+    return _vault(method, f"records/{{id_or_seq}}{path}", summary, parameters=("id_or_seq",), **more)
+
+
 VAULT = (
-    Operation(
+    _vault(
         "get",
-        "/vault/records",
+        "records",
         "The last records that match; `type=any` for those of every kind",
         lines=(schema.Record,),
         stream_types=(NDJSON.content_type,),
-        error=Error,
-        errors=_READ,
         query=(*_FILTERS, "limit"),
     ),
-    Operation(
+    _record("get", "", "One record, by id or seq", reply=schema.Record),
+    _vault(
         "get",
-        _RECORD,
-        "One record, by id or seq",
-        reply=schema.Record,
-        error=Error,
-        errors=_READ,
-        parameters=("id_or_seq",),
-    ),
-    Operation(
-        "get",
-        "/vault/tail",
+        "tail",
         "The last records, and new ones as they come",
         lines=(schema.Record, schema.Alive, Error),
         stream_types=(NDJSON.content_type,),
-        error=Error,
-        errors=_READ,
         query=("limit",),
     ),
-    Operation(
+    _vault(
         "get",
-        "/vault/export",
+        "export",
         "The records that match as a file: `format=jsonl` with the proof that it is an excerpt, or `csv`",
         lines=(schema.Exported,),
         stream_types=(NDJSON.content_type,),
         text_type="text/csv",
-        error=Error,
-        errors=_READ,
         query=(*_FILTERS, "format"),
     ),
-    Operation("get", "/vault/verify", "Verify the whole log now", reply=schema.Report, error=Error, errors=_READ),
-    Operation(
+    _vault("get", "verify", "Verify the whole log now", reply=schema.Report),
+    _vault("get", "light", "Where the chain stands, and the last verdict on it", reply=schema.Light),
+    _vault(
         "get",
-        "/vault/light",
-        "Where the chain stands, and the last verdict on it",
-        reply=schema.Light,
-        error=Error,
-        errors=_READ,
-    ),
-    Operation(
-        "get",
-        "/vault/timeline",
+        "timeline",
         "Records over time; the last day where no times are given",
         reply=schema.Timeline,
-        error=Error,
-        errors=_READ,
         query=("since", "until"),
     ),
-    Operation(
-        "get",
-        f"{_RECORD}/check",
-        "Whether a record stands as it was written",
-        reply=schema.Checked,
-        error=Error,
-        errors=_READ,
-        parameters=("id_or_seq",),
-    ),
-    Operation(
-        "post",
-        f"{_RECORD}/replay",
-        "Run a recorded answer again and compare",
-        reply=schema.Replayed,
-        error=Error,
-        errors=_READ,
-        parameters=("id_or_seq",),
-    ),
-    Operation(
-        "get",
-        f"{_RECORD}/redaction",
-        "What a redaction would erase; nothing is done",
-        reply=schema.Preview,
-        error=Error,
-        errors=_READ,
-        parameters=("id_or_seq",),
-    ),
-    Operation(
-        "post",
-        f"{_RECORD}/redaction",
-        "Erase what a record holds for good",
-        request=RedactionBody,
-        reply=schema.Redacted,
-        error=Error,
-        errors=_READ,
-        parameters=("id_or_seq",),
-    ),
+    _record("get", "/check", "Whether a record stands as it was written", reply=schema.Checked),
+    _record("post", "/replay", "Run a recorded answer again and compare", reply=schema.Replayed),
+    _record("get", "/redaction", "What a redaction would erase; nothing is done", reply=schema.Preview),
+    _record("post", "/redaction", "Erase what a record holds for good", request=RedactionBody, reply=schema.Redacted),
 )
