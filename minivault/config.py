@@ -118,6 +118,9 @@ class Settings(BaseModel):
         "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
     )
     vault_segment_mb: int = Field(64, ge=1, le=4096, description="size at which the log starts a new segment")
+    vault_keep_days: float = Field(
+        0, ge=0, le=36525, description="days for which nothing may be pruned or redacted; 0 = no floor"
+    )
     disconnect_check: bool = Field(True, description="stop a generation when its client closes its sending side")
     receive_timeout_s: float = Field(10, gt=0, le=3600, description="limit for a request's header and for each receive")
     send_timeout_s: float = Field(20, gt=0, le=3600, description="limit for each send to a client that does not read")

@@ -7,6 +7,7 @@ MiniVaultError
 ├── Forbidden             403  the key's role, the host or the origin may not do this
 ├── NotFound              404  no such model, record or route
 ├── BodyTimeout           408  the body arrived too slowly
+├── Retained              409  the vault may not lose this yet
 ├── TooLarge              413  the body exceeds the limit
 ├── UnsupportedMediaType  415  not JSON
 ├── QuotaExceeded         429  a limit of this key or client
@@ -83,6 +84,13 @@ class ModelNotFound(NotFound):
 class BodyTimeout(MiniVaultError):
     status = 408
     code = "body_timeout"
+
+
+class Retained(MiniVaultError):
+    """A retention floor or a legal hold keeps what was to be removed; the message names it."""
+
+    status = 409
+    code = "retained"
 
 
 class TooLarge(MiniVaultError):

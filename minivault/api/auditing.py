@@ -33,7 +33,8 @@ def archive() -> Iterator[Archive]:
     """The vault in the name of whoever asks. Raises Forbidden for nobody in particular, VaultUnavailable."""
     by = _named()
     recorder().vault_status()  # raises VaultUnavailable where there is none to read
-    with Archive(settings().log_dir, by=by, segment_bytes=settings().vault_segment_mb << 20) as opened:
+    size, keep_days = settings().vault_segment_mb << 20, settings().vault_keep_days
+    with Archive(settings().log_dir, by=by, segment_bytes=size, keep_days=keep_days) as opened:
         yield opened
 
 

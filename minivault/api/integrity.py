@@ -93,7 +93,8 @@ def preview(id_or_seq: str) -> Response:
     """What a redaction of a record would erase, and what would stay; nothing is done."""
     with archive() as opened:
         found = opened.show(id_or_seq)
-    return json_reply({"id": found["id"], "seq": found["seq"], **_erased(found)})
+        refused = opened.kept().refusal(found)
+    return json_reply({"id": found["id"], "seq": found["seq"], **_erased(found), "refused": refused or None})
 
 
 @bp.post("/records/<id_or_seq>/redaction")

@@ -22,7 +22,7 @@ from minivault.wire.framing import NDJSON
 
 bp = Blueprint("vault", __name__, url_prefix="/vault")
 
-FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type", "limit", "format")
+FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type", "limit", "format", "user")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 TAIL_S, ALIVE_S = 300, 10
 """How long one tail goes on, and how often it shows that it is there: a client that has gone is noticed by that."""
@@ -117,6 +117,7 @@ def _filter() -> Filter:
         status=given.get("status"),
         api=given.get("api"),
         type=None if given.get("type") == "any" else given.get("type", "interaction"),
+        user=given.get("user"),
     )
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -93,6 +94,9 @@ _FILTERS = (
         type=click.Choice(["completed", "cancelled", "failed", "interrupted"]),
         help="How the interaction ended.",
     ),
+    click.option(
+        "--user", "--subject", "user", help="The request's `user`, `safety_identifier` or `metadata.user_id`."
+    ),
 )
 
 
@@ -142,8 +146,8 @@ def filter_options(command: Command) -> Command:
     ) -> None:
         from minivault.vault.reader import Filter
 
-        wanted = Filter(options.pop("text", ""), since, until, model, _key_ids(key), status)
-        command(wanted=wanted, **options)
+        wanted = Filter(options.pop("text", None) or "", since, until, model, _key_ids(key), status)
+        command(wanted=replace(wanted, user=options.pop("user")), **options)
 
     return _with_options(collecting, *_FILTERS)
 

@@ -10,15 +10,18 @@ import os
 import pwd
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minivault.errors import NotFound, VaultError, VaultUnavailable
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
+from minivault.vault.holding import release_hold, set_hold
 from minivault.vault.index import Index, find, ids_like
+from minivault.vault.keeping import Keeping
 from minivault.vault.log import Log
 from minivault.vault.place import Record, at_seq
 from minivault.vault.proof.checkpoint import write_checkpoint
@@ -27,10 +30,11 @@ from minivault.vault.proof.heads import SignedHead, add, signed_heads
 from minivault.vault.proof.note import TreeHead
 from minivault.vault.proof.prove import Prover, proving
 from minivault.vault.proof.timestamp import head_of
+from minivault.vault.pruning import Pruned, prune
 from minivault.vault.reader import Filter, Group, follow, last_records, last_shown, search, stats
 from minivault.vault.record import Draft, Place
 from minivault.vault.recover import Recovered, Regenerate, recover_journals
-from minivault.vault.removal import Pruned, complete_redactions, prune, redact
+from minivault.vault.removal import Erasure, complete_redactions, redact
 from minivault.vault.segments import vault_id
 from minivault.vault.tables import WRITERS
 
@@ -70,11 +74,13 @@ class Archive:
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
         node: str = "",
+        keep_days: float = 0,
     ) -> None:
         if not (directory / LOCK).exists():
             raise VaultError(f"{directory} holds no vault; it is made when the server first starts")
         self.directory = directory
         self.by = by
+        self._keep_days = keep_days
         self._log = Log(directory, segment_bytes=segment_bytes, clock=clock, disk=disk, node=node)
 
     @property
@@ -173,16 +179,50 @@ class Archive:
 
     def redact(self, id_or_seq: str, reason: str, part: str | None = None) -> Place:
         """Remove the content of one record for good, or the `part` of it (`reasoning`). Raises NotFound, VaultError."""
-        record = self._find(id_or_seq)
-        with _written_or_nothing():
-            place = redact(self._log, record, by=self.by, reason=reason, part=part)
-        self.checkpoint()
+        [place] = self.redact_all([self._find(id_or_seq)], reason, part)
         return place
 
-    def prune(self, keep_days: float) -> Pruned:
-        """Remove sealed segments whose records are all older than `keep_days`."""
+    def redact_all(
+        self,
+        targets: Sequence[Record],
+        reason: str,
+        part: str | None = None,
+        watch: Callable[[int], None] | None = None,
+    ) -> list[Place]:
+        """Remove the content of these records, in their order. What was done before an interruption stays done.
+
+        Raises Retained, and then has removed nothing, VaultError.
+        """
         with _written_or_nothing():
-            return prune(self._log, keep_days=keep_days, by=self.by)
+            how = partial(redact, self._log, targets, by=self.by, reason=reason, part=part)
+            places = how(keep_days=self._keep_days, watch=watch)
+        self.checkpoint()
+        return places
+
+    def removable(self, wanted: Filter, part: str | None = None) -> Erasure:
+        """What a redaction of all that match would remove, and what would stay and why; nothing is done."""
+        erasure = Erasure.of(search(self.directory, wanted), self.kept(), part)
+        self._record_read("redact", wanted.describe(), len(erasure.targets))
+        return erasure
+
+    def kept(self) -> Keeping:
+        """What forbids removals now."""
+        return Keeping.now(self.directory, self._keep_days, self._log.clock())
+
+    def prune(self, keep_days: float) -> Pruned:
+        """Remove sealed segments whose records are all older than `keep_days`. Raises Retained."""
+        with _written_or_nothing():
+            return prune(self._log, keep_days=keep_days, by=self.by, floor_days=self._keep_days)
+
+    def hold(self, name: str, wanted: Filter, reason: str) -> Place:
+        """Keep what is wanted from being removed until that is released. Raises BadRequest for a name in use."""
+        with _written_or_nothing():
+            return set_hold(self._log, name, wanted, by=self.by, reason=reason)
+
+    def release(self, name: str, reason: str) -> Place:
+        """End a hold. Raises NotFound."""
+        with _written_or_nothing():
+            return release_hold(self._log, name, by=self.by, reason=reason)
 
     def recover(self, regenerate: Regenerate | None = None) -> tuple[list[Recovered], int]:
         """Record what dead processes left open, and carry out redactions cut short: those, and how many of these."""

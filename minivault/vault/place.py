@@ -8,7 +8,7 @@ That the chain as a whole is the one that was signed is the business of `verify`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,8 +53,8 @@ def in_place(directory: Path, may_match: Callable[[bytes], bool], *, from_seq: i
             ensure_follows(held, parse(line))
             yield held
         held = None
-        said = _SAYS_SEQ.match(line)
-        if (said is None or int(said[1]) >= from_seq) and may_match(line):
+        seq = seq_of(line)
+        if (seq is None or seq >= from_seq) and may_match(line):
             record = checked(before, line)
             held = record if record["seq"] >= from_seq else None
         before = line
@@ -108,21 +108,60 @@ def at_seq(directory: Path, seq: int) -> Record | None:
 
 
 def _at_seq(directory: Path, seq: int) -> Record | None:
-    mark = b'"seq":%d,' % seq
-    found = in_place(directory, lambda line: mark in line, from_seq=seq)
-    return next((record for record in found if record["seq"] == seq), None)
+    return next(at_seqs(directory, {seq}), None)
+
+
+def at_seqs(directory: Path, seqs: Collection[int]) -> Iterator[Record]:
+    """The records at these seqs, in order, each checked in its place but not for its mark of redaction. Raises
+    VaultError."""
+    left = len(seqs)
+    for record in in_place(
+        directory, lambda line: (seq := seq_of(line)) is None or seq in seqs, from_seq=min(seqs, default=1)
+    ):
+        if record["seq"] in seqs:
+            yield record
+            left -= 1
+        if not left:
+            return
+
+
+def seq_of(line: bytes) -> int | None:
+    """The seq that a line says it has, by a quick look; None where that does not tell."""
+    said = _SAYS_SEQ.match(line)
+    return int(said[1]) if said else None
 
 
 def lawful(directory: Path, record: Record) -> Record:
     """The record, unless it bears a mark of redaction that no redaction record agrees with. Raises VaultError."""
-    for mark in marks_in(record):
-        stub = record[mark]
-        seq = stub.get("record") if isinstance(stub, dict) else None
-        redaction = _at_seq(directory, seq) if isinstance(seq, int) and seq > record["seq"] else None
-        if redaction is None or mark_of(redaction.get("part")) != mark:
-            _refuse(record)
-        ensure_redacted_by(record, redaction)
-    return record
+    return Redactions(directory).lawful(record)
+
+
+class Redactions:
+    """The redaction records that marks refer to, for whoever reads many records: those in a row are read together."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[int, Record] = {}
+
+    def lawful(self, record: Record) -> Record:
+        """As the function of that name."""
+        for mark in marks_in(record):
+            stub = record[mark]
+            seq = stub.get("record") if isinstance(stub, dict) else None
+            redaction = self._at(seq) if isinstance(seq, int) and seq > record["seq"] else None
+            if redaction is None or mark_of(redaction.get("part")) != mark:
+                _refuse(record)
+            ensure_redacted_by(record, redaction)
+        return record
+
+    def _at(self, seq: int) -> Record | None:
+        if seq not in self._known:
+            self._known.clear()
+            for redaction in in_place(self._directory, lambda _line: True, from_seq=seq):
+                if redaction["type"] != "redaction":
+                    break
+                self._known[redaction["seq"]] = redaction
+        return self._known.get(seq)
 
 
 def _next_seq(record: Record) -> int:

@@ -6,9 +6,11 @@ in its place; `read_records` alone is not, and is for the vault's own upkeep.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from minivault.vault.directory import is_same_file
 from minivault.vault.head import last_record
 from minivault.vault.place import (
     Record,
+    Redactions,
     checked,
     ensure_follows,
     in_place,
@@ -31,6 +34,8 @@ from minivault.vault.segments import ACTIVE, segments
 
 _WINDOW = 64
 """How many records are looked at first where some are not shown."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.@:-]+", re.ASCII)
+"""Names that JSON spells as they are, or with escapes for letters."""
 
 
 def read_records(directory: Path, *, from_seq: int = 1) -> Iterator[Record]:
@@ -46,7 +51,8 @@ def last_records(directory: Path, count: int) -> list[Record]:
     files = segments(directory)
     end = next((_seq(last) for segment in reversed(files) if (last := last_record(segment)) is not None), 0)
     chain = whole_chain(directory, from_seq=max(1, end - count + 1)) if count > 0 else ()
-    return [lawful(directory, record) for record in chain]
+    redactions = Redactions(directory)
+    return [redactions.lawful(record) for record in chain]
 
 
 def last_shown(directory: Path, count: int, hidden: Collection[str] = (), wanted: str | None = None) -> list[Record]:
@@ -127,6 +133,15 @@ class Filter:
     status: str | None = None
     api: str | None = None
     type: str | None = "interaction"
+    user: str | None = None
+    """Whom the request names: see `users_of`."""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Filter:
+        """The one of which `describe` has told. Raises ValueError where this version knows less of it."""
+        if not told.keys() <= set(cls.__slots__):
+            raise ValueError(f"a filter of {', '.join(sorted(told))} is not known here")
+        return cls(**{"type": None, **told, "key": tuple(told.get("key", ()))})
 
     def matches(self, record: Record) -> bool:
         """Whether a record is one of them. Text is looked for in prompt and response, whatever its case."""
@@ -135,6 +150,8 @@ class Filter:
             if wanted is not None and record.get(name) != wanted:
                 return False
         if self.key and record.get("key") not in self.key:
+            return False
+        if self.user is not None and self.user not in users_of(record):
             return False
         time_ns = record.get("time_ns", 0)
         if self.since_ns is not None and time_ns < self.since_ns:
@@ -149,6 +166,8 @@ class Filter:
             wanted = getattr(self, name)
             if wanted is not None and b'"%s":%s' % (name.encode("ascii"), compact(wanted)) not in line:
                 return False
+        if self.user is not None and _PLAIN.fullmatch(self.user) and self.user.encode("ascii") not in line:
+            return b"\\\\u" in line  # a client may have spelled any letter so
         return not self.text.isascii() or compact(self.text)[1:-1].lower() in line.lower()
 
     def describe(self) -> dict[str, Any]:
@@ -157,11 +176,33 @@ class Filter:
         return {name: value for name, value in values if value not in (None, "", ())}
 
 
+def users_of(record: Record) -> set[str]:
+    """Whom a request says that it is for: its `user`, `safety_identifier` or `metadata.user_id`, as clients have them.
+
+    It is the client's word, and gone with the content.
+    """
+    request = record.get("request")
+    try:
+        body = json.loads(request) if isinstance(request, str) else None
+    except (ValueError, RecursionError):
+        return set()
+    if not isinstance(body, dict):
+        return set()
+    metadata = body.get("metadata")
+    said = (
+        body.get("user"),
+        body.get("safety_identifier"),
+        metadata.get("user_id") if isinstance(metadata, dict) else 0,
+    )
+    return {name for name in said if isinstance(name, str)}
+
+
 def search(directory: Path, wanted: Filter) -> Iterator[Record]:
     """The records that match, in the order of the log. Raises VaultError for one that is not as it was written."""
+    redactions = Redactions(directory)
     for record in in_place(directory, wanted.may_match):
         if wanted.matches(record):
-            yield lawful(directory, record)
+            yield redactions.lawful(record)
 
 
 @dataclass(slots=True)

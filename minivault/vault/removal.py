@@ -1,87 +1,183 @@
-"""Taking something out of the log for good, while the chain and everything signed stay valid.
+"""Taking content out of the log for good, while the chain and everything signed stay valid.
 
-`redact` removes the content of one record, or the part of it that a model thought. The redaction is recorded first,
-with the digests of the segment before and after; then the segment is replaced by one in which that content and its salt
-are gone. Where a crash comes between, `verify` says that a redaction is not carried out, and `vault recover` completes
-it.
-
-`prune` removes whole sealed segments by age. What was removed, and the hash it ended in, stays recorded and signed.
+`redact` removes the content of records, or the part of it that a model thought. Each redaction is recorded first, with
+the digests of the segment before and after; then the segment is replaced by one in which that content and its salt are
+gone. Where a crash comes between, `verify` says that a redaction is not carried out, and `vault recover` completes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minivault.errors import VaultError
-from minivault.vault.head import last_record
+from minivault.vault.keeping import Keeping
 from minivault.vault.log import Log
-from minivault.vault.place import Record, at_seq
-from minivault.vault.proof.checkpoint import write_checkpoint_locked
-from minivault.vault.proof.key import read_public
+from minivault.vault.place import Record, Redactions, at_seqs, seq_of
 from minivault.vault.reader import read_records
 from minivault.vault.record import PART, Draft, Place, compact, content_of, is_record, mark_of, parse, part_of
 from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
-from minivault.vault.segments import Segment, first_record, sealed_segments, segments, summarize
+from minivault.vault.segments import Segment, first_record, segments
+
+MAX_BATCH = 4096
+"""How many records of a segment are redacted at once: their redactions are written together."""
 
 
-def redact(log: Log, target: Record, *, by: str, reason: str, part: str | None = None) -> Place:
-    """Remove the content of a record that was read, or the `part` of it (`reasoning`). Raises VaultError (nothing to
-    redact), OSError."""
-    with maintenance(log.directory, log.disk), log.locked():
-        found = at_seq(log.directory, target["seq"])
-        if found is None or (found["id"], found["hash"]) != (target["id"], target["hash"]):
-            raise VaultError(f"seq {target['seq']} is another record now: run `vault verify`")
-        if "redacted" in found:
-            raise VaultError(f"record {found['id']} was redacted by record {found['redacted'].get('record')}")
-        if part is not None and "reasoning_redacted" in found:
-            told = found["reasoning_redacted"].get("record")
-            raise VaultError(f"the thoughts of record {found['id']} were redacted by record {told}")
-        if part is not None and not part_of(found):
-            raise VaultError(f"record {found['id']} holds no thoughts")
-        if "content_sha256" not in found:
-            raise VaultError(f"record {found['id']} is of type {found['type']} and holds no content")
-        return _redact(log, found, by, reason, part)
+def redact(
+    log: Log,
+    targets: Sequence[Record],
+    *,
+    by: str,
+    reason: str,
+    part: str | None = None,
+    keep_days: float = 0,
+    watch: Callable[[int], None] | None = None,
+) -> list[Place]:
+    """Remove the content of records that were read, in their order, or the `part` of it (`reasoning`).
+
+    All of them are looked at before anything is removed; then the records of one segment go together, and `watch` is
+    told how many have gone. Raises VaultError (nothing to redact), Retained (a floor or a hold keeps one), OSError.
+    """
+    places: list[Place] = []
+    with maintenance(log.directory, log.disk):
+        left = deque(_removable(log, targets, part, keep_days))
+        while left:
+            with log.locked():
+                remove_leftovers(log.directory, log.disk)
+                log.settle_locked()
+                segment, end = _holding(log, left[0]["seq"])
+                batch: list[Record] = []
+                while left and left[0]["seq"] < end and len(batch) < MAX_BATCH:
+                    batch.append(left.popleft())
+                places += _redact(log, segment, batch, by, reason, part)
+            if watch is not None:
+                watch(len(places))
+    return places
+
+
+def _removable(log: Log, targets: Sequence[Record], part: str | None, keep_days: float) -> Iterator[Record]:
+    """Of each target what is needed to remove it, once it is known that all of them may go."""
+    keeping, redactions = Keeping.now(log.directory, keep_days, log.clock()), Redactions(log.directory)
+    wanted = {target["seq"]: target for target in targets}
+    found = []
+    for record in at_seqs(log.directory, wanted.keys()):
+        target = wanted.pop(record["seq"])
+        if (record["id"], record["hash"]) != (target["id"], target["hash"]):
+            break
+        ensure_removable(record, part)
+        keeping.ensure_may_go(redactions.lawful(record))
+        found.append(slim(record))
+    if len(found) != len(targets):
+        seq = next(target["seq"] for target in targets if target["seq"] not in {one["seq"] for one in found})
+        raise VaultError(f"seq {seq} is another record now: run `vault verify`")
+    return iter(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What a redaction of many records would do: those that go, named without their content, and how many stay."""
+
+    targets: list[Record] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)
+    """By what keeps them."""
+    num_without: int = 0
+    """How many have nothing to redact, or no longer."""
+    by: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Of those that go: how many, by key and model."""
+
+    @classmethod
+    def of(cls, records: Iterable[Record], keeping: Keeping, part: str | None) -> Erasure:
+        """Sort records, each checked in its place, by what would become of them. Raises what reading them raises."""
+        found, num_without = cls(), 0
+        for record in records:
+            if not is_removable(record, part):
+                num_without += 1
+            elif cause := keeping.cause(record):
+                found.kept[cause] += 1
+            else:
+                found.targets.append(slim(record))
+                found.by[str(record.get("key") or "-"), str(record.get("model"))] += 1
+        return replace(found, num_without=num_without)
+
+
+def is_removable(record: Record, part: str | None) -> bool:
+    """Whether a record has something to redact."""
+    try:
+        ensure_removable(record, part)
+    except VaultError:
+        return False
+    return True
+
+
+def slim(record: Record) -> Record:
+    """What names a record for a removal, without its content."""
+    return {name: record[name] for name in ("seq", "id", "hash", "type", "v", "timestamp")}
+
+
+def ensure_removable(found: Record, part: str | None) -> None:
+    """Raise VaultError where a record has nothing to redact."""
+    if "redacted" in found:
+        raise VaultError(f"record {found['id']} was redacted by record {found['redacted'].get('record')}")
+    if part is not None and "reasoning_redacted" in found:
+        told = found["reasoning_redacted"].get("record")
+        raise VaultError(f"the thoughts of record {found['id']} were redacted by record {told}")
+    if part is not None and not part_of(found):
+        raise VaultError(f"record {found['id']} holds no thoughts")
+    if "content_sha256" not in found:
+        raise VaultError(f"record {found['id']} is of type {found['type']} and holds no content")
 
 
 def complete_redactions(log: Log) -> int:
-    """Carry out recorded redactions that a crash cut short; returns how many there were. Raises OSError, VaultError."""
+    """Carry out recorded redactions that a crash cut short; returns how many there were. Raises OSError, VaultError.
+
+    Those of one segment go together, since one digest was recorded for them all.
+    """
     recorded = [r for r in read_records(log.directory) if r.get("type") == "redaction"]
     by_target = {(r["target_seq"], r.get("part")): r for r in recorded}
-    present = [
-        (record, by_target[record.get("seq"), part])
-        for record in read_records(log.directory)
-        for part in (PART, None)
-        if (record.get("seq"), part) in by_target and "redacted" not in record and mark_of(part) not in record
-    ]
-    for target, redaction in present:
-        with maintenance(log.directory, log.disk), log.locked():
-            remove_leftovers(log.directory, log.disk)
-            log.settle_locked()
-            segment = _holding(log, target["seq"])
-            new = _rewritten(log, segment, target, _stub(redaction), redaction.get("part"))
-            _swap(log, segment, new)
-    return len(present)
+    num_completed = 0
+    for part in (PART, None):
+        left = deque(
+            (slim(record), by_target[record["seq"], part])
+            for record in read_records(log.directory)
+            if (record.get("seq"), part) in by_target and "redacted" not in record and mark_of(part) not in record
+        )
+        num_completed += len(left)
+        while left:
+            with maintenance(log.directory, log.disk), log.locked():
+                remove_leftovers(log.directory, log.disk)
+                log.settle_locked()
+                segment, end = _holding(log, left[0][0]["seq"])
+                batch = []
+                while left and left[0][0]["seq"] < end:
+                    target, redaction = left.popleft()
+                    batch.append((target, _stub(redaction)))
+                _swap(log, segment, _rewritten(log, segment, batch, part))
+    return num_completed
 
 
-def _redact(log: Log, target: Record, by: str, reason: str, part: str | None) -> Place:
-    remove_leftovers(log.directory, log.disk)
-    head = log.settle_locked()
-    segment = _holding(log, target["seq"])
-    what = {"target_id": target["id"], "target_seq": target["seq"]} | ({"part": part} if part else {})
-    record = log.draft("redaction", {**what, "by": by, "reason": reason})
-    stub = {"at": record.fields["timestamp"], "by": by, "record": head.seq + 1}
+def _redact(
+    log: Log, segment: Segment, targets: Sequence[Record], by: str, reason: str, part: str | None
+) -> list[Place]:
+    """Redact records of one segment; the caller holds both locks and has settled the log."""
+    drafts, batch = [], []
+    for seq, target in enumerate(targets, log.head.seq + 1):
+        what = {"target_id": target["id"], "target_seq": target["seq"]} | ({"part": part} if part else {})
+        draft = log.draft("redaction", {**what, "by": by, "reason": reason})
+        drafts.append(draft)
+        batch.append((target, {"at": draft.fields["timestamp"], "by": by, "record": seq}))
     digests: dict[str, Any] = {"segment": segment.name}
     if not segment.is_active:
-        new = _rewritten(log, segment, target, stub, part)
+        new = _rewritten(log, segment, batch, part)
         digests |= {"sha256_before": new.sha256_before, "sha256_after": new.sha256_after}
-    [place] = log.append_locked([Draft(record.type, {**record.fields, **digests})])
+    places = log.append_locked([Draft(draft.type, {**draft.fields, **digests}) for draft in drafts])
     log.sync()
     if segment.is_active:
-        new = _rewritten(log, segment, target, stub, part)
+        new = _rewritten(log, segment, batch, part)
     _swap(log, segment, new)
-    return place
+    return places
 
 
 def _stub(record: Record) -> dict[str, Any]:
@@ -90,43 +186,51 @@ def _stub(record: Record) -> dict[str, Any]:
     return stub if record.get("v") != 1 else {"at": stub["at"], "by": stub["by"], "reason": record["reason"], **stub}
 
 
-def _holding(log: Log, seq: int) -> Segment:
-    """The segment that holds a seq."""
-    candidates = [s for s in segments(log.directory) if (s.first_seq or log.head.first_seq) <= seq]
-    return candidates[-1]
+def _holding(log: Log, seq: int) -> tuple[Segment, float]:
+    """The segment that holds a seq, and the first seq after it."""
+    files = segments(log.directory)
+    starts = [segment.first_seq or log.head.first_seq for segment in files]
+    at = max(index for index, start in enumerate(starts) if start <= seq)
+    return files[at], starts[at + 1] if at + 1 < len(files) else math.inf
 
 
-def _rewritten(log: Log, segment: Segment, target: Record, stub: Mapping[str, Any], part: str | None) -> Rewritten:
-    eraser = _Eraser(target, stub, segment, part)
+def _rewritten(
+    log: Log, segment: Segment, batch: Sequence[tuple[Record, Mapping[str, Any]]], part: str | None
+) -> Rewritten:
+    """The segment without the content of these records, each with the stub that takes its place."""
+    eraser = _Eraser(batch, segment, part)
     new = write_beside(segment, log.disk, compress=segment.is_compressed, change=eraser.change)
-    if eraser.num_changed != 1:
+    if eraser.num_changed != len(batch):
         log.disk.unlink(new.temporary)
-        raise VaultError(f"seq {target['seq']} is not in {segment.path.name}: run `vault verify`")
+        raise VaultError(f"seq {batch[0][0]['seq']} is not in {segment.path.name}: run `vault verify`")
     return new
 
 
 class _Eraser:
-    """Changes one line of a segment; of a `recovered` record also the torn bytes before it, which it describes."""
+    """Changes lines of a segment; of a `recovered` record also the torn bytes before it, which it describes."""
 
-    def __init__(self, target: Record, stub: Mapping[str, Any], segment: Segment, part: str | None) -> None:
+    def __init__(self, batch: Sequence[tuple[Record, Mapping[str, Any]]], segment: Segment, part: str | None) -> None:
         self.num_changed = 0
-        self._target, self._stub, self._part = target, stub, part
-        self._mark = b'"seq":%d,' % target["seq"]
-        self._has_torn_bytes = target["type"] == "recovered" and target.get("v") != 1
-        first = first_record(segment) if self._has_torn_bytes else None
-        self._is_next = first is not None and first.get("seq") == target["seq"]
+        self._batch = {target["seq"]: (target, stub) for target, stub in batch}
+        self._part = part
+        self._torn = {target["seq"] for target, _ in batch if target["type"] == "recovered" and target.get("v") != 1}
+        first = first_record(segment) if self._torn else None
+        self._is_next = first is not None and first.get("seq") in self._torn
 
     def change(self, line: bytes) -> bytes:
-        if self._has_torn_bytes and not is_record(line):
+        if self._torn and not is_record(line):
             return b"\n" if self._is_next else line
-        fields = parse(line) if self._has_torn_bytes or self._mark in line else None
+        seq = seq_of(line)
+        fields = parse(line) if self._torn or seq is None or seq in self._batch else None
         if fields is None:
             return line
-        self._is_next = fields.get("seq") == self._target["seq"] - 1
-        if any(fields.get(name) != self._target[name] for name in ("seq", "id", "hash")):
+        if self._torn:
+            self._is_next = fields.get("seq", 0) + 1 in self._torn
+        target, stub = self._batch.get(fields.get("seq", 0), ({}, {}))
+        if not target or any(fields.get(name) != target[name] for name in ("seq", "id", "hash")):
             return line
         self.num_changed += 1
-        return _without_content(fields, self._stub, self._part)
+        return _without_content(fields, stub, self._part)
 
 
 def _without_content(fields: Record, stub: Mapping[str, Any], part: str | None) -> bytes:
@@ -145,55 +249,3 @@ def _swap(log: Log, segment: Segment, new: Rewritten) -> None:
     """Put the new form in the old one's place, durably."""
     log.disk.rename(new.temporary, segment.path)
     log.disk.fsync_directory(log.directory)
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What one prune removed; `seq` is the record that says so, None where there was nothing to remove."""
-
-    seq: int | None
-    segments: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def num_records(self) -> int:
-        return sum(segment["last_seq"] - segment["first_seq"] + 1 for segment in self.segments)
-
-
-def prune(log: Log, *, keep_days: float, by: str) -> Pruned:
-    """Remove the oldest sealed segments whose last record is older than `keep_days`. Raises OSError, VaultError.
-
-    The record of it is durable and signed before the first file goes; the files go oldest first, so that what a crash
-    leaves is still one chain.
-    """
-    before_ns = log.clock() - int(keep_days * 86400e9)
-    with maintenance(log.directory, log.disk), log.locked():
-        log.refresh()
-        old = _older(log, before_ns)
-        if not old:
-            return Pruned(None)
-        removed = tuple(_describe(segment, last) for segment, last in old)
-        fields = {"by": by, "keep_days": keep_days, "segments": list(removed), "vault": log.vault_id()}
-        [place] = log.append_locked([log.draft("prune", {**fields, "public_key": read_public(log.directory)})])
-        log.sync()
-        write_checkpoint_locked(log)  # a log's beginning is believed only where this is signed
-        for segment, _ in old:
-            log.disk.unlink(segment.path)
-        log.disk.fsync_directory(log.directory)
-        return Pruned(place.seq, removed)
-
-
-def _older(log: Log, before_ns: int) -> list[tuple[Segment, Record]]:
-    found = []
-    for segment in sealed_segments(log.directory):
-        last = last_record(segment)
-        if last is None or last["time_ns"] >= before_ns:
-            break
-        found.append((segment, last))
-    return found
-
-
-def _describe(segment: Segment, last: Record) -> dict[str, Any]:
-    first = first_record(segment) or last
-    digest = summarize(segment).sha256
-    span = {"first_seq": first["seq"], "last_seq": last["seq"], "last_hash": last["hash"]}
-    return {"name": segment.name, **span, "sha256": digest}

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from minivault.access.keys import KeyFile, NewKey
 from minivault.config import Settings
+from minivault.vault import Archive, Filter
 
 
 @pytest.fixture
@@ -117,6 +118,28 @@ def test_a_redaction_is_previewed_done_and_shown_in_the_timeline(client: FlaskCl
     drawn = client.get("/vault/timeline", headers=auditor).get_json()
     assert sum(span.get("interaction", 0) for span in drawn["counts"]) == 1
     assert {"redaction", "checkpoint"} <= {event["type"] for event in drawn["events"]}
+
+
+def test_what_a_floor_or_a_hold_keeps_is_not_redacted(client: FlaskClient, tokens: dict[str, str]) -> None:
+    auditor, config = as_role(tokens, "audit"), client.application.config
+    said = client.post("/generate", json={"prompt": "say x", "user": "bob"}, headers=as_role(tokens, "use"))
+    place = f"/vault/records/{said.headers['X-Request-Id']}/redaction"
+    assert client.get(place, headers=auditor).get_json()["refused"] is None
+    with Archive(config["MINIVAULT"].log_dir, by="tester") as archive:
+        archive.hold("case-1", Filter(user="bob", type=None), "a case")
+    assert "'case-1'" in client.get(place, headers=auditor).get_json()["refused"]
+    refused = client.post(place, json={"reason": "asked to"}, headers=auditor)
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "retained")
+    with Archive(config["MINIVAULT"].log_dir, by="tester") as archive:
+        archive.release("case-1", "closed")
+    config["MINIVAULT"] = config["MINIVAULT"].model_copy(update={"vault_keep_days": 30})
+    refused = client.post(place, json={"reason": "asked to"}, headers=auditor)
+    assert (refused.status_code, "MINIVAULT_VAULT_KEEP_DAYS=30" in refused.get_json()["error"]["message"]) == (
+        409,
+        True,
+    )
+    [found] = lines(client.get("/vault/records?user=bob", headers=auditor))
+    assert found["response"] == "x" and lines(client.get("/vault/records?user=bo", headers=auditor)) == []
 
 
 def test_records_of_every_kind_are_found_and_exported(client: FlaskClient, tokens: dict[str, str]) -> None:

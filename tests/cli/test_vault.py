@@ -214,7 +214,7 @@ def test_redacting_shows_what_goes_and_asks_first(ids: list[str], offline_cli: C
 
 def test_pruning_says_what_went(ids: list[str], offline_cli: Cli) -> None:
     shown = json.loads(offline_cli("vault", "prune", "--keep-days", "1", "--json").stdout)
-    assert shown == {"seq": None, "records": 0, "segments": []}
+    assert shown == {"seq": None, "records": 0, "segments": [], "held": ""}
 
 
 def test_recovering_nothing_is_fine(ids: list[str], offline_cli: Cli) -> None:

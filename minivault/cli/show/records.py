@@ -124,6 +124,7 @@ def _read(record: Fields) -> str:
     return f"reads the vault: {record['command']}{of}" + ("" if count is None else f" ({count} records)")
 
 
+_HOLD = {"add": "sets the", "release": "lifts the"}
 _SENTENCES: dict[str, Callable[[Fields], str]] = {
     "interaction": _interaction,
     "read": _read,
@@ -137,6 +138,7 @@ _SENTENCES: dict[str, Callable[[Fields], str]] = {
     "withdrawal": lambda r: f"takes back record {r['target_seq']}",
     "redaction": lambda r: f"removed {_removed(r)} record {r['target_seq']}: {r.get('reason', '(reason redacted)')}",
     "prune": lambda r: f"removed {len(r['segments'])} files, older than {r['keep_days']} days",
+    "hold": lambda r: f"{_HOLD[r['command']]} hold {r.get('name', '(redacted)')}: {r.get('reason', '')}",
     "key": lambda _: "another key signs from here on",
     "auth_failed": lambda r: f"no valid key: {r.get('reason', '?')}",
 }

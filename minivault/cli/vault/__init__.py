@@ -6,16 +6,18 @@ Each file here adds its commands to the group: those that read, those that prove
 from __future__ import annotations
 
 from minivault.cli.vault.group import vault
+from minivault.cli.vault.holding import hold
 from minivault.cli.vault.proving import checkpoint, export, head, verify
 from minivault.cli.vault.reading import search, show, stats, tail
+from minivault.cli.vault.redacting import redact
 from minivault.cli.vault.several import merge_verify
 from minivault.cli.vault.tree import consistency, cosign, prove, timestamp
-from minivault.cli.vault.upkeep import prune, recover, redact
+from minivault.cli.vault.upkeep import prune, recover
 
 for _command in (
     *(tail, show, search, stats),
     *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign),
-    *(redact, prune, recover),
+    *(redact, prune, hold, recover),
 ):
     vault.add_command(_command)
 

@@ -36,8 +36,13 @@ def opened() -> Iterator[Archive]:
     from minivault.vault.archive import Archive, current_user
 
     settings = load_settings()
-    size = settings.vault_segment_mb << 20
-    with Archive(settings.log_dir, by=current_user(), segment_bytes=size, node=settings.node) as archive:
+    with Archive(
+        settings.log_dir,
+        by=current_user(),
+        segment_bytes=settings.vault_segment_mb << 20,
+        node=settings.node,
+        keep_days=settings.vault_keep_days,
+    ) as archive:
         yield archive
 
 

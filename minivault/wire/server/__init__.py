@@ -12,7 +12,7 @@ from minivault.wire.server import schema
 from minivault.wire.server.redaction import RedactionBody
 
 _READ = ("400", "401", "403", "404", "429", "503")
-_FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type")
+_FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type", "user")
 
 SERVER = (
     Operation("get", "/", "A page for browsers, one line of text for clients", text_type="text/plain", error=Error),

@@ -169,13 +169,14 @@ class Replayed(Shape):
 
 
 class Preview(Shape):
-    """The members that a redaction would erase, those of `part` alone, and those that stay."""
+    """The members that a redaction would erase, those of `part` alone, those that stay, and why it would be refused."""
 
     id: str
     seq: Count
     erased: list[str]
     part: list[str]
     kept: list[str]
+    refused: str | None
 
 
 class Place(Shape):

@@ -52,7 +52,8 @@ async function offerRedaction(record, area, changed) {
   const path = `vault/records/${encodeURIComponent(record.id)}/redaction`;
   const fault = h("p", { class: "fault", role: "alert" });
   try {
-    const { erased, part, kept } = await get(path);
+    const { erased, part, kept, refused } = await get(path);
+    if (refused) throw new Error(`It may not be erased: ${refused}.`);
     const reason = h("input", { required: true, maxlength: 1000, "aria-label": "Reason" });
     const scope = h("select", { "aria-label": "What is erased" }, h("option", { value: "" }, "everything it holds"),
       part.length ? h("option", { value: "reasoning" }, "only what the model thought") : null);
