@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def weights(gguf: Path | None, checkpoint: Path | None, bits: int, folder: Path)
         told("prepare_s", seconds(lambda: convert(gguf, folder, packer=ExactPacker())))
         return folder / PACKED
     if checkpoint is None:
-        settings = load_settings().model_copy(update={"weight_bits": str(bits)})
+        settings = replace(load_settings(), weight_bits=str(bits))
         return weights_file(settings, ModelStore(settings.models_dir).resolve(settings.model))
     path = folder / "model.exact"
     told("prepare_s", seconds(lambda: prepare_checkpoint(checkpoint, path, bits=bits)))

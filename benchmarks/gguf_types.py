@@ -13,6 +13,7 @@ import argparse
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.quality import figures
@@ -55,7 +56,7 @@ def main() -> None:
         source = given.model or default_file(folder)
         for kind in given.types:
             path = requantized(quantizer, source, kind, folder)
-            found = figures(load_settings().model_copy(update={"model": str(path)}), given.tokens)
+            found = figures(replace(load_settings(), model=str(path)), given.tokens)
             types = sorted({tensor.type for tensor in GgufFile.open(path).by_name.values()} - {"F32"})
             numbers = f"{found['mean_kl']:10.5f}{found['largest_kl']:10.4f}{found['top1_agreement']:11.4f}"
             print(f"{kind:8}{path.stat().st_size / 1e6:6.0f}{numbers}  {'+'.join(types)}", flush=True)

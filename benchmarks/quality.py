@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     changed = {"model": given.model, "weight_bits": given.bits}
-    settings = load_settings().model_copy(update={name: value for name, value in changed.items() if value})
+    settings = replace(load_settings(), **{name: value for name, value in changed.items() if value})
     measured = figures(settings, given.tokens, given.text)
     print(json.dumps(measured) if given.json else "\n".join(f"{name:16}{value}" for name, value in measured.items()))
 

@@ -7,6 +7,7 @@ is written and the exit status says whether anything would change.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 import sys
@@ -31,16 +32,17 @@ def files() -> str:
 def settings() -> str:
     """The table of settings."""
     sys.path.insert(0, str(PROJECT))
-    from minivault.config import Settings, variable
+    from minivault.config import RULES, Settings, variable
 
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    for name, rule in RULES.items():
         default = {
             "home": "the user's data directory",
             "log_dir": "`logs` beside `wsgi.py`, or in MINIVAULT_HOME where there is no checkout",
         }.get(name)
-        shown = default or (f"`{field.default}`" if field.default != "" else "")
-        rows.append(f"| `{variable(name)}` | {shown} | {field.description} |")
+        shown = default or (f"`{defaults[name]}`" if defaults[name] != "" else "")
+        rows.append(f"| `{variable(name)}` | {shown} | {rule.meaning} |")
     return "\n".join(rows)
 
 

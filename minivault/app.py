@@ -6,7 +6,8 @@ from functools import partial
 
 from flask import Flask, Response, g, request
 
-from minivault import access, tracing
+from minivault import tracing
+from minivault.access import guard
 from minivault.api import anthropic, errors, integrity, native, ollama, openai, receipts, status, vault
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
@@ -36,7 +37,7 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
     app.before_request(_identify)
     app.after_request(_add_headers)
     app.after_request(partial(_count, recorder.metrics))
-    access.init_app(
+    guard.init_app(
         app,
         settings,
         key_headers={bp.name: bp.dialect.key_headers for bp in DIALECTS},

@@ -10,171 +10,176 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from minivault.errors import ConfigError
-from minivault.faults import reason
+from minivault.setting import kinds_of, rules_of, setting
 
 PREFIX = "MINIVAULT_"
 EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"})
 MIN_CONTEXT = 64
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 
-Count = Annotated[int, Field(ge=1)]
+
+_BESIDE_MODELS = Path("logs")
 
 
-def _logs(given: Mapping[str, Any]) -> Path:
+def _logs(home: Path) -> Path:
     """`logs` beside `wsgi.py` in a checkout, else in MINIVAULT_HOME."""
     checkout = Path(__file__).resolve().parent.parent
-    return (checkout if (checkout / "wsgi.py").is_file() else Path(given["home"])) / "logs"
+    return (checkout if (checkout / "wsgi.py").is_file() else home) / "logs"
 
 
-class Settings(BaseModel):
+def _is_address(value: str) -> None:
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT or unix:PATH")
+
+
+def _are_urls(value: str) -> None:
+    for url in filter(None, map(str.strip, value.split(","))):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+            raise ValueError("must be http://HOST:PORT/v1 or https://…, several by comma")
+
+
+def _has_room(value: int) -> None:
+    if 0 < value < MIN_CONTEXT:
+        raise ValueError(f"must be 0 or at least {MIN_CONTEXT}")
+
+
+@dataclass(frozen=True)
+class Settings:
     """The whole configuration, immutable. Field order is the order of `minivault config` and of docs/settings.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
-
-    model: str = Field(
+    model: str = setting(
         "smollm2-135m",
-        min_length=1,
-        description="catalog name, hub id, directory or `.gguf` file; several by comma, or a folder of them: the first "
+        meaning="catalog name, hub id, directory or `.gguf` file; several by comma, or a folder of them: the first "
         "is loaded at start, the others when they are asked for",
     )
-    home: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("minivault")),
-        description="models, keys and run files",
-    )
-    log_dir: Path = Field(default_factory=_logs, description="the vault")
-    bind: str = Field("127.0.0.1:8000", description="`host:port`, or `unix:PATH`")
-    workers: int = Field(1, ge=1, le=64, description="gunicorn processes, one model copy each")
-    threads: int = Field(64, ge=4, le=1024, description="request threads in each worker")
-    max_running: int = Field(16, ge=1, le=256, description="sequences decoding at once, per worker")
-    max_waiting: int = Field(32, ge=0, le=4096, description="requests waiting for a place, per worker")
-    context: int = Field(
-        0, ge=0, le=1 << 24, description="tokens of prompt plus answer; 0 = the model's own, as far as memory goes"
-    )
-    cache_mb: int = Field(
+    home: Path = setting(lambda: Path(platformdirs.user_data_dir("minivault")), meaning="models, keys and run files")
+    log_dir: Path = setting(_BESIDE_MODELS, meaning="the vault")
+    bind: str = setting("127.0.0.1:8000", check=_is_address, meaning="`host:port`, or `unix:PATH`")
+    workers: int = setting(1, ge=1, le=64, meaning="gunicorn processes, one model copy each")
+    threads: int = setting(64, ge=4, le=1024, meaning="request threads in each worker")
+    max_running: int = setting(16, ge=1, le=256, meaning="sequences decoding at once, per worker")
+    max_waiting: int = setting(32, ge=0, le=4096, meaning="requests waiting for a place, per worker")
+    context: int = setting(
         0,
         ge=0,
         le=1 << 24,
-        description="memory of each worker for all that its answers attend to, taken as needed, 45 tokens a MB for "
+        check=_has_room,
+        meaning="tokens of prompt plus answer; 0 = the model's own, as far as memory goes",
+    )
+    cache_mb: int = setting(
+        0,
+        ge=0,
+        le=1 << 24,
+        meaning="memory of each worker for all that its answers attend to, taken as needed, 45 tokens a MB for "
         "the default model; 0 = half of what is free, divided by workers",
     )
-    models_mb: int = Field(
+    models_mb: int = setting(
         0,
         ge=0,
         le=1 << 24,
-        description="memory of each worker for all models that are loaded, with what their answers attend to; whoever "
+        meaning="memory of each worker for all models that are loaded, with what their answers attend to; whoever "
         "was used least recently goes when another needs the room; 0 = what is free, divided by workers",
     )
-    keep_alive_s: float = Field(
-        -1, le=1e9, description="seconds that a model stays loaded unused; below 0 = until another needs its memory"
+    keep_alive_s: float = setting(
+        -1, le=1e9, meaning="seconds that a model stays loaded unused; below 0 = until another needs its memory"
     )
-    deadline_s: float = Field(300, gt=0, le=86400, description="wall-clock limit of one generation, in seconds")
-    load_timeout_s: float = Field(600, gt=0, le=86400, description="limit for loading the model, in seconds")
-    graceful_timeout_s: int = Field(30, ge=2, le=3600, description="seconds from SIGTERM to the end of the last stream")
-    backend: str = Field(
+    deadline_s: float = setting(300, gt=0, le=86400, meaning="wall-clock limit of one generation, in seconds")
+    load_timeout_s: float = setting(600, gt=0, le=86400, meaning="limit for loading the model, in seconds")
+    graceful_timeout_s: int = setting(30, ge=2, le=3600, meaning="seconds from SIGTERM to the end of the last stream")
+    backend: str = setting(
         "local",
         pattern=r"^(local|upstream|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
-        description="`local`, `upstream`, or `package.module:function` that returns a model to serve",
+        meaning="`local`, `upstream`, or `package.module:function` that returns a model to serve",
     )
-    upstream_url: str = Field(
-        "", description="OpenAI-compatible servers that answer, like `http://gpu1:8000/v1`, by comma"
+    upstream_url: str = setting(
+        "", check=_are_urls, meaning="OpenAI-compatible servers that answer, like `http://gpu1:8000/v1`, by comma"
     )
-    upstream_models: str = Field("", description="which of their models to serve, by comma; empty = all that they list")
-    upstream_key_file: str = Field("", description="file that holds the key they want; empty = none")
-    upstream_timeout_s: float = Field(
-        20, gt=0, le=3600, description="seconds without a sign of life after which one of them counts as down"
+    upstream_models: str = setting("", meaning="which of their models to serve, by comma; empty = all that they list")
+    upstream_key_file: str = setting("", meaning="file that holds the key they want; empty = none")
+    upstream_timeout_s: float = setting(
+        20, gt=0, le=3600, meaning="seconds without a sign of life after which one of them counts as down"
     )
-    runner: Literal["auto", "exact", "transformers"] = Field("auto", description="how a local model is computed")
-    weight_bits: Literal["8", "4"] = Field(
-        "8", description="bits of a weight where a checkpoint has floats: `8`, or `4` for half the memory"
+    runner: Literal["auto", "exact", "transformers"] = setting("auto", meaning="how a local model is computed")
+    weight_bits: Literal["8", "4"] = setting(
+        "8", meaning="bits of a weight where a checkpoint has floats: `8`, or `4` for half the memory"
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
-    cpu_threads: int = Field(
-        0, ge=0, le=1024, description="compute threads in each worker; 0 = cores divided by workers"
-    )
-    prefix_cache_mb: int = Field(
+    device: str = setting("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", meaning="`auto`, `cpu`, `cuda` or `cuda:N`")
+    cpu_threads: int = setting(0, ge=0, le=1024, meaning="compute threads in each worker; 0 = cores divided by workers")
+    prefix_cache_mb: int = setting(
         256,
         ge=0,
         le=65536,
-        description="how much of that may keep prompt prefixes for reuse until others need it; 0 = off",
+        meaning="how much of that may keep prompt prefixes for reuse until others need it; 0 = off",
     )
-    node: str = Field(
+    node: str = setting(
         "",
         pattern=r"^[A-Za-z0-9_-]{0,64}$",
-        description="this machine's name among several fronts: the beginning of `boot` in each of its records",
+        meaning="this machine's name among several fronts: the beginning of `boot` in each of its records",
     )
-    vault_sync: Literal["synced", "written", "async"] = Field(
-        "synced", description="when a record counts as kept: on disk, handed to the kernel, or queued"
+    vault_sync: Literal["synced", "written", "async"] = setting(
+        "synced", meaning="when a record counts as kept: on disk, handed to the kernel, or queued"
     )
-    vault_segment_mb: int = Field(64, ge=1, le=4096, description="size at which the log starts a new segment")
-    vault_keep_days: float = Field(
-        0, ge=0, le=36525, description="days for which nothing may be pruned or redacted; 0 = no floor"
+    vault_segment_mb: int = setting(64, ge=1, le=4096, meaning="size at which the log starts a new segment")
+    vault_keep_days: float = setting(
+        0, ge=0, le=36525, meaning="days for which nothing may be pruned or redacted; 0 = no floor"
     )
-    disconnect_check: bool = Field(True, description="stop a generation when its client closes its sending side")
-    receive_timeout_s: float = Field(10, gt=0, le=3600, description="limit for a request's header and for each receive")
-    send_timeout_s: float = Field(20, gt=0, le=3600, description="limit for each send to a client that does not read")
-    body_timeout_s: float = Field(60, gt=0, le=3600, description="limit for a request's whole body, in seconds")
-    body_rate: int = Field(
-        1024, ge=1, le=1 << 30, description="bytes a second that a body must come with once the receive timeout is over"
+    disconnect_check: bool = setting(True, meaning="stop a generation when its client closes its sending side")
+    receive_timeout_s: float = setting(10, gt=0, le=3600, meaning="limit for a request's header and for each receive")
+    send_timeout_s: float = setting(20, gt=0, le=3600, meaning="limit for each send to a client that does not read")
+    body_timeout_s: float = setting(60, gt=0, le=3600, meaning="limit for a request's whole body, in seconds")
+    body_rate: int = setting(
+        1024, ge=1, le=1 << 30, meaning="bytes a second that a body must come with once the receive timeout is over"
     )
-    max_body_kb: int = Field(1024, ge=1, le=65536, description="largest request body, in KiB")
-    batch_dir: str = Field("", description="files and batches; empty = `batches` in MINIVAULT_HOME")
-    batch_lines: int = Field(
-        2, ge=0, le=64, description="requests of batches under way at once, per worker; 0 = batches wait"
+    max_body_kb: int = setting(1024, ge=1, le=65536, meaning="largest request body, in KiB")
+    batch_dir: str = setting("", meaning="files and batches; empty = `batches` in MINIVAULT_HOME")
+    batch_lines: int = setting(
+        2, ge=0, le=64, meaning="requests of batches under way at once, per worker; 0 = batches wait"
     )
-    max_file_mb: int = Field(100, ge=1, le=4096, description="largest file of requests, in MiB")
-    max_files_mb: int = Field(1024, ge=1, le=1 << 20, description="all uploaded files together, in MiB")
-    rate_limit: str = Field("600/minute", description="requests per window for each key or client; empty = no limit")
-    token_limit: str = Field("", description="generated and prompt tokens per window, like `100000/day`; empty = none")
-    concurrency_limit: int = Field(0, ge=0, le=4096, description="generations at once per key or client; 0 = no limit")
-    auth_failure_limit: str = Field("20/minute", description="failed key checks per window for each client")
-    rate_storage: str = Field("embedded", description="`embedded` (exact over workers), or `redis://…`")
-    trusted_hosts: str = Field("", description="host names clients may use besides loopback and the bind, by comma")
-    allowed_origins: str = Field(
-        "", description="origins (web, app, extension) whose pages may call this server, by comma"
+    max_file_mb: int = setting(100, ge=1, le=4096, meaning="largest file of requests, in MiB")
+    max_files_mb: int = setting(1024, ge=1, le=1 << 20, meaning="all uploaded files together, in MiB")
+    rate_limit: str = setting("600/minute", meaning="requests per window for each key or client; empty = no limit")
+    token_limit: str = setting("", meaning="generated and prompt tokens per window, like `100000/day`; empty = none")
+    concurrency_limit: int = setting(0, ge=0, le=4096, meaning="generations at once per key or client; 0 = no limit")
+    auth_failure_limit: str = setting("20/minute", meaning="failed key checks per window for each client")
+    rate_storage: str = setting("embedded", meaning="`embedded` (exact over workers), or `redis://…`")
+    trusted_hosts: str = setting("", meaning="host names clients may use besides loopback and the bind, by comma")
+    allowed_origins: str = setting(
+        "", meaning="origins (web, app, extension) whose pages may call this server, by comma"
     )
-    strict: bool = Field(False, description="refuse fields of a request that are unknown here, instead of noting them")
-    offline: bool = Field(True, description="the server process may open no connection beyond this machine")
-    url: str = Field("", description="server the CLI talks to; empty = the bind address, if one answers there")
-    api_key: str = Field("", description="key the CLI sends", repr=False)
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="application log on stderr")
+    strict: bool = setting(False, meaning="refuse fields of a request that are unknown here, instead of noting them")
+    offline: bool = setting(True, meaning="the server process may open no connection beyond this machine")
+    url: str = setting("", meaning="server the CLI talks to; empty = the bind address, if one answers there")
+    api_key: str = setting("", meaning="key the CLI sends", is_secret=True)
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", meaning="application log on stderr")
 
-    @field_validator("bind")
-    @classmethod
-    def _bind_is_an_address(cls, value: str) -> str:
-        if value.startswith("unix:") and len(value) > len("unix:"):
-            return value
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
-            raise ValueError("must be HOST:PORT or unix:PATH")
-        return value
-
-    @field_validator("upstream_url")
-    @classmethod
-    def _upstreams_are_urls(cls, value: str) -> str:
-        for url in filter(None, map(str.strip, value.split(","))):
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-                raise ValueError("must be http://HOST:PORT/v1 or https://…, several by comma")
-        return value
-
-    @field_validator("context")
-    @classmethod
-    def _context_has_room(cls, value: int) -> int:
-        if 0 < value < MIN_CONTEXT:
-            raise ValueError(f"must be 0 or at least {MIN_CONTEXT}")
-        return value
+    def __post_init__(self) -> None:
+        """Read every value as its rule says. Raises ConfigError for one that does not fit."""
+        for name, rule in RULES.items():
+            given = getattr(self, name)
+            try:
+                value = rule.read(_KINDS[name], given)
+            except ValueError as error:
+                key = variable(name)
+                raise ConfigError(f"{key}={given!r}: {error} ({rule.meaning})", field=key) from None
+            object.__setattr__(self, name, value)
+        if self.log_dir is _BESIDE_MODELS:
+            object.__setattr__(self, "log_dir", _logs(self.home))
 
     @property
     def is_loopback(self) -> bool:
@@ -190,7 +195,7 @@ class Settings(BaseModel):
     @property
     def digest(self) -> str:
         """`sha256:` over the settings that are not secret: tells whether two runs were configured alike."""
-        public = self.model_dump_json(exclude={"api_key"})
+        public = json.dumps({name: str(getattr(self, name)) for name, rule in RULES.items() if not rule.is_secret})
         return f"sha256:{hashlib.sha256(public.encode()).hexdigest()}"
 
     @property
@@ -220,6 +225,11 @@ class Settings(BaseModel):
         return self.home / "keys.json"
 
 
+RULES = rules_of(Settings)
+"""What each setting means and takes, by its field's name, in their order."""
+_KINDS = kinds_of(Settings)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """A setting's value and where it came from: `environment`, `.env` or `default`."""
@@ -238,17 +248,14 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
 
     Raises ConfigError for an unknown name or a value that does not fit.
     """
-    return _build(_read(environ, dotenv))
+    return Settings(**{name: given.value for name, given in _read(environ, dotenv).items()})
 
 
 def explain_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, Given]:
     """Every setting by field name with its value and where that came from."""
     given = _read(environ, dotenv)
-    settings = _build(given)
-    return {
-        name: Given(getattr(settings, name), given[name].source if name in given else "default")
-        for name in Settings.model_fields
-    }
+    settings = Settings(**{name: one.value for name, one in given.items()})
+    return {name: Given(getattr(settings, name), given[name].source if name in given else "default") for name in RULES}
 
 
 def _read(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, Given]:
@@ -267,23 +274,12 @@ def _given(variables: Mapping[str, str | None], source: Literal["environment", "
 
 def _field(key: str) -> str:
     name = key.removeprefix(PREFIX).lower()
-    if name in Settings.model_fields and key == variable(name):
+    if name in RULES and key == variable(name):
         return name
-    known = [variable(field) for field in Settings.model_fields]
+    known = [variable(field) for field in RULES]
     close = difflib.get_close_matches(key.upper(), known, n=1)
     hint = f"did you mean {close[0]}?" if close else "`flask minivault config` lists all settings."
     raise ConfigError(f"{key} is not a setting; {hint}", field=key)
-
-
-def _build(given: Mapping[str, Given]) -> Settings:
-    try:
-        return Settings(**{name: one.value for name, one in given.items()})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        meaning = Settings.model_fields[name].description
-        key = variable(name)
-        raise ConfigError(f"{key}={first['input']!r}: {reason(first)} ({meaning})", field=key) from None
 
 
 def is_color_refused() -> bool:

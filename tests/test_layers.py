@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"engine", "structured", "models", "vault", "wire", "access", "metrics", "history"},
     {"families", "talk"},
     {"types"},
-    {"config", "errors", "faults", "moment", "spelling", "tracing"},
+    {"config", "errors", "faults", "moment", "setting", "spelling", "tracing"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -37,9 +37,9 @@ SAME_LAYER_ALLOWED = {
     ("app", "web"),
     ("app", "worker"),
     ("config", "errors"),
-    ("config", "faults"),
+    ("config", "setting"),
 }
-"""`app` is the table of contents of its layer; settings raise errors, and say what is wrong with a value."""
+"""`app` is the table of contents of its layer; settings raise errors, and each is read by its rule."""
 
 
 def sources() -> Iterator[tuple[str, Path]]:

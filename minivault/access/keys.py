@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minivault.access.rates import parse_limit
 from minivault.access.roles import ROLES, Role
 from minivault.errors import ConfigError, NotFound
 
@@ -180,7 +179,10 @@ def _decode_key(entry: dict[str, Any]) -> Key:
     key = Key(**entry)
     if key.role not in ROLES or not re.fullmatch("[0-9a-f]{64}", key.sha256):
         raise ValueError("not a key")
-    parse_limit(key.rate or "")
+    if key.rate:
+        from minivault.access.rates import parse_limit
+
+        parse_limit(key.rate)
     return key
 
 

@@ -15,7 +15,8 @@ from itertools import filterfalse
 from operator import attrgetter
 from typing import Protocol
 
-from minivault.access import Caller, Permit, charge_tokens, generation_permit
+from minivault.access.caller import Caller, charge_tokens, generation_permit
+from minivault.access.permits import Permit
 from minivault.api.disconnect import Forget, Watch
 from minivault.errors import BadRequest, Overloaded, QuotaExceeded
 from minivault.interaction import Interaction, Origin

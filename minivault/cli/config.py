@@ -14,7 +14,7 @@ import click
 from minivault.cli.options import examples, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import write
-from minivault.config import Given, Settings, explain_settings, variable
+from minivault.config import RULES, Given, explain_settings, variable
 
 HIDDEN = "(hidden)"
 MIN_MEANING_WIDTH = 30
@@ -73,10 +73,10 @@ def _as_object(name: str, given: Given) -> dict[str, Any]:
 
 
 def _shown(name: str, given: Given) -> str:
-    if not Settings.model_fields[name].repr:
+    if RULES[name].is_secret:
         return HIDDEN if given.value else ""
     return re.sub(r"(?<=//)[^/@\s]*@", f"{HIDDEN}@", str(given.value))
 
 
 def _meaning(name: str) -> str:
-    return (Settings.model_fields[name].description or "").replace("`", "")
+    return RULES[name].meaning.replace("`", "")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from minivault.cli.client.answerer import Target, open_client
-from minivault.cli.client.client import Client
 from minivault.cli.options import current_settings, examples, json_option, server_options
 from minivault.cli.show.output import print_json, print_pairs
 from minivault.errors import MiniVaultError, Unavailable
+
+if TYPE_CHECKING:
+    from minivault.cli.client.client import Client
 
 
 @click.command(epilog=examples("health", "health --wait 60 && echo ready"))

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from minivault.access.keys import Key, KeyFile, NewKey
-from minivault.access.rates import parse_limit
 from minivault.access.roles import ROLES, Role
 from minivault.cli.options import examples, json_option
 from minivault.cli.show.output import print_json, print_table
@@ -147,7 +146,10 @@ def _read_rows(path: Path, defaults: dict[str, str]) -> list[dict[str, Any]]:
 def _new_key(row: dict[str, Any]) -> NewKey:
     if row["role"] not in ROLES:
         raise ConfigError(f"{row['role']!r} is no role; write {', '.join(ROLES)}", field="role")
-    parse_limit(row["rate"])
+    if row["rate"]:
+        from minivault.access.rates import parse_limit
+
+        parse_limit(row["rate"])
     return NewKey(
         name=row.get("name", ""),
         role=row["role"],

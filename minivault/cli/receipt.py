@@ -11,8 +11,6 @@ from minivault.cli.options import examples, json_option
 from minivault.cli.show.terminal import write
 from minivault.cli.verdict import VerdictCommand
 from minivault.config import load_settings
-from minivault.vault.verify import as_json as report_as_json
-from minivault.vault.verify import describe, read_argument, verify_receipts
 
 
 @click.group(epilog=examples("receipt verify replies.jsonl --vault logs"))
@@ -47,6 +45,9 @@ def verify(
 
     By themselves: is each signed, and do two of one place agree? Exit codes are those of `vault verify`.
     """
+    from minivault.vault.verify import as_json as report_as_json
+    from minivault.vault.verify import describe, read_argument, verify_receipts
+
     if vault is not None and url:
         raise click.UsageError("give --vault or --url, not both")
     report = verify_receipts(

@@ -70,9 +70,9 @@ def each_model(settings: Settings) -> list[Settings]:
     """The settings of each model that is served. Where there are several, each has its own part of the cache."""
     names = names_in(settings.model) if settings.backend == "local" else [settings.model]
     if len(names) == 1 or settings.cache_mb:
-        return [settings.model_copy(update={"model": name}) for name in names]
+        return [replace(settings, model=name) for name in names]
     part = max(1, cache_bytes(settings) // min(len(names), MOST_AT_ONCE) >> 20)
-    return [settings.model_copy(update={"model": name, "cache_mb": part}) for name in names]
+    return [replace(settings, model=name, cache_mb=part) for name in names]
 
 
 def budget_bytes(settings: Settings) -> int:

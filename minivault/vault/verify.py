@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
 
 fcntl: Any = None
 with suppress(ImportError):  # an auditor's machine need not be Linux
@@ -1669,6 +1668,8 @@ def ask_server(url: str, receipt: Fields, api_key: str, found: Callable[[int, in
 
 
 def _fetched(url: str, api_key: str) -> bytes:
+    from urllib.request import Request, urlopen
+
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     with urlopen(Request(url, headers=headers), timeout=30) as reply:
         data: bytes = reply.read(PIECE)

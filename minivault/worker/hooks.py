@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivault import tracing
-from minivault.access import check_access, install_offline_guard
+from minivault.access.exposure import check_access
+from minivault.access.offline import install_offline_guard
 from minivault.config import Settings, share_metrics
 from minivault.errors import LoadFailed, MiniVaultError
 from minivault.replay import regenerate

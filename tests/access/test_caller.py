@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from minivault.access import charge_tokens, generation_permit
-from minivault.access.caller import Meter
+from minivault.access.caller import Meter, charge_tokens, generation_permit
 from minivault.access.keys import Key
 from minivault.access.rates import Rates
 from minivault.config import Settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minivault.access import check_access
+from minivault.access.exposure import check_access
 from minivault.access.keys import KeyFile, NewKey
 from minivault.config import Settings
 from minivault.errors import ConfigError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def make_app() -> Iterator[Any]:
     made: list[Flask] = []
 
     def make(settings: Settings, **changes: Any) -> Flask:
-        made.append(create_app(settings.model_copy(update=changes)))
+        made.append(create_app(replace(settings, **changes)))
         return made[-1]
 
     yield make

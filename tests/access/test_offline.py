@@ -14,7 +14,7 @@ from minivault.config import Settings
 
 CONFINE = """
 import socket, sys
-from minivault.access import install_offline_guard
+from minivault.access.offline import install_offline_guard
 from minivault.config import Settings
 assert install_offline_guard(Settings(rate_storage=sys.argv[1]))
 def is_refused(action):
@@ -112,7 +112,9 @@ def test_a_name_handed_straight_to_connect_is_refused_like_an_address() -> None:
 
 
 def test_off_means_off() -> None:
-    program = "from minivault.access import install_offline_guard as f; from minivault.config import Settings as S\n"
+    program = (
+        "from minivault.access.offline import install_offline_guard as f\nfrom minivault.config import Settings as S\n"
+    )
     subprocess.run([sys.executable, "-c", program + "assert not f(S(offline=False))"], check=True, timeout=60)
 
 

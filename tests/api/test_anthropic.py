@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,7 +170,7 @@ def test_an_error_in_the_stream_is_an_event(client: FlaskClient) -> None:
 
 
 def test_where_every_place_is_taken_it_is_overloaded(settings: Settings) -> None:
-    settings = settings.model_copy(update={"max_running": 1, "max_waiting": 0})
+    settings = replace(settings, max_running=1, max_waiting=0)
     model = LocalModel(settings, tools_backend)
     recorder = Recorder(settings, Roster(model))
     model.wait_loaded(30)

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ PROMPTS = [f"say {number}" for number in range(128)]
 
 @contextmanager
 def serving(settings: Settings, **changes: Any) -> Iterator[tuple[FlaskClient, LocalModel]]:
-    changed = settings.model_copy(update=changes)
+    changed = replace(settings, **changes)
     model = LocalModel(changed, backend)
     recorder = Recorder(changed, Roster(model))
     model.wait_loaded(30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,7 @@ def test_when_the_client_goes_what_runs_is_recorded_as_cancelled_and_nothing_mor
 
 
 def test_what_takes_longer_than_the_deadline_ends_as_such(app: Flask, recorder: Recorder, settings: Settings) -> None:
-    recorder.settings = settings.model_copy(update={"deadline_s": 1e-6})
+    recorder.settings = replace(settings, deadline_s=1e-6)
     reply = app.test_client().post("/v1/decisions", json=ASKED)
     assert reply.status_code == 504
     (record,) = records(settings)
@@ -318,6 +319,6 @@ def test_rerank_refuses_by_name(client: FlaskClient, more: dict[str, Any], field
 
 
 def test_what_is_read_is_charged_once_it_is_served(app: Flask, settings: Settings, recorder: Recorder) -> None:
-    limited = create_app(settings.model_copy(update={"token_limit": "100/day"}), recorder)
+    limited = create_app(replace(settings, token_limit="100/day"), recorder)
     first, second = (limited.test_client().post("/v1/decisions", json=ASKED) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 429)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_name_that_no_header_can_hold_is_made_one(client: FlaskClient) -> None
 
 
 def test_a_strict_server_refuses_what_it_does_not_know(settings: Settings) -> None:
-    strict = settings.model_copy(update={"strict": True})
+    strict = replace(settings, strict=True)
     model = LocalModel(strict, backend)
     recorder = Recorder(strict, Roster(model))
     model.wait_loaded(30)

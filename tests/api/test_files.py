@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,7 +197,7 @@ def test_no_header_makes_a_request_somebody_else_s(app: Flask, keyed: object) ->
 
 
 def test_files_are_bounded_one_by_one_and_together(settings: Settings) -> None:
-    small = settings.model_copy(update={"max_file_mb": 1, "max_files_mb": 2})
+    small = replace(settings, max_file_mb=1, max_files_mb=2)
     recorder = Recorder(small, Roster(LocalModel(small, backend)))
     client = create_app(small, recorder).test_client()
     assert upload(client, b"x" * (1 << 20)).status_code == 200

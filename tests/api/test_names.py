@@ -86,7 +86,7 @@ def test_a_setting_gives_the_name_before_the_model_is_loaded(tmp_path: Path, mon
 
 def test_while_a_model_loads_health_does_not_tell_its_path(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    chosen = settings.model_copy(update={"model": str(tmp_path / "mine")})
+    chosen = replace(settings, model=str(tmp_path / "mine"))
     recorder = Recorder(chosen, Roster(LocalModel(chosen, backend)))
     try:
         health = create_app(chosen, recorder).test_client().get("/health").get_json()

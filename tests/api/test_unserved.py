@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ each_call = pytest.mark.parametrize("path", CALLS)
 
 @contextmanager
 def serving(settings: Settings, load: Callable[[Settings], Any]) -> Iterator[FlaskClient]:
-    limited = settings.model_copy(update=LIMITS)
+    limited = replace(settings, **LIMITS)
     model = LocalModel(limited, load)
     recorder = Recorder(limited, Roster(model))
     app = create_app(limited, recorder)

@@ -18,19 +18,35 @@ from minivault.cli import COMMANDS, Entry, exits
 from minivault.cli import minivault as group
 from minivault.cli.ask import ask
 from minivault.cli.reference import reference
+from minivault.vault import Vault
 from minivault.wire.native.generate import GenerateBody
 from tests.cli.conftest import Cli, subprocess_environment
 from tests.cli.server import ScriptedServer
+from tests.vault.samples import ask as recorded
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
-HEAVY = ("torch", "transformers", "tokenizers", "numpy", "flask", "httpx", "rich", "pydantic")
+HEAVY = {
+    *(
+        "torch",
+        "transformers",
+        "tokenizers",
+        "numpy",
+        "numba",
+        "flask",
+        "gunicorn",
+        "pydantic",
+        "httpx",
+        "rich.console",
+    ),
+    *("cryptography", "limits", "prometheus_client", "prompt_toolkit", "matplotlib", "pyarrow", "jsonschema"),
+}
 LOADED = (
     "import json, sys\n"
     "from minivault.cli import main\n"
     "try:\n"
     "    main()\n"
     "finally:\n"
-    f"    print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)\n"
+    f"    print(json.dumps(sorted({HEAVY!r} & sys.modules.keys())), file=sys.stderr)\n"
 )
 
 
@@ -41,14 +57,6 @@ def modules_loaded_by(*args: str, **env: str) -> set[str]:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.splitlines()[-1]))
-
-
-def test_help_imports_nothing_heavy() -> None:
-    assert modules_loaded_by("--help") == set()
-
-
-def test_settings_are_shown_without_a_client_or_a_model() -> None:
-    assert modules_loaded_by("config") == {"pydantic"}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,28 @@ def test_settings_are_shown_without_a_client_or_a_model() -> None:
 )
 def test_a_command_that_asks_a_server_loads_no_model_library(args: tuple[str, ...], server: ScriptedServer) -> None:
     loaded = modules_loaded_by(*args, MINIVAULT_URL=server.url)
-    assert loaded <= {"httpx", "pydantic", "rich"}
+    assert loaded <= {"httpx", "rich.console"}
+
+
+@pytest.mark.parametrize("args", ["config", "keys list", "models list", "completion bash", "--help"])
+def test_a_command_that_needs_no_library_loads_none(args: str) -> None:
+    assert modules_loaded_by(*args.split()) == set()
+
+
+@pytest.mark.parametrize("args", ["tail", "show last", "search Hello", "stats", "head", "verify", "export"])
+def test_a_command_that_reads_the_vault_loads_only_what_signs(args: str, tmp_path: Path) -> None:
+    vault = Vault.open(tmp_path / "logs", sync="written")
+    recorded(vault, "Hello", "Hi there")
+    vault.close()
+    assert modules_loaded_by("vault", *args.split()) <= ({"cryptography"} if args == "export" else set())
+
+
+def test_the_help_of_every_command_loads_no_library() -> None:
+    code = (
+        f"from minivault.cli.reference import reference; reference()\nimport sys; print({HEAVY!r} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_each_summary_is_the_commands_own_first_sentence() -> None:

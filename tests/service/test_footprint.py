@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_model_that_does_not_fit_is_refused_before_the_server_starts_and_when_
     gpt2.write_checkpoint(tmp_path / "model")
     settings = Settings(home=tmp_path / "home", model=str(tmp_path / "model"), device="cpu")
     check_backend(settings)
-    small = settings.model_copy(update={"models_mb": 1})
+    small = replace(settings, models_mb=1)
     for refused in (check_backend, load_local):
         with pytest.raises(ModelError, match=r"model model does not fit: .*; raise MINIVAULT_MODELS_MB"):
             refused(small)

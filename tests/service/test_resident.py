@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,7 @@ def test_nothing_is_loaded_any_more_once_the_server_stops(three: Roster) -> None
 
 
 def test_no_more_wait_for_a_model_than_could_wait_for_an_answer(settings: Settings, tmp_path: Path) -> None:
-    few = settings.model_copy(update={"max_running": 1, "max_waiting": 1})
+    few = replace(settings, max_running=1, max_waiting=1)
     models, go_on = roster(few, "one", "two"), tmp_path / "go-on"
     first, second = models.get("one"), models.get("two")
     with ThreadPoolExecutor(3) as pool:

@@ -9,12 +9,13 @@ import base64
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typing import TYPE_CHECKING
 
 from minivault.errors import VaultError
 from minivault.vault.disk import Disk
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SECRET = "vault.key"
 PUBLIC = "vault.pub"
@@ -53,8 +54,10 @@ class SigningKey:
     @classmethod
     def of(cls, secret: bytes) -> SigningKey:
         """The key pair of 32 secret bytes. Raises ValueError."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         private = Ed25519PrivateKey.from_private_bytes(secret)
-        return cls(private, _text(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)))
+        return cls(private, _text(private.public_key().public_bytes_raw()))
 
     @classmethod
     def load(cls, directory: Path) -> SigningKey | None:

@@ -61,7 +61,7 @@ def test_logits_have_the_golden_digest(load: Loader, variant: str, bits: int, ki
 
 @pytest.fixture(scope="module")
 def default_model() -> Iterator[LocalModel]:
-    settings = load_settings().model_copy(update={"model": "smollm2-135m", "context": 512})
+    settings = replace(load_settings(), model="smollm2-135m", context=512)
     try:
         ModelStore(settings.models_dir).resolve(settings.model)
     except ModelError as error:
