@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import platformdirs
 from dotenv import dotenv_values
 
 from minivault.errors import ConfigError
-from minivault.setting import kinds_of, rules_of, setting
+from minivault.setting import ensure_address, ensure_urls, kinds_of, rules_of, setting
 
 PREFIX = "MINIVAULT_"
 EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"})
@@ -37,21 +36,6 @@ def _logs(home: Path) -> Path:
     """`logs` beside `wsgi.py` in a checkout, else in MINIVAULT_HOME."""
     checkout = Path(__file__).resolve().parent.parent
     return (checkout if (checkout / "wsgi.py").is_file() else home) / "logs"
-
-
-def _is_address(value: str) -> None:
-    if value.startswith("unix:") and len(value) > len("unix:"):
-        return
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError("must be HOST:PORT or unix:PATH")
-
-
-def _are_urls(value: str) -> None:
-    for url in filter(None, map(str.strip, value.split(","))):
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-            raise ValueError("must be http://HOST:PORT/v1 or https://…, several by comma")
 
 
 def _has_room(value: int) -> None:
@@ -70,7 +54,7 @@ class Settings:
     )
     home: Path = setting(lambda: Path(platformdirs.user_data_dir("minivault")), meaning="models, keys and run files")
     log_dir: Path = setting(_BESIDE_MODELS, meaning="the vault")
-    bind: str = setting("127.0.0.1:8000", check=_is_address, meaning="`host:port`, or `unix:PATH`")
+    bind: str = setting("127.0.0.1:8000", check=ensure_address, meaning="`host:port`, or `unix:PATH`")
     workers: int = setting(1, ge=1, le=64, meaning="gunicorn processes, one model copy each")
     threads: int = setting(64, ge=4, le=1024, meaning="request threads in each worker")
     max_running: int = setting(16, ge=1, le=256, meaning="sequences decoding at once, per worker")
@@ -108,7 +92,7 @@ class Settings:
         meaning="`local`, `upstream`, or `package.module:function` that returns a model to serve",
     )
     upstream_url: str = setting(
-        "", check=_are_urls, meaning="OpenAI-compatible servers that answer, like `http://gpu1:8000/v1`, by comma"
+        "", check=ensure_urls, meaning="OpenAI-compatible servers that answer, like `http://gpu1:8000/v1`, by comma"
     )
     upstream_models: str = setting("", meaning="which of their models to serve, by comma; empty = all that they list")
     upstream_key_file: str = setting("", meaning="file that holds the key they want; empty = none")
@@ -166,6 +150,10 @@ class Settings:
     offline: bool = setting(True, meaning="the server process may open no connection beyond this machine")
     url: str = setting("", meaning="server the CLI talks to; empty = the bind address, if one answers there")
     api_key: str = setting("", meaning="key the CLI sends", is_secret=True)
+    request_log: Literal["off", "line", "json"] = setting(
+        "off",
+        meaning="a line on stdout for each request, `line` for people or `json`; never text of prompts or answers",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", meaning="application log on stderr")
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
@@ -61,6 +62,23 @@ def rules_of(settings: type) -> Mapping[str, Rule]:
 def kinds_of(settings: type) -> Mapping[str, Any]:
     """The type of each setting by its field's name."""
     return get_type_hints(settings)
+
+
+def ensure_address(value: str) -> None:
+    """Raise ValueError for what is no `host:port` and no `unix:PATH`."""
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT or unix:PATH")
+
+
+def ensure_urls(value: str) -> None:
+    """Raise ValueError where one of several, by comma, is no URL of a server."""
+    for url in filter(None, map(str.strip, value.split(","))):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+            raise ValueError("must be http://HOST:PORT/v1 or https://…, several by comma")
 
 
 def _converted(kind: Any, given: Any) -> Any:

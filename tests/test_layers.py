@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"app", "worker", "cli", "api", "web"},
     {"interaction", "replay", "batches"},
     {"service"},
-    {"engine", "structured", "models", "vault", "wire", "access", "metrics", "history"},
+    {"engine", "structured", "models", "vault", "wire", "access", "metrics", "history", "observe"},
     {"families", "talk"},
     {"types"},
     {"config", "errors", "faults", "moment", "setting", "spelling", "tracing"},

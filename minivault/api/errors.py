@@ -19,6 +19,7 @@ from minivault.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from minivault.observe.ended import Refused
 
 log = logging.getLogger("minivault.api")
 
@@ -55,6 +56,7 @@ def render(error: MiniVaultError) -> Response:
     body = dialect.encode_error(error, g.get("request_id", ""))
     status = dict(dialect.statuses).get(error.code, error.status)
     response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
+    recorder().watchers.refused(_refused(error, status))
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)
         if error.retry_after_s > LONGEST_WAIT_S:
@@ -64,6 +66,18 @@ def render(error: MiniVaultError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="minivault"'
     return response
+
+
+def _refused(error: MiniVaultError, status: int) -> Refused:
+    caller = g.get("caller")
+    return Refused(
+        id=g.get("request_id", ""),
+        route=f"{request.method} {request.url_rule.rule}" if request.url_rule else "no route",
+        status=status,
+        code=error.code,
+        client=request.remote_addr or "",
+        key=caller.key_id if caller else None,
+    )
 
 
 def _render_http(error: HTTPException) -> Response | HTTPException:

@@ -75,7 +75,7 @@ def origin(api: str, body: bytes) -> Origin:
         user_agent=request.headers.get("User-Agent", ""),
         key=g.caller.key_id,
         noted=g.noted,
-        trace_id=tracing.current.get(),
+        traceparent=request.headers.get(tracing.HEADER, ""),
         batch=None if behalf is None else behalf.batch,
     )
 

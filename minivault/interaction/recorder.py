@@ -18,8 +18,11 @@ from minivault.config import Settings
 from minivault.errors import MiniVaultError, VaultError, VaultUnavailable
 from minivault.interaction.recording import Recording
 from minivault.metrics import Load, Metrics, VaultState
+from minivault.observe.ended import Ended
+from minivault.observe.watchers import Watchers
 from minivault.service import Roster, roster_of
-from minivault.types import ModelInfo, Task
+from minivault.tracing import trace_id_of
+from minivault.types import ModelInfo, Task, Usage
 from minivault.vault import Opening, Vault, VaultStatus, new_id
 
 log = logging.getLogger("minivault.interaction")
@@ -37,7 +40,8 @@ class Origin:
     key: str | None = None
     noted: tuple[str, ...] = ()
     """Fields of the body that bind nobody."""
-    trace_id: str = ""
+    traceparent: str = ""
+    """The client's own trace that the request belongs to, as its header names it."""
     batch: Mapping[str, Any] | None = None
 
 
@@ -48,6 +52,7 @@ class Recorder:
         self.settings = settings
         self.roster = roster
         self.metrics = metrics or Metrics()
+        self.watchers = Watchers()
         self._vault: Vault | None = None
         self._vault_id = ""
         self._lock = threading.Lock()
@@ -120,10 +125,14 @@ class Recorder:
             answerer=task.answerer,
             control_text=task.has_control_text,
             noted=origin.noted,
-            trace_id=origin.trace_id,
+            trace_id=trace_id_of(origin.traceparent),
             batch=origin.batch,
         )
-        return Recording(self.vault.begin(opening))
+
+        def told(status: str, reason: str, usage: Usage, timings: Mapping[str, int], code: str) -> None:
+            self.watchers.ended(_ended(opening, origin, status, reason, usage, timings, code))
+
+        return Recording(self.vault.begin(opening), told)
 
     def explain(self, info: ModelInfo) -> None:
         """Record what a model's fingerprint is made of, once a process and before any record made under it. Raises
@@ -141,11 +150,39 @@ class Recorder:
         self.vault.append_event("auth_failed", {"client": client, "reason": reason})
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Flush and close the vault; models are closed by their owner."""
+        """Flush and close the vault, and take leave of those who watch; models are closed by their owner."""
+        self.watchers.close()
         with self._lock:
             if self._vault is not None:
                 self._vault.close(timeout_s)
                 self._vault = None
+
+
+def _ended(
+    opening: Opening,
+    origin: Origin,
+    status: str,
+    reason: str,
+    usage: Usage,
+    timings: Mapping[str, int],
+    code: str,
+) -> Ended:
+    return Ended(
+        id=opening.id,
+        api=opening.api,
+        model=opening.model,
+        began_ns=opening.time_ns,
+        status=status,
+        finish_reason=reason,
+        usage=usage,
+        timings=timings,
+        is_streamed=opening.stream,
+        client=opening.client,
+        key=opening.key,
+        traceparent=origin.traceparent,
+        parameters=opening.parameters,
+        error_code=code,
+    )
 
 
 def _open_vault(settings: Settings, vault: str) -> Vault:

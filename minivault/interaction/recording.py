@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from minivault.errors import MiniVaultError
 from minivault.types import FinishReason, Usage
@@ -16,10 +16,17 @@ from minivault.vault import Closing, Entry, Status
 STATUS_OF: dict[FinishReason, Status] = {"stop": "completed", "length": "completed", "error": "failed"}
 
 
+class Told(Protocol):
+    """Tells those who watch the server how it ended; `code` is the error's, or empty."""
+
+    def __call__(self, status: str, reason: str, usage: Usage, timings: Mapping[str, int], code: str, /) -> None: ...
+
+
 class Recording:
     """`wait` before the first byte of an answer leaves, `close` before the last. Both raise VaultUnavailable."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, told: Told) -> None:
+        self._told = told
         self.wait = entry.wait
         """Block until the request is durable."""
         self.progress = entry.progress
@@ -47,6 +54,7 @@ class Recording:
         used = {**asdict(usage), "total_tokens": usage.total_tokens}
         failure = None if error is None else _as_fields(error)
         self._finish(Closing(status, reason, response, token_ids, used, timings, failure, scores, reasoning, upstream))
+        self._told(status, reason, usage, timings, "" if failure is None else failure["code"])
         return status
 
 

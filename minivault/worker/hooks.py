@@ -106,6 +106,7 @@ class Hooks:
         with self._thread_limit(worker):
             start_all(worker.tpool, worker.cfg.threads)
             worker.wsgi.extensions["minivault.disconnect"].start()
+            recorder.watchers.open(self._settings)
             recorder.open_vault(self._vault)
             threading.Thread(target=_recover, args=(recorder,), name="minivault-recover", daemon=True).start()
             worker.batches = BatchWorker(worker.wsgi, self._settings, recorder.roster, lambda: not worker.alive)

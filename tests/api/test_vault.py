@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,7 +133,7 @@ def test_what_a_floor_or_a_hold_keeps_is_not_redacted(client: FlaskClient, token
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "retained")
     with Archive(config["MINIVAULT"].log_dir, by="tester") as archive:
         archive.release("case-1", "closed")
-    config["MINIVAULT"] = config["MINIVAULT"].model_copy(update={"vault_keep_days": 30})
+    config["MINIVAULT"] = replace(config["MINIVAULT"], vault_keep_days=30)
     refused = client.post(place, json={"reason": "asked to"}, headers=auditor)
     assert (refused.status_code, "MINIVAULT_VAULT_KEEP_DAYS=30" in refused.get_json()["error"]["message"]) == (
         409,
