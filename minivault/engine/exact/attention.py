@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.cache import BLOCK_TOKENS
+from minivault.engine.exact.compiling import inlined
 from minivault.engine.exact.kernels import combine
-from minivault.engine.exact.maths import exp, inlined, tanh
-from minivault.engine.exact.ops import at_least, prefetch
+from minivault.engine.exact.maths import exp, tanh
+from minivault.engine.exact.ops import at_least, copy, prefetch
 from minivault.engine.exact.rotary import halves_at
 
 HALVES_PER_LINE = 32
@@ -28,7 +29,7 @@ def attend(kind: Any, m: Any, thread: int, layer: int, group: int, r0: int, r1: 
     queries, scores, values = s.queries[thread], s.scores[thread], s.values[thread]
     for r in range(r0, r1):
         q = s.heads[r, group * per_group * lanes : (group + 1) * per_group * lanes]
-        queries[(r - r0) * len(q) : (r - r0 + 1) * len(q)] = q
+        copy(q, queries[(r - r0) * len(q) :])
     values[: num * lanes] = 0
     for j in range(num):
         scores[j * row + oldest * BLOCK_TOKENS : j * row + blocks * BLOCK_TOKENS] = 0

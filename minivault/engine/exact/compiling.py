@@ -19,13 +19,36 @@ from numba.core.codegen import CPUCodeLibrary, JITCPUCodegen
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-OPTIONS: Any = {"error_model": "numpy"}
+OPTIONS: Any = {"error_model": "numpy", "no_cfunc_wrapper": True}
 """Never fastmath: a sum has the order in which it is written. A division by zero is IEEE's, not an exception."""
+OF_WHOLE: Any = OPTIONS | {"_nrt": False}
+"""No references to arrays are counted: threads would fight for the counts. So what is compiled may make no array, nor
+set a slice of one to another's (`ops.copy`)."""
+OF_PART: Any = OF_WHOLE | {"no_cpython_wrapper": True}
+"""Only compiled code calls it."""
 
 
 def compiled(function: Function) -> Function:
     """Compiled at its first call, and then free of the interpreter's lock."""
     made: Function = numba.njit(nogil=True, **OPTIONS)(function)
+    return made
+
+
+def whole(function: Function) -> Function:
+    """`compiled`, of parts alone: its caller holds every array that is given to it."""
+    made: Function = numba.njit(nogil=True, **OF_WHOLE)(function)
+    return made
+
+
+def part(function: Function) -> Function:
+    """Compiled where compiled code calls it."""
+    made: Function = numba.njit(nogil=True, **OF_PART)(function)
+    return made
+
+
+def inlined(function: Function) -> Function:
+    """Compiled into whatever calls it, so that loops around it become vectors."""
+    made: Function = numba.njit(nogil=True, forceinline=True, **OF_PART)(function)
     return made
 
 
@@ -79,7 +102,7 @@ class _Cache(FunctionCache):
 
 
 @contextlib.contextmanager
-def whole(function: Any) -> Iterator[None]:
+def at_once(function: Any) -> Iterator[None]:
     """While `function` is compiled, optimise its module and make machine code of that alone.
 
     Numba would do it for every function below it too, again and again though all end up in this one: most of the time.

@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 from minivault.engine.exact import reference
-from minivault.engine.exact.compiling import OPTIONS
+from minivault.engine.exact.compiling import OF_PART
 from minivault.engine.exact.emitting import QUADS, Emitter, in_sizes
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.kinds import LANES, Lanes, Plain
@@ -158,7 +158,7 @@ def accumulator(form: Format) -> Any:
     def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:
         raise NotImplementedError
 
-    @overload(accumulate, jit_options=OPTIONS, strict=False)
+    @overload(accumulate, jit_options=OF_PART, strict=False)
     def choose(kind: Any, *_arguments: Any) -> Any:
         if kind.instance_class is Plain:
             return reference.accumulator(form)
@@ -197,7 +197,7 @@ def combine(kind: Any, a: Any, a0: int, a_row: int, num: int, rows: Any, first: 
     raise NotImplementedError
 
 
-@overload(combine, jit_options=OPTIONS, strict=False)
+@overload(combine, jit_options=OF_PART, strict=False)
 def _combine(kind: Any, *_arguments: Any) -> Any:
     if kind.instance_class is Plain:
         return reference.combine
@@ -254,6 +254,6 @@ def _half_by_the_cpu(kind: Any, x: Any) -> Any:  # noqa: ARG001
     return rounded_to_half(x)
 
 
-@overload(half, jit_options=OPTIONS, strict=False)
+@overload(half, jit_options=OF_PART, strict=False)
 def _half(kind: Any, *_arguments: Any) -> Any:
     return reference.half if kind.instance_class is Plain else _half_by_the_cpu

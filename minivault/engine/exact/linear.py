@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minivault.engine.exact.compiling import compiled
+from minivault.engine.exact.compiling import inlined, part
 from minivault.engine.exact.formats import (
     BYTES,
     BYTES_BY_16,
@@ -18,7 +18,6 @@ from minivault.engine.exact.formats import (
     NIBBLES_MINIMA_BY_16,
 )
 from minivault.engine.exact.kernels import accumulator
-from minivault.engine.exact.maths import inlined
 from minivault.engine.exact.ops import fma
 from minivault.engine.exact.tensors import (
     BIAS,
@@ -43,7 +42,7 @@ IS_NIBBLES, IS_NIBBLES_MINIMA, IS_BYTES, IS_BYTES_MINIMA, IS_BYTES_BY_16, IS_NIB
 _BITS, _GROUP, _HAS_MINIMA = (np.array(column) for column in zip(*FORMATS, strict=True))
 
 
-@compiled
+@part
 def linear(kind: Any, w: Weights, i: int, z: Quantized, r0: int, r1: int, n0: int, n1: int, y: Floats, c: int) -> None:
     """y[r0:r1, c + n0 : c + n1] += rows n0:n1 of map i, times z."""
     f = w.maps[i]
@@ -63,8 +62,15 @@ def linear(kind: Any, w: Weights, i: int, z: Quantized, r0: int, r1: int, n0: in
         _nibbles_minima_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
 
 
-@compiled
-def add_bias(w: Weights, i: int, r0: int, r1: int, n0: int, n1: int, y: Floats, c: int, is_new: bool) -> None:
+@part
+def affine(kind: Any, w: Weights, i: int, z: Quantized, r0: int, r1: int, n0: int, n1: int, y: Floats, c: int) -> None:
+    """y[r0:r1, c + n0 : c + n1] = rows n0:n1 of map i, times z, plus its bias."""
+    started(w, i, r0, r1, n0, n1, y, c, True)
+    linear(kind, w, i, z, r0, r1, n0, n1, y, c)
+
+
+@part
+def started(w: Weights, i: int, r0: int, r1: int, n0: int, n1: int, y: Floats, c: int, is_new: bool) -> None:
     """y[r0:r1, c + n0 : c + n1] = the bias of map i (0 where it has none) where y is new, else += it."""
     at = w.maps[i, BIAS]
     for r in range(r0, r1):
@@ -77,7 +83,7 @@ def add_bias(w: Weights, i: int, r0: int, r1: int, n0: int, n1: int, y: Floats, 
                 row[k] += bias[k]
 
 
-@compiled
+@part
 def embed(shape: Shape, w: Weights, token: int, position: int, x: Any) -> None:
     """x = the token's row, scaled (+ the position's)."""
     f = w.maps[len(w.maps) - 2]

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from minivault.engine.exact.compiling import OPTIONS, Function
+from minivault.engine.exact.compiling import inlined
 from minivault.engine.exact.ops import add, at_least, at_most, bits, of_bits, shifted
 
 MAGIC = np.float32(1.5 * 2**23)
@@ -19,12 +18,6 @@ MAGIC_BITS = int(MAGIC.view(np.int32))
 ONE = np.float32(1)
 LOG2_E = np.float32(math.log2(math.e))
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-
-
-def inlined(function: Function) -> Function:
-    """Compiled into whatever calls it, so that loops around it become vectors."""
-    made: Function = njit(nogil=True, inline="always", **OPTIONS)(function)
-    return made
 
 
 @inlined

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from minivault.engine.exact import threads
-from minivault.engine.exact.compiling import compiled
+from minivault.engine.exact.compiling import part, whole
 from minivault.engine.exact.ends import embedded, finally_normalized, scored
 from minivault.engine.exact.experts import NUM_PHASES as EXPERT_PHASES
 from minivault.engine.exact.experts import experts
 from minivault.engine.exact.layer import activated, added, attended, headed, joined, normalized, projected
-from minivault.engine.exact.ops import borrowed, load
+from minivault.engine.exact.ops import load
 from minivault.engine.exact.tensors import (
     ATTENTION_OUTPUT_NORM,
     DOWN,
@@ -26,18 +26,24 @@ from minivault.engine.exact.tensors import (
     Shape,
 )
 
-PHASES_OF_LAYER, OTHER_PHASES = 10 + EXPERT_PHASES, 3
+OTHER_PHASES = 3
 
 
 def num_phases(shape: Shape) -> int:
-    return PHASES_OF_LAYER * shape.layers + OTHER_PHASES
+    return _of_layer(shape) * shape.layers + OTHER_PHASES
 
 
-@compiled
-def work(kind: Any, model: Model, thread: int, num: int, tiles: int, wanted: int, wants_logits: bool) -> None:
+def _of_layer(shape: Shape) -> int:
+    return 10 + (EXPERT_PHASES if shape.experts else 0)
+
+
+_phases_of_layer = part(_of_layer)
+
+
+@whole
+def work(kind: Any, m: Model, thread: int, num: int, tiles: int, wanted: int, wants_logits: bool) -> None:
     """Thread 0 does a step over so many rows, tiles and wanted rows; others do step after step, until a call with a
     negative number sends them home. One function, so that there is one to compile."""
-    m = borrowed(model)
     if thread < 0:
         threads.dismiss(m.board)
     elif thread == 0:
@@ -49,14 +55,16 @@ def work(kind: Any, model: Model, thread: int, num: int, tiles: int, wanted: int
             step = threads.await_step(m.board, step)
 
 
-@compiled
+@part
 def forward(kind: Any, m: Model, thread: int, step: int) -> bool:
     """One step; False if it was over before we came."""
     num, tiles = load(m.board, threads.NUM_ROWS), load(m.board, threads.NUM_TILES)
     if not embedded(m, 0, step, num):
         return False
+    per_layer = _phases_of_layer(m.shape)
     for layer in range(m.shape.layers):
-        at = 1 + layer * PHASES_OF_LAYER
+        at = 1 + layer * per_layer
+        mlp = at + per_layer - 3
         norm, first, s = layer * NUM_NORMS, layer * NUM_MAPS, m.scratch
         on = (
             normalized(m, at, step, thread, norm, False, num)
@@ -66,17 +74,17 @@ def forward(kind: Any, m: Model, thread: int, step: int) -> bool:
             and added(kind, m, at + 4, step, first + OUTPUT, s.for_output, num)
             and joined(m, at + 5, step, thread, norm + ATTENTION_OUTPUT_NORM, num)
             and normalized(m, at + 6, step, thread, norm, True, num)
-            and experts(kind, m, at + 7, step, thread, layer, num)
-            and activated(kind, m, at + 7 + EXPERT_PHASES, step, first, num)
-            and added(kind, m, at + 8 + EXPERT_PHASES, step, first + DOWN, s.for_down, num)
-            and joined(m, at + 9 + EXPERT_PHASES, step, thread, norm + MLP_OUTPUT_NORM, num)
+            and experts(kind, m, at + 7, step, layer, num)
+            and activated(kind, m, mlp, step, first, num)
+            and added(kind, m, mlp + 1, step, first + DOWN, s.for_down, num)
+            and joined(m, mlp + 2, step, thread, norm + MLP_OUTPUT_NORM, num)
         )
         if not on:
             return False
-    return _finish(kind, m, thread, step, 1 + m.shape.layers * PHASES_OF_LAYER)
+    return _finish(kind, m, thread, step, 1 + m.shape.layers * per_layer)
 
 
-@compiled
+@part
 def _finish(kind: Any, m: Model, thread: int, step: int, phase: int) -> bool:
     """The last norm of the wanted rows, and their logits where these are wanted."""
     num = load(m.board, threads.NUM_WANTED)

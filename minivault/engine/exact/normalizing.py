@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minivault.engine.exact.compiling import compiled
-from minivault.engine.exact.maths import inlined, rounded
+from minivault.engine.exact.compiling import inlined, part
+from minivault.engine.exact.maths import rounded
 from minivault.engine.exact.ops import add, bits, both, larger, of_bits
 from minivault.engine.exact.tensors import Quantized, Shape, Weights
 
@@ -48,7 +48,7 @@ def _mean(x: Any, size: int, partial: Any) -> np.float32:
     return _sum(partial) / np.float32(size)
 
 
-@compiled
+@part
 def normalize(shape: Shape, weights: Weights, norm: int, x: Any, size: int, count: int, out: Any, partial: Any) -> None:
     """RMSNorm or, centred, LayerNorm: (x - mean) / sqrt(mean square + eps) * weight (+ bias), of x[:size].
 
@@ -66,7 +66,7 @@ def normalize(shape: Shape, weights: Weights, norm: int, x: Any, size: int, coun
             out[k] += shift[k]
 
 
-@compiled
+@part
 def quantize(x: Any, r: int, start: int, stop: int, out: Quantized, times: float) -> None:
     """Row r of `out`, inputs [start, stop), whole groups of 32: code = x * 127 / largest |x|, rounded.
 

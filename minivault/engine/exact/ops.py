@@ -14,6 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from minivault.engine.exact.compiling import inlined
+
 I32, I64, F16, F32 = ir.IntType(32), ir.IntType(64), ir.HalfType(), ir.FloatType()
 _TYPES = {"f": types.float32, "i": types.int32, "h": types.uint16}
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)
@@ -152,26 +154,8 @@ pause = instruction(0, _pause)
 """Tell the core that we spin."""
 
 
-def _borrowed(value: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _uncounted(context, builder, signature.args[0], values[0])
-
-    return value(value), emit
-
-
-borrowed = instruction(1, _borrowed)
-"""A tuple, with the tuples in it, whose arrays nobody counts references of: threads would fight for the counts. For as
-long as the caller holds the original."""
-
-
-def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    from numba.np.arrayobj import make_array
-
-    if isinstance(kind, types.Array):
-        array = make_array(kind)(context, builder, value)
-        array.meminfo = ir.Constant(array.meminfo.type, None)
-        return array._getvalue()
-    for index, part in enumerate(getattr(kind, "types", ())):
-        taken = _uncounted(context, builder, part, builder.extract_value(value, index))
-        value = builder.insert_value(value, taken, index)
-    return value
+@inlined
+def copy(values: Any, to: Any) -> None:
+    """to[: len(values)] = values, one-dimensional arrays that do not overlap."""
+    for k in range(len(values)):
+        to[k] = values[k]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from minivault.engine.exact.compiling import inlined
 from minivault.engine.exact.formats import Format
-from minivault.engine.exact.maths import inlined
 from minivault.engine.exact.ops import bits, fma
 from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, ZERO
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.cache import BLOCK_TOKENS
+from minivault.engine.exact.compiling import inlined
 from minivault.engine.exact.kernels import half
-from minivault.engine.exact.maths import inlined
 from minivault.engine.exact.normalizing import normalize
 from minivault.engine.exact.ops import at_least, at_most
 from minivault.engine.exact.tensors import BY_HEAD, KEY_NORM, NUM_NORMS, QUERY, QUERY_NORM, VALUE, Cache, Shape

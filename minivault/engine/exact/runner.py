@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from minivault.engine.exact import kinds, threads
 from minivault.engine.exact.cache import BLOCK_TOKENS, PagedCache, Shared
-from minivault.engine.exact.compiling import keep_in, whole
+from minivault.engine.exact.compiling import at_once, keep_in
 from minivault.engine.exact.network import num_phases, work
 from minivault.engine.exact.tensors import (
     MAX_ROWS,
@@ -102,7 +102,7 @@ class ExactRunner:
         """Have the code ready, by a step without rows, before anybody waits for it."""
         if cache_dir is not None:
             keep_in(cache_dir, work)
-        with event.install_listener("numba:compile", _Announcer()), whole(work):
+        with event.install_listener("numba:compile", _Announcer()), at_once(work):
             self._work(0, 0, 0, 0, False)
 
     def _work(self, thread: int, num: int, tiles: int, wanted: int, wants_logits: bool) -> None:
@@ -213,7 +213,7 @@ class _Announcer(event.Listener):
     def on_start(self, event: Any) -> None:  # noqa: ARG002
         if not self.has_spoken:
             print(
-                "compiling the exact engine's kernels for this CPU, once: a minute or two", file=sys.stderr, flush=True
+                "compiling the exact engine's kernels for this CPU, once: about a minute", file=sys.stderr, flush=True
             )
         self.has_spoken = True
 

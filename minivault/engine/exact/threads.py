@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minivault.engine.exact.compiling import compiled
+from minivault.engine.exact.compiling import part
 from minivault.engine.exact.ops import exchanged, fetch_add, load, pause, sleep_while, store, wake
 
 Board = NDArray[np.int64]
@@ -36,7 +36,7 @@ def board(num_phases: int) -> Board:
     return np.zeros(PHASES + 2 * LINE * num_phases, np.int64)
 
 
-@compiled
+@part
 def take(board: Board, phase: int, step: int, units: int) -> int:
     """The next unit of a phase; -1 when all are taken, or the step is over."""
     place = PHASES + phase * 2 * LINE + TAKEN
@@ -49,7 +49,7 @@ def take(board: Board, phase: int, step: int, units: int) -> int:
             return unit
 
 
-@compiled
+@part
 def finished(board: Board, phase: int, units: int) -> None:
     """One more unit of a phase is done; tell who sleeps if it was the last."""
     done = fetch_add(board, PHASES + phase * 2 * LINE + DONE, 1) + 1
@@ -57,14 +57,14 @@ def finished(board: Board, phase: int, units: int) -> None:
         _tell(board)
 
 
-@compiled
+@part
 def _tell(board: Board) -> None:
     if load(board, SLEEPERS) > 0:
         fetch_add(board, NEWS, 1)
         wake(board, NEWS, EVERYONE)
 
 
-@compiled
+@part
 def done(board: Board, phase: int, step: int, units: int) -> bool:
     """Wait until all units of a phase are done; False if the step is over without us."""
     place = PHASES + phase * 2 * LINE + DONE
@@ -72,7 +72,7 @@ def done(board: Board, phase: int, step: int, units: int) -> bool:
     return load(board, place) == (step << SHIFT) | units
 
 
-@compiled
+@part
 def _wait(board: Board, place: int, least: int) -> None:
     """Until a word is `least` or more, or negative."""
     for _ in range(SPIN):
@@ -88,7 +88,7 @@ def _wait(board: Board, place: int, least: int) -> None:
     fetch_add(board, SLEEPERS, -1)
 
 
-@compiled
+@part
 def begin(board: Board, num_rows: int, num_tiles: int, num_wanted: int, wants_logits: int) -> int:
     """Open the next step; its number. The leader's, when no step runs. Words of phases first: who comes late to the
     last step must not count its units by the size of this one."""
@@ -104,7 +104,7 @@ def begin(board: Board, num_rows: int, num_tiles: int, num_wanted: int, wants_lo
     return step
 
 
-@compiled
+@part
 def await_step(board: Board, last: int) -> int:
     """The number of a step after `last`, as soon as there is one; negative to go home."""
     _wait(board, STEP, last + 1)
@@ -129,7 +129,7 @@ class Team:
         self._threads = []
 
 
-@compiled
+@part
 def dismiss(board: Board) -> None:
     store(board, STEP, -1)
     fetch_add(board, NEWS, 1)
