@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from dotenv import dotenv_values
 from minivault.errors import ConfigError
 from minivault.setting import ensure_address, ensure_urls, kinds_of, rules_of, setting
 
-PREFIX = "MINIVAULT_"
+PREFIX, HIDDEN = "MINIVAULT_", "(hidden)"
 EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"})
 MIN_CONTEXT = 64
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -229,6 +230,18 @@ class Given:
 def variable(name: str) -> str:
     """The environment variable of a settings field."""
     return PREFIX + name.upper()
+
+
+def shown(name: str, value: Any) -> str:
+    """A setting's value as anybody may see it: no key, and no password in an address."""
+    if RULES[name].is_secret:
+        return HIDDEN if value else ""
+    return re.sub(r"(?<=//)[^/@\s]*@", f"{HIDDEN}@", str(value))
+
+
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """Every setting that is no secret, by its variable."""
+    return {variable(name): shown(name, getattr(settings, name)) for name, rule in RULES.items() if not rule.is_secret}
 
 
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,8 @@ import click
 from minivault.cli.options import examples, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import write
-from minivault.config import RULES, Given, explain_settings, variable
+from minivault.config import RULES, Given, explain_settings, shown, variable
 
-HIDDEN = "(hidden)"
 MIN_MEANING_WIDTH = 30
 
 
@@ -42,7 +40,7 @@ def config(as_json: bool) -> None:
         print_json({variable(name): _as_object(name, given) for name, given in settings.items()})
         return
     rows = [
-        Row(variable(name), _shown(name, given) or "(empty)", given.source, _meaning(name))
+        Row(variable(name), shown(name, given.value) or "(empty)", given.source, _meaning(name))
         for name, given in settings.items()
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -67,15 +65,9 @@ def layout(rows: Sequence[Row], width: int | None) -> Iterator[str]:
 
 
 def _as_object(name: str, given: Given) -> dict[str, Any]:
-    shown = _shown(name, given)
-    plain = isinstance(given.value, (bool, int, float)) and shown == str(given.value)
-    return {"value": given.value if plain else shown, "source": given.source, "meaning": _meaning(name)}
-
-
-def _shown(name: str, given: Given) -> str:
-    if RULES[name].is_secret:
-        return HIDDEN if given.value else ""
-    return re.sub(r"(?<=//)[^/@\s]*@", f"{HIDDEN}@", str(given.value))
+    text = shown(name, given.value)
+    plain = isinstance(given.value, (bool, int, float)) and text == str(given.value)
+    return {"value": given.value if plain else text, "source": given.source, "meaning": _meaning(name)}
 
 
 def _meaning(name: str) -> str:

@@ -15,6 +15,7 @@ import click
 from minivault.access.keys import Key, KeyFile, NewKey
 from minivault.access.roles import ROLES, Role
 from minivault.cli.options import examples, json_option
+from minivault.cli.recording import record_act
 from minivault.cli.show.output import print_json, print_table
 from minivault.cli.show.terminal import one_line, write
 from minivault.config import load_settings
@@ -74,6 +75,7 @@ def create(
         raise click.UsageError("give either a NAME or --from FILE")
     rows = [{**defaults, "name": name}] if file is None else _read_rows(file, defaults)
     created = _file().create(*(_new_key(row) for row in rows))
+    record_act("keys create", keys=[_noted(key) for key, _ in created])
     if as_json:
         print_json({"keys": [{**_shown(key), "key": token} for key, token in created]})
     elif file is not None:
@@ -101,6 +103,7 @@ def list_keys(as_json: bool) -> None:
 def revoke(key: str, as_json: bool) -> None:
     """Make KEY (a name or an id) invalid, at once and for good."""
     revoked = _file().revoke(key)
+    record_act("keys revoke", keys=[_noted(revoked)])
     if as_json:
         print_json(_shown(revoked))
     else:
@@ -113,6 +116,7 @@ def revoke(key: str, as_json: bool) -> None:
 def rotate(key: str, as_json: bool) -> None:
     """Give KEY (a name or an id) a new secret and print it, once; the old one is invalid at once."""
     rotated, token = _file().rotate(key)
+    record_act("keys rotate", keys=[_noted(rotated)])
     if as_json:
         print_json({**_shown(rotated), "key": token})
     else:
@@ -181,6 +185,11 @@ def _shown(key: Key) -> dict[str, Any]:
     fields = asdict(key)
     del fields["sha256"]
     return {**fields, "state": _state(key)}
+
+
+def _noted(key: Key) -> dict[str, Any]:
+    """What the vault keeps of a key: nothing that helps to guess it."""
+    return {name: value for name, value in asdict(key).items() if name != "sha256" and value is not None}
 
 
 def _state(key: Key) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivault.cli.options import current_settings, examples, json_option
+from minivault.cli.recording import record_act
 from minivault.cli.show.output import print_json, print_pairs
 from minivault.cli.show.terminal import note
 from minivault.cli.show.transfer import show_transfer
@@ -54,8 +55,11 @@ def pull(name: str, file: str | None, as_json: bool) -> None:
     from minivault.service.backends import pull_model
 
     name = f"{name}:{file}" if file else name
+    before = {files.reference: files.modified_ns for files in _store().list()}
     with show_transfer(name) as progress:
         files = pull_model(current_settings(), name, progress)
+    if before.get(files.reference) != files.modified_ns:
+        record_act("models pull", name=name, model=files.name, source=files.source, size_bytes=files.size_bytes)
     if as_json:
         print_json(_as_object(files))
         return
@@ -83,6 +87,7 @@ def show(name: str, verify: bool, as_json: bool) -> None:
 def remove(name: str) -> None:
     """Remove NAME from this machine. A directory or .gguf file of your own is never touched."""
     _store().remove(name)
+    record_act("models rm", name=name)
     note(f"{name} is removed")
 
 

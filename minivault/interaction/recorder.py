@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault import __version__
-from minivault.config import Settings
+from minivault.config import Settings, shown_settings
 from minivault.errors import MiniVaultError, VaultError, VaultUnavailable
 from minivault.interaction.recording import Recording
 from minivault.metrics import Load, Metrics, VaultState
@@ -24,6 +24,8 @@ from minivault.service import Roster, roster_of
 from minivault.tracing import trace_id_of
 from minivault.types import ModelInfo, Task, Usage
 from minivault.vault import Opening, Vault, VaultStatus, new_id
+from minivault.vault.archive import current_user
+from minivault.vault.settings_seen import note_settings
 
 log = logging.getLogger("minivault.interaction")
 
@@ -72,9 +74,21 @@ class Recorder:
         refuses each request."""
         self._vault_id = vault
         try:
-            _ = self.vault
+            self._note_settings(self.vault)
         except MiniVaultError as error:
             log.error("cannot open the vault: %s", error.message)
+
+    def _note_settings(self, vault: Vault) -> None:
+        """Record what a server is told otherwise than the last one here."""
+
+        def record(changes: Mapping[str, Any]) -> None:
+            what = {"command": "settings", "settings_digest": self.settings.digest, "details": dict(changes)}
+            vault.append_event("admin", {"by": current_user(), **what})
+
+        try:
+            note_settings(vault.directory, shown_settings(self.settings), shown_settings(Settings()), record)
+        except OSError as error:
+            log.error("what differs from the last settings is not recorded: %s", error)
 
     def measure(self) -> None:
         """Take down what this worker is doing, for whichever worker is asked for metrics."""

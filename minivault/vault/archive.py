@@ -224,6 +224,11 @@ class Archive:
         with _written_or_nothing():
             return release_hold(self._log, name, by=self.by, reason=reason)
 
+    def note_act(self, command: str, details: Mapping[str, Any]) -> Place:
+        """Record what an administrator has done beside the vault: to keys, models, settings."""
+        with _written_or_nothing():
+            return self._append(self._log.draft("admin", {"by": self.by, "command": command, "details": dict(details)}))
+
     def recover(self, regenerate: Regenerate | None = None) -> tuple[list[Recovered], int]:
         """Record what dead processes left open, and carry out redactions cut short: those, and how many of these."""
         with _written_or_nothing():

@@ -138,10 +138,20 @@ _SENTENCES: dict[str, Callable[[Fields], str]] = {
     "withdrawal": lambda r: f"takes back record {r['target_seq']}",
     "redaction": lambda r: f"removed {_removed(r)} record {r['target_seq']}: {r.get('reason', '(reason redacted)')}",
     "prune": lambda r: f"removed {len(r['segments'])} files, older than {r['keep_days']} days",
+    "admin": lambda r: f"{r['command']}: {_acted(r['details'])}",
     "hold": lambda r: f"{_HOLD[r['command']]} hold {r.get('name', '(redacted)')}: {r.get('reason', '')}",
     "key": lambda _: "another key signs from here on",
     "auth_failed": lambda r: f"no valid key: {r.get('reason', '?')}",
 }
+
+
+def _acted(details: Fields) -> str:
+    """Whom or what an administrator's act was about."""
+    if "keys" in details:
+        return ", ".join(f"{key['name']} ({key['id']}, {key['role']})" for key in details["keys"])
+    if "name" in details:
+        return str(details["name"])
+    return ", ".join(f"{name} {was['from']!r} -> {was['to']!r}" for name, was in details.items())
 
 
 def _removed(record: Fields) -> str:

@@ -2,7 +2,7 @@
 
 import { button, h } from "../dom.js";
 
-const KINDS = ["interaction", "any", "redaction", "gap", "recovered", "read", "auth_failed", "start", "stop"];
+const KINDS = ["interaction", "any", "redaction", "hold", "admin", "gap", "recovered", "read", "auth_failed", "start", "stop"];
 const STATUSES = ["", "completed", "cancelled", "failed", "interrupted"];
 
 /** `{element, query, fill}`; `onSearch()` is called when something is to be looked for. */

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { h, svg } from "../dom.js";
 
 const [WIDTH, HEIGHT, BASE] = [960, 100, 84];
-const MARKS = { gap: "bad", redaction: "unsure", prune: "unsure", recovered: "unsure", auth_failed: "bad", checkpoint: "good" };
+const MARKS = { gap: "bad", redaction: "unsure", prune: "unsure", hold: "unsure", admin: "unsure", recovered: "unsure", auth_failed: "bad", checkpoint: "good" };
 const SPANS = { "last hour": 3600e3, "last day": 86400e3, "last week": 7 * 86400e3, "last 30 days": 30 * 86400e3 };
 
 /** `{element, refresh}`; `onSpan(since, until)` hears of a span that was chosen, as RFC 3339. */
