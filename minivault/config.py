@@ -22,7 +22,7 @@ import platformdirs
 from dotenv import dotenv_values
 
 from minivault.errors import ConfigError
-from minivault.setting import ensure_address, ensure_urls, kinds_of, rules_of, setting
+from minivault.setting import ensure_address, ensure_url, ensure_urls, kinds_of, rules_of, setting
 
 PREFIX, HIDDEN = "MINIVAULT_", "(hidden)"
 EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"})
@@ -154,6 +154,9 @@ class Settings:
     request_log: Literal["off", "line", "json"] = setting(
         "off",
         meaning="a line on stdout for each request, `line` for people or `json`; never text of prompts or answers",
+    )
+    otel_endpoint: str = setting(
+        "", check=ensure_url, meaning="collector that gets a trace of each answer over OTLP, like `http://otel:4318`"
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", meaning="application log on stderr")
 

@@ -76,9 +76,14 @@ def ensure_address(value: str) -> None:
 def ensure_urls(value: str) -> None:
     """Raise ValueError where one of several, by comma, is no URL of a server."""
     for url in filter(None, map(str.strip, value.split(","))):
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-            raise ValueError("must be http://HOST:PORT/v1 or https://…, several by comma")
+        ensure_url(url, "must be http://HOST:PORT/v1 or https://…, several by comma")
+
+
+def ensure_url(value: str, message: str = "must be http://HOST:PORT or https://…") -> None:
+    """Raise ValueError with this message for what is no URL of a server, nor empty."""
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username):
+        raise ValueError(message)
 
 
 def _converted(kind: Any, given: Any) -> Any:

@@ -62,7 +62,8 @@ class OfflineGuard:
 def install_offline_guard(settings: Settings) -> bool:
     """Confine this process to its machine, for good, unless MINIVAULT_OFFLINE is off; True when it is confined.
 
-    The hosts of `MINIVAULT_RATE_STORAGE` and, where they answer, of `MINIVAULT_UPSTREAM_URL` stay reachable.
+    The hosts of `MINIVAULT_RATE_STORAGE`, `MINIVAULT_OTEL_ENDPOINT` and, where they answer, `MINIVAULT_UPSTREAM_URL`
+    stay reachable.
     """
     if settings.offline:
         sys.addaudithook(OfflineGuard(allowed_peers(settings)))
@@ -71,7 +72,11 @@ def install_offline_guard(settings: Settings) -> bool:
 
 def allowed_peers(settings: Settings) -> list[str]:
     """The other machines that the settings name."""
-    urls = [settings.rate_storage, *(settings.upstream_urls if settings.backend == "upstream" else ())]
+    urls = [
+        settings.rate_storage,
+        settings.otel_endpoint,
+        *(settings.upstream_urls if settings.backend == "upstream" else ()),
+    ]
     return [host for url in urls if (host := urlsplit(url).hostname)]
 
 

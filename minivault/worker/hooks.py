@@ -17,6 +17,7 @@ from minivault.access.exposure import check_access
 from minivault.access.offline import install_offline_guard
 from minivault.config import Settings, share_metrics
 from minivault.errors import LoadFailed, MiniVaultError
+from minivault.observe.watchers import Watchers
 from minivault.replay import regenerate
 from minivault.service import Roster, roster_of
 from minivault.service.backends import check_backend
@@ -72,6 +73,7 @@ class Hooks:
         try:
             check_access(self._settings, server.cfg.address)  # `gunicorn -b` may have changed what is bound
             check_backend(self._settings)
+            Watchers.check(self._settings)
         except MiniVaultError as error:
             print(f"minivault: {error.message}", file=sys.stderr)
             self.on_exit(server)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from minivault.config import Settings, load_settings
+from minivault.config import Settings
 from minivault.observe.ended import Refused
 from minivault.observe.request_log import MAX_WAITING, RequestLog
 from tests.api.records import records
-from tests.api.serving import serving
-from tests.scripted import backend
 
 SECRET = "xylophone"
 SAME = ("id", "api", "model", "status", "finish_reason", "stream", "time_ns", "client")
@@ -30,22 +26,9 @@ ASKED = [
 ]
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    env = {"HOME": "home", "LOG_DIR": "vault"}
-    given = {f"MINIVAULT_{name}": str(tmp_path / folder) for name, folder in env.items()}
-    return load_settings({**given, "MINIVAULT_BACKEND": "tests.scripted:backend"}, tmp_path / ".env")
-
-
 @pytest.fixture(params=["line", "json"])
 def style(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
-    with serving(settings, backend) as app:
-        yield app
 
 
 def lines_of(app: Flask, style: Any, capsys: pytest.CaptureFixture[str], *asked: tuple[str, Any]) -> list[str]:
