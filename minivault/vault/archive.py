@@ -19,6 +19,7 @@ from typing import Any
 from minivault.errors import NotFound, VaultError, VaultUnavailable
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
+from minivault.vault.dossier import Dossier, gather
 from minivault.vault.holding import release_hold, set_hold
 from minivault.vault.index import Index, find, ids_like
 from minivault.vault.keeping import Keeping
@@ -121,6 +122,12 @@ class Archive:
         groups = stats(search(self.directory, wanted))
         self._record_read("stats", wanted.describe(), sum(group.requests for group in groups))
         return groups
+
+    def dossier(self, since_ns: int | None, until_ns: int | None) -> Dossier:
+        """The facts of a period, without anything that was asked or answered."""
+        asked = Filter(since_ns=since_ns, until_ns=until_ns, type=None)
+        self._record_read("report", asked.describe(), None)
+        return gather(self.directory, since_ns, until_ns, self._log.clock())
 
     def export_jsonl(self, wanted: Filter, watch: Callable[[int], None] | None = None) -> tuple[Iterator[bytes], int]:
         """An excerpt with the proof that it is one, and how many records were chosen for it."""

@@ -10,6 +10,7 @@ from minivault.cli.vault.holding import hold
 from minivault.cli.vault.proving import checkpoint, export, head, verify
 from minivault.cli.vault.reading import search, show, stats, tail
 from minivault.cli.vault.redacting import redact
+from minivault.cli.vault.reporting import report
 from minivault.cli.vault.several import merge_verify
 from minivault.cli.vault.tree import consistency, cosign, prove, timestamp
 from minivault.cli.vault.upkeep import prune, recover
@@ -17,7 +18,7 @@ from minivault.cli.vault.upkeep import prune, recover
 for _command in (
     *(tail, show, search, stats),
     *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign),
-    *(redact, prune, hold, recover),
+    *(report, redact, prune, hold, recover),
 ):
     vault.add_command(_command)
 
