@@ -132,11 +132,11 @@ def respond(choices: Sequence[Watched], reply: Reply, framing: Framing | None) -
     if framing is None:
         answers = _collect(choices)
         return json_reply(reply.whole(answers), [answer.finished.receipt for answer in answers])
-    source = choices[0].interaction.events()
+    source = choices[0].interaction.batches()
     try:
         first = next(source)
-        if isinstance(first, Failed):
-            raise first.error
+        if isinstance(first[0], Failed):
+            raise first[0].error
     except BaseException as error:
         _close(choices, is_served=not isinstance(error, Unavailable))
         raise
@@ -176,24 +176,24 @@ def _close(choices: Sequence[Watched], *, is_served: bool = True) -> None:
         choice.close(is_served=is_served)
 
 
-def _stream(choices: Sequence[Watched], first: Iterator[Event], reply: Reply, framing: Framing) -> Iterator[bytes]:
-    """What happens, choice by choice; `first` are the events of the first one."""
+def _stream(
+    choices: Sequence[Watched], first: Iterator[list[Event]], reply: Reply, framing: Framing
+) -> Iterator[bytes]:
+    """What happens, choice by choice; `first` are the events of the first one. What has come together leaves so."""
     frame, index = framing.frame, -1
     try:
         for index, choice in enumerate(in_turn(choices)):
-            for event in choice.interaction.events() if index else first:
-                for value in with_receipt(reply.encode(index, event), event):
-                    yield frame(value)
-                if isinstance(event, Failed):
+            for batch in choice.interaction.batches() if index else first:
+                said = [frame(value) for event in batch for value in with_receipt(reply.encode(index, event), event)]
+                if said:
+                    yield b"".join(said)
+                if isinstance(batch[0], Failed):
                     return
     except MiniVaultError as error:  # the next choice cannot begin
         for value in reply.encode(index + 1, Failed(error)):
             yield frame(value)
         return
-    for value in reply.end():
-        yield frame(value)
-    if framing.tail:
-        yield framing.tail
+    yield b"".join([*map(frame, reply.end()), framing.tail])
 
 
 def json_reply(value: dict[str, Any], receipts: Sequence[Mapping[str, Any] | None] = ()) -> Response:

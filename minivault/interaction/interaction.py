@@ -64,7 +64,7 @@ class Interaction:
         self._recording = recording
         self._metrics = metrics
         self._generation = generation
-        self._source = generation.events()
+        self._source = generation.batches()
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._token_ids: list[int] = []
@@ -115,23 +115,28 @@ class Interaction:
 
     def events(self) -> Iterator[Event]:
         """Started, then Deltas, then exactly one Finished (its record is durable by then) or Failed."""
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[Event]]:
+        """The same, those together that have come together; see `Generation.batches`."""
         is_streamed = self.task.is_streamed
-        for event in self._source:
-            if isinstance(event, Delta):
-                self._keep(event)
-                if is_streamed:
-                    piece = (event.text, event.reasoning) if self._generation.is_elsewhere else ()
-                    self._recording.progress(len(self._token_ids), self._num_bytes, *piece)
-            elif isinstance(event, Finished | Failed):
-                yield self._end(event)
+        for batch in self._source:
+            first = batch[0]
+            if isinstance(first, Finished | Failed):
+                yield [self._end(first)]
                 return
-            elif isinstance(event, Started):
-                self._prompt_logprobs = event.prompt_logprobs
+            if isinstance(first, Started):
+                self._prompt_logprobs = first.prompt_logprobs
                 refusal = self._await_journal()
                 if refusal is not None:
-                    yield refusal
+                    yield [refusal]
                     return
-            yield event
+            text, reasoning = self._keep(batch)
+            if is_streamed:
+                piece = (text, reasoning) if self._generation.is_elsewhere else ()
+                self._recording.progress(len(self._token_ids), self._num_bytes, *piece)
+            yield batch
 
     def collect(self) -> Answer:
         """The whole answer. Raises the error of a failed generation."""
@@ -154,11 +159,11 @@ class Interaction:
             if self._ended:
                 return
         self.cancel()
-        for event in self._source:
-            if isinstance(event, Delta):
-                self._keep(event)
-            elif isinstance(event, Finished | Failed):
-                self._end(event)
+        for batch in self._source:
+            if isinstance(batch[0], Finished | Failed):
+                self._end(batch[0])
+            else:
+                self._keep(batch)
         # An interrupt inside `events` has exhausted the source without its end: the record is owed all the same.
         self._end(Finished("cancelled", Usage(len(self.task.tokens), len(self._token_ids)), Timings()))
 
@@ -172,17 +177,22 @@ class Interaction:
             return self._end(Failed(error))
         return None
 
-    def _keep(self, delta: Delta) -> None:
-        now_s = time.monotonic()
-        if self._last_token_s and delta.token_ids:
-            self._metrics.inter_token.observe((now_s - self._last_token_s) / len(delta.token_ids))
-        self._last_token_s = now_s
-        self._text.append(delta.text)
-        self._token_ids += delta.token_ids
-        self._num_bytes += len(delta.text.encode())
-        if delta.reasoning:
-            self._reasoning.append(delta.reasoning)
-            self._num_bytes += len(delta.reasoning.encode())
+    def _keep(self, batch: list[Event]) -> tuple[str, str]:
+        """Keep what has been said for the record; the text and the thought of it."""
+        text, reasoning, now_s = "", "", time.monotonic()
+        for event in batch:
+            if not isinstance(event, Delta):
+                continue
+            if self._last_token_s and event.token_ids:
+                self._metrics.inter_token.observe((now_s - self._last_token_s) / len(event.token_ids))
+            self._last_token_s = now_s
+            text += event.text
+            reasoning += event.reasoning
+            self._token_ids += event.token_ids
+        self._text.append(text)
+        self._reasoning.append(reasoning)
+        self._num_bytes += len(text.encode()) + len(reasoning.encode())
+        return text, reasoning
 
     def _end(self, event: Finished | Failed) -> Finished | Failed:
         """Record the end, then hand it out; a record that cannot be kept turns the end into a failure."""

@@ -74,30 +74,49 @@ class Generation:
         self._cancel(self.job.id, reason)
 
     def events(self) -> Iterator[Event]:
-        """Every event up to the terminal one. An engine that went silent past the deadline gives `Failed`."""
+        """Every event up to the terminal one."""
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[Event]]:
+        """The same, those together that have come together; a `Started` is the first of its batch, the terminal one is
+        alone. An engine that went silent past the deadline gives `Failed`."""
         deadline_ns, patience_s, text = self.job.deadline_ns, None, list[str]()
         while True:
             if deadline_ns is not None:
                 patience_s = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9) + HANG_GRACE_S
-            try:
-                event = self._events.get(timeout=patience_s)
-            except queue.Empty:
-                event = self._give_up()
-            if isinstance(event, Delta):
-                text.append(event.text)
-            if isinstance(event, Finished) and event.reason == "stop":
-                event = self.checked(event, "".join(text))
-            yield event
-            if isinstance(event, Finished | Failed):
-                return
+            batch = self._next(patience_s)
+            for event in batch:
+                if isinstance(event, Delta):
+                    text.append(event.text)
+            last = batch[-1]
+            if not isinstance(last, Finished | Failed):
+                yield batch
+                continue
+            if batch[:-1]:
+                yield batch[:-1]
+            yield [self.checked(last, "".join(text))]
+            return
 
-    def checked(self, finished: Finished, text: str) -> Finished | Failed:
-        """An answer that breaks what it was to keep to has failed, and never stopped."""
-        fault = None if self.job.constraint is None else self.job.constraint.fault(text)
+    def _next(self, patience_s: float | None) -> list[Event]:
+        """What has come, once something has."""
+        try:
+            batch = [self._events.get(timeout=patience_s)]
+            while not self._events.empty():
+                batch.append(self._events.get())
+        except queue.Empty:
+            batch = [self._give_up()]
+        return batch
+
+    def checked(self, last: Finished | Failed, text: str) -> Finished | Failed:
+        """The end of an answer; one that breaks what it was to keep to has failed, and never stopped."""
+        if self.job.constraint is None or isinstance(last, Failed) or last.reason != "stop":
+            return last
+        fault = self.job.constraint.fault(text)
         if fault is None:
-            return finished
+            return last
         error = GenerationFailed(f"the answer does not keep to its schema: {fault}")
-        return Failed(error, finished.usage, finished.timings)
+        return Failed(error, last.usage, last.timings)
 
     def _give_up(self) -> Failed:
         self.cancel()

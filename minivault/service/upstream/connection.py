@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import select
 import socket
 import threading
@@ -20,13 +21,56 @@ CONNECT_S = 5.0
 MAX_IDLE = 64
 """Connections to one server that are kept for the next request."""
 MAX_LINE = 32 << 20
+MAX_HEAD = 1 << 16
 PIECE = 1 << 16
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;|$)")
 FAILURES = (OSError, http.client.HTTPException)
 """What a connection that breaks raises, time limits included."""
 
 
-class TooLong(http.client.HTTPException):
-    """A line of a stream that no answer has."""
+class Malformed(http.client.HTTPException):
+    """A reply that no engine would send."""
+
+
+class Chunked:
+    """Takes the chunked coding (RFC 9112, section 7.1) off a body, as it comes. `http.client` gives a chunk at a time,
+    and so an event at a time, however many have come."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._left = 0
+        self._is_last = False
+        self.is_whole = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What the next bytes hold of the body. Raises Malformed."""
+        data, at, found = self._held + data, 0, []
+        while not self.is_whole:
+            if self._left:
+                piece = data[at : at + self._left]
+                found.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+            end = data.find(b"\r\n", at)
+            if self._left or end < 0:
+                break
+            self._read(data[at:end])
+            at = end + 2
+        self._held = data[at:]
+        if len(self._held) > MAX_HEAD:
+            raise Malformed(f"a chunk's head of more than {MAX_HEAD} bytes")
+        return b"".join(found)
+
+    def _read(self, line: bytes) -> None:
+        """A line between the data of two chunks: the end of one, the size of the next, or what follows the last."""
+        if self._is_last:
+            self.is_whole = not line
+        elif line:
+            size = _SIZE.match(line)
+            if size is None:
+                raise Malformed("a chunk without a size")
+            self._left = int(size[1], 16)
+            self._is_last = self._left == 0
 
 
 class Exchange:
@@ -37,6 +81,8 @@ class Exchange:
         self._pool = pool
         self._socket: socket.socket = connection.sock
         self._response: http.client.HTTPResponse | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.is_reused = is_reused
         """The connection may have been closed by the server before it saw the request."""
 
@@ -50,25 +96,47 @@ class Exchange:
         """How long any wait for bytes may take from now on; None: for ever."""
         self._socket.settimeout(timeout_s)
 
-    def lines(self) -> Iterator[bytes]:
-        """The lines of the reply's body, without their ends. Raises one of FAILURES."""
-        assert self._response is not None
+    def lines(self) -> Iterator[list[bytes]]:
+        """The lines of the reply's body without their ends, those together that have come together. Raises one of
+        FAILURES."""
         held = b""
-        while piece := self._response.read1(PIECE):
+        for piece in self._pieces():
             *whole, held = (held + piece).split(b"\n")
-            yield from whole
+            if whole:
+                yield whole
             if len(held) > MAX_LINE:
-                raise TooLong(f"a line of more than {MAX_LINE} bytes")
+                raise Malformed(f"a line of more than {MAX_LINE} bytes")
         if held:
-            yield held
+            yield [held]
+
+    def _pieces(self) -> Iterator[bytes]:
+        response = self._response
+        assert response is not None
+        if not response.chunked:
+            while piece := response.read1(PIECE):
+                yield piece
+            return
+        body = Chunked()
+        while not body.is_whole:
+            piece = response.fp.read1(PIECE)
+            if not piece:
+                raise http.client.IncompleteRead(b"")
+            yield body.feed(piece)
+        response.close()
 
     def abort(self) -> None:
-        """End it now: who waits for its bytes is woken. Safe at any time."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """End it now: who waits for its bytes is woken. Safe at any time; nothing happens once it is closed, when its
+        connection may be another's."""
+        with self._lock, contextlib.suppress(OSError):
+            if not self._is_closed:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection back where all was read, else close it; idempotent."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
         connection, response = self._connection, self._response
         if response is not None and response.isclosed() and not response.will_close:
             self._pool.keep(connection)
@@ -102,19 +170,17 @@ class Pool:
         is_fresh: bool = False,
     ) -> Exchange:
         """Send a request for an absolute path. `is_fresh`: over a new connection. Raises one of FAILURES."""
-        connection = None if is_fresh else self._take()
-        is_reused = connection is not None
-        if connection is None:
-            connection = self._make(self._host, self._port, timeout=timeout_s)
-            connection.connect()
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        kept = None if is_fresh else self._take()
+        connection = kept or self._connect(timeout_s)
         connection.sock.settimeout(timeout_s)
         try:
             connection.request(method, path, body, dict(headers))
-        except BaseException:
+        except BaseException as error:
             connection.close()
-            raise
-        return Exchange(connection, self, is_reused=is_reused)
+            if kept is None or not isinstance(error, FAILURES):
+                raise
+            return self.send(method, path, body, headers, timeout_s, is_fresh=True)  # it went while nobody looked
+        return Exchange(connection, self, is_reused=kept is not None)
 
     def keep(self, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose reply has been read for the next request."""
@@ -130,6 +196,12 @@ class Pool:
             idle, self._idle, self._is_closed = self._idle, [], True
         for connection in idle:
             connection.close()
+
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        connection = self._make(self._host, self._port, timeout=timeout_s)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def _take(self) -> http.client.HTTPConnection | None:
         """An idle connection that is still open, the last used first."""

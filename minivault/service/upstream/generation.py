@@ -6,37 +6,25 @@ server, each once; after that nothing is, and the answer fails, so that no two a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
 from collections.abc import Iterator
-from http.client import HTTPResponse
 from typing import Any
 
-from minivault.errors import (
-    BadRequest,
-    ContextExceeded,
-    DeadlineExceeded,
-    GenerationFailed,
-    MiniVaultError,
-    ModelNotFound,
-    Overloaded,
-    UpstreamUnavailable,
-)
+from minivault.errors import DeadlineExceeded, GenerationFailed, MiniVaultError, UpstreamUnavailable
 from minivault.service.engine_loop import Generation
 from minivault.service.upstream.connection import FAILURES, Exchange
 from minivault.service.upstream.fleet import Fleet
-from minivault.service.upstream.reading import AnswerReader, message_of
+from minivault.service.upstream.reading import AnswerReader
+from minivault.service.upstream.refusal import Refused, refusal
 from minivault.service.upstream.server import Server
 from minivault.types import Delta, Event, Failed, Finished, FinishReason, Job, Started, Timings, Usage
 
-TOO_LONG = ("context length", "context size", "context_length", "exceed_context", "context window", "too long")
-"""How engines say that a prompt does not fit."""
-TRY_ELSEWHERE = frozenset({401, 403, 404, 429, 500, 502, 503, 504})
-"""Refusals that are a server's own and not the request's."""
+DONE = b"[DONE]"
 END_S = 1.0
 """How long to wait for the end of a stream after its last object."""
+_decode = json.JSONDecoder().raw_decode
 
 
 class UpstreamGeneration(Generation):
@@ -101,19 +89,19 @@ class UpstreamGeneration(Generation):
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def events(self) -> Iterator[Event]:
-        """See `Generation.events`."""
+    def batches(self) -> Iterator[list[Event]]:
+        """See `Generation.batches`."""
         text = list[str]()
         try:
-            for event in self._guarded():
-                if isinstance(event, Delta):
-                    text.append(event.text)
-                elif isinstance(event, Finished | Failed):
+            for batch in self._guarded():
+                if isinstance(batch[0], Finished | Failed):
                     self._leave()  # whoever hears of the end reads no further, and records what was told
-                if isinstance(event, Finished) and event.reason == "stop":
-                    yield self.checked(event, "".join(text))
+                    yield [self.checked(batch[0], "".join(text))]
                 else:
-                    yield event
+                    for event in batch:
+                        if isinstance(event, Delta):
+                            text.append(event.text)
+                    yield batch
         finally:
             self._leave()
 
@@ -121,40 +109,36 @@ class UpstreamGeneration(Generation):
         self._release()
         self._fleet.forget(self)
 
-    def _guarded(self) -> Iterator[Event]:
+    def _guarded(self) -> Iterator[list[Event]]:
         try:
             yield from self._answer()
         except FAILURES:
-            yield self._broken()
+            yield [self._broken()]
         except MiniVaultError as error:
-            yield Failed(error, self._reader.usage, self._timings()) if self._ending is None else self._ended()
+            yield [Failed(error, self._reader.usage, self._timings()) if self._ending is None else self._ended()]
 
-    def _answer(self) -> Iterator[Event]:
-        chunks = self._chunks()
-        first = next(chunks, None)
-        if self._ending is not None:
-            yield self._ended()
-            return
-        said = list(self._reader.feed(first)) if first is not None else []
-        self._first_ns = time.monotonic_ns()
-        yield Started(self._reader.usage.prompt_tokens)
-        yield from said
-        for chunk in chunks:
-            yield from self._reader.feed(chunk)
+    def _answer(self) -> Iterator[list[Event]]:
+        for said in self._said():
+            if not self._first_ns and self._ending is None:
+                self._first_ns = time.monotonic_ns()
+                yield [Started(self._reader.usage.prompt_tokens), *said]
+            elif said:
+                yield said
             if self._ending is not None or self._is_late:
-                yield self._ended() if self._ending else self._finished("deadline")
+                yield [self._ended() if self._ending else self._finished("deadline")]
                 return
-        yield from self._reader.finish()
-        yield self._complete()
+        if rest := list[Event](self._reader.finish()):
+            yield rest
+        yield [self._complete()]
 
-    def _chunks(self) -> Iterator[dict[str, Any]]:
-        """The objects of the reply. Until the first of them, a server that fails is one of several."""
+    def _said(self) -> Iterator[list[Event]]:
+        """What the objects of the reply say, those together that have come together. Until the first of them, a server
+        that fails is one of several."""
         while True:
             assert self._exchange is not None and self._server is not None
             try:
-                for chunk in self._objects(self._exchange, self._server):
-                    self._has_come = True
-                    yield chunk
+                for batch in self._objects(self._exchange, self._server):
+                    yield from self._read(batch)
                 return
             except FAILURES as error:
                 if self._has_come or self._ending is not None or self._is_late:
@@ -162,11 +146,24 @@ class UpstreamGeneration(Generation):
                 self._release()
                 self._elsewhere(error)
 
+    def _read(self, batch: list[bytes]) -> Iterator[list[Event]]:
+        """What some objects say: also what was said before one that tells of a failure, or is none."""
+        said = list[Event]()
+        try:
+            for data in batch:
+                said += self._reader.feed(_object(data))
+                self._has_come = True
+        except GenerationFailed:
+            if self._has_come:
+                yield said
+            raise
+        yield said
+
     def _elsewhere(self, error: Exception) -> None:
         """Ask again after a failure: the same server where only an old connection was gone, else another."""
         server, exchange = self._server, self._exchange
         assert server is not None and exchange is not None
-        if isinstance(error, _Refused):
+        if isinstance(error, Refused):
             self._open(error.error)
         elif exchange.is_reused and server.is_up and not isinstance(error, TimeoutError):
             self._open(again=server)
@@ -175,27 +172,24 @@ class UpstreamGeneration(Generation):
             lost = UpstreamUnavailable(f"the engine elsewhere broke off the request ({server.url})", retry_after_s=2)
             self._open(lost)
 
-    def _objects(self, exchange: Exchange, server: Server) -> Iterator[dict[str, Any]]:
+    def _objects(self, exchange: Exchange, server: Server) -> Iterator[list[bytes]]:
+        """The objects of a server's reply as they come."""
         response = exchange.response(self._patience_s)
         if response.status != 200:
-            raise _refusal(response, server)
+            raise refusal(response, server)
         if "event-stream" not in (response.getheader("Content-Type") or ""):
-            yield _object(response.read())
+            yield [response.read().strip()]
             return
-        for line in exchange.lines():
-            if not line.startswith(b"data:"):
-                continue
-            data = line[5:].strip()
-            if data == b"[DONE]":
-                exchange.wait_at_most(END_S)
-                continue
+        for lines in exchange.lines():
+            said = [line[5:].strip() for line in lines if line.startswith(b"data:")]
             server.heard_at = time.monotonic()
-            yield _object(data)
-            exchange.wait_at_most(self._patience_s)
+            if objects := [data for data in said if data != DONE]:
+                yield objects
+            exchange.wait_at_most(END_S if DONE in said else self._patience_s)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
-    def _complete(self) -> Event:
+    def _complete(self) -> Finished | Failed:
         reason = self._reader.reason
         if reason is None:
             error = GenerationFailed("the engine elsewhere ended its answer in the middle")
@@ -204,7 +198,7 @@ class UpstreamGeneration(Generation):
             return Failed(GenerationFailed("the engine elsewhere gave up"), self._reader.usage, self._timings())
         return self._finished(reason)
 
-    def _broken(self) -> Event:
+    def _broken(self) -> Finished | Failed:
         """The connection broke, timed out, or was ended by us."""
         if self._ending is not None:
             return self._ended()
@@ -255,51 +249,12 @@ class UpstreamGeneration(Generation):
         return self.job.deadline_ns is not None and time.monotonic_ns() >= self.job.deadline_ns
 
 
-class _Refused(OSError):
-    """A server's own refusal, which another may not share."""
-
-    def __init__(self, error: MiniVaultError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
+        text = data.decode()
+        value, end = _decode(text)
+    except (ValueError, RecursionError):
+        value, text, end = None, "", 0
+    if end != len(text) or not isinstance(value, dict):
         raise GenerationFailed("the engine elsewhere sent what is no JSON object")
     return value
-
-
-def _refusal(response: HTTPResponse, server: Server) -> Exception:
-    """What a reply that is no 200 means: the request's own fault is raised as such, a server's as `_Refused`."""
-    data, told = b"", None
-    with contextlib.suppress(*FAILURES):
-        data = response.read(1 << 16)
-    try:
-        told = json.loads(data)
-    except ValueError:
-        told = data.decode("utf-8", "replace")
-    message, status = message_of(told), response.status
-    if status in TRY_ELSEWHERE:
-        return _Refused(_servers_own(status, message, response, server))
-    says = f"the engine that answers here refuses this: {message}"
-    if any(words in message.lower() for words in TOO_LONG):
-        return ContextExceeded(says, field="prompt")
-    return BadRequest(says)
-
-
-def _servers_own(status: int, message: str, response: HTTPResponse, server: Server) -> MiniVaultError:
-    if status in (401, 403):
-        refused = f"the engine at {server.url} refuses the key of MINIVAULT_UPSTREAM_KEY_FILE: {message}"
-        return UpstreamUnavailable(refused, retry_after_s=60)
-    if status == 404:
-        return ModelNotFound(f"the engine elsewhere knows no such model: {message}", field="model")
-    if status in (429, 503):
-        after = response.getheader("Retry-After") or ""
-        return Overloaded(
-            f"the engine elsewhere is busy: {message}", retry_after_s=int(after) if after.isdigit() else 2
-        )
-    return GenerationFailed(f"the engine elsewhere failed with {status}: {message}")

@@ -42,7 +42,7 @@ class AnswerReader:
         self.told: dict[str, Any] = {}
         """What the engine said of this answer."""
 
-    def feed(self, chunk: Mapping[str, Any]) -> Iterator[Delta]:
+    def feed(self, chunk: Mapping[str, Any]) -> list[Delta]:
         """What one object of the stream adds. Raises GenerationFailed where it tells of a failure."""
         if error := chunk.get("error"):
             raise GenerationFailed(f"the engine elsewhere failed: {message_of(error)}")
@@ -51,9 +51,10 @@ class AnswerReader:
         if isinstance(usage := chunk.get("usage"), dict):
             self._usage = _usage(usage)
         choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                yield from self._read(choice)
+        if not isinstance(choices, list):
+            return []
+        read = [self._read(choice) for choice in choices if isinstance(choice, dict)]
+        return [delta for delta in read if delta is not None]
 
     def finish(self) -> Iterator[Delta]:
         """What was held back: the calls, and text that might have become a thought."""
@@ -80,25 +81,27 @@ class AnswerReader:
         }
         return [name for name, is_missing in missing.items() if is_missing]
 
-    def _read(self, choice: Mapping[str, Any]) -> Iterator[Delta]:
-        said = choice.get("delta") or choice.get("message") or {}
-        text = _text(said.get("content")) if said else _text(choice.get("text"))
-        reasoning = _text(said.get("reasoning_content")) or _text(said.get("reasoning"))
-        scored = choice.get("logprobs")
-        logprobs = tuple(_logprobs(scored)) if isinstance(scored, dict) else ()
-        ids = choice.get("token_ids")
-        tokens = tuple(token for token in ids if isinstance(token, int)) if isinstance(ids, list) else ()
+    def _read(self, choice: Mapping[str, Any]) -> Delta | None:
+        said = choice.get("delta") or choice.get("message")
+        if said:
+            text = _text(said.get("content"))
+            reasoning = _text(said.get("reasoning_content") or said.get("reasoning"))
+            for call in said.get("tool_calls") or ():
+                self._hear(call)
+        else:
+            text, reasoning = _text(choice.get("text")), ""
+        scored, ids = choice.get("logprobs"), choice.get("token_ids")
+        logprobs = tuple(_logprobs(scored)) if scored and isinstance(scored, dict) else ()
+        tokens = tuple(token for token in ids if isinstance(token, int)) if ids and isinstance(ids, list) else ()
         self._has_logprobs = self._has_logprobs or bool(logprobs)
-        for call in said.get("tool_calls") or ():
-            self._hear(call)
-        if text or reasoning or logprobs or tokens:
-            self._num_pieces += 1
-            yield self._told_apart(text, reasoning, tokens, logprobs)
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
+        if reason := _text(choice.get("finish_reason")):
             self.reason = REASONS.get(reason, "stop")
-        if isinstance(choice.get("stop_reason"), str):
-            self.stop = choice["stop_reason"] or None
+        if stop := _text(choice.get("stop_reason")):
+            self.stop = stop
+        if not (text or reasoning or logprobs or tokens):
+            return None
+        self._num_pieces += 1
+        return self._told_apart(text, reasoning, tokens, logprobs)
 
     def _told_apart(
         self, text: str, reasoning: str, tokens: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]
@@ -139,7 +142,10 @@ def message_of(error: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """A text; half a surrogate pair, which no record can hold, as a question mark."""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _written(call: Mapping[str, str]) -> str:

@@ -64,6 +64,37 @@ def test_a_piece_is_handed_on_before_the_next_one_comes() -> None:
     assert (first.text, text_of(rest)) == ("one", "two")
 
 
+def test_what_has_come_together_is_handed_on_together() -> None:
+    has_spoken = threading.Event()
+
+    def at_once(_path: str, _body: Any) -> Iterator[Any]:
+        yield from words("one", "two", "three")
+        has_spoken.set()
+
+    with engine(at_once) as there, served(there.url) as roster:
+        generation = ask(roster.default)
+        assert has_spoken.wait(GUARD_S)
+        first, *_, last = generation.batches()
+    assert [type(event) for event in first] == [Started, Delta, Delta, Delta]
+    assert [type(event) for event in last] == [Finished]
+
+
+def test_what_was_said_before_a_failure_is_handed_on_before_it() -> None:
+    has_spoken = threading.Event()
+
+    def fails(_path: str, _body: Any) -> Iterator[Any]:
+        yield from words("one", "two", reason=None)
+        yield {"error": {"message": "out of memory"}}
+        has_spoken.set()
+
+    with engine(fails) as there, served(there.url) as roster:
+        generation = ask(roster.default)
+        assert has_spoken.wait(GUARD_S)
+        events = list(generation.events())
+    assert text_of(events) == "onetwo"
+    assert "out of memory" in str(error_of(events[-1]))
+
+
 def test_one_connection_serves_one_answer_after_the_other() -> None:
     with engine() as there, served(there.url) as roster:
         for number in range(3):

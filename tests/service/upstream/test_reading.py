@@ -31,6 +31,10 @@ def test_text_comes_in_both_shapes() -> None:
     assert read({"text": "Hel"}, {"text": "lo"})[1] == "Hello"
 
 
+def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
+    assert read(say(content="caf\u00e9 \ud83d!"))[1] == "caf\u00e9 ?!"
+
+
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_thoughts_that_are_told_apart_stay_apart(name: str) -> None:
     _, text, thought = read(say(**{name: "Hm."}), say(content="<think> is a tag"))
