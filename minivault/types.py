@@ -313,6 +313,23 @@ class Job:
     marks: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that belong to the text of this answer, since its reader looks for them: id → their text."""
     is_patient: bool = False
+    answer: tuple[int, ...] = ()
+    """Not empty: nothing is drawn; these are the tokens of an answer that is known, and one `Delta` judges them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Tokens of an answer that is known, each beside what is drawn here after those before it."""
+
+    drawn: tuple[int, ...]
+    """May be fewer than there are: what comes after the answer's end is not looked at."""
+    distances: tuple[float, ...]
+    """By how much logits would have to move for each to be drawn, in units of logits; infinite where it might not come
+    at all."""
+    num_forced: int = 0
+    """Of them, those that alone might have come."""
+    ending: FinishReason | None = None
+    """How it ends with the last of them; None where it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +399,8 @@ class Delta:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     reasoning: str = ""
+    judgement: Judgement | None = None
+    """Of a whole answer that was known before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,7 @@ def importers_of(module: str) -> set[str]:
             {
                 "engine/transformers",
                 "engine/company",
+                "engine/editions",
                 "engine/host",
                 "models/loader",
                 "models/gguf/general",

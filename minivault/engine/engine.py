@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from minivault.engine.blocks import Blocks
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.execution import Execution, Group
+from minivault.engine.possible import ensure_possible
 from minivault.engine.prefix_cache import PrefixCache
 from minivault.engine.runner import Runner
 from minivault.engine.sampler import Choice, Logits, SamplingState, logprobs_of, sample
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Sequence
 from minivault.engine.slots import Slots
-from minivault.errors import BadRequest, ContextExceeded, DeadlineExceeded, GenerationFailed, MiniVaultError
+from minivault.errors import BadRequest, DeadlineExceeded, GenerationFailed, MiniVaultError
 from minivault.types import (
     Delta,
     Event,
@@ -113,7 +114,9 @@ class Engine:
 
     def submit(self, job: Job) -> None:
         """Queue a job. Raises ContextExceeded or BadRequest when it can never run."""
-        self._ensure_possible(job)
+        if job.id in self._sequences:
+            raise BadRequest(f"job {job.id} is already submitted", field="id")
+        ensure_possible(job, self._slots.context, self._runner.vocabulary_size)
         now = self._clock()
         self._sequences[job.id] = sequence = Sequence(
             job=job,
@@ -121,6 +124,7 @@ class Engine:
             detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop, job.thought, job.marks),
             max_new_tokens=min(job.params.max_tokens, self._slots.context - len(job.prompt_tokens)),
             submitted_ns=now,
+            eos_ids=() if job.params.ignore_eos else self._tokenizer.eos_ids,
             prefix_keys=self._prefix_cache.keys(job.prompt_tokens),
         )
         self._scheduler.add(sequence)
@@ -179,6 +183,9 @@ class Engine:
             for sequence, choice, row in zip(sequences, choices, logits, strict=True):
                 if sequence.prefilled_ns is None:
                     self._start(sequence)
+                if sequence.judging is not None:
+                    sequence.end("length")
+                    continue
                 if not sequence.max_new_tokens:
                     sequence.end("length")
                     continue
@@ -202,8 +209,7 @@ class Engine:
         if isinstance(choice, Exception):
             raise choice
         logprobs = () if choice.logprob is None else (self._spelled(choice.logprob),)
-        is_eos = choice.token_id in self._tokenizer.eos_ids and not sequence.job.params.ignore_eos
-        text = sequence.append(choice.token_id, is_eos=is_eos)
+        text = sequence.append(choice.token_id)
         if sequence.first_token_ns is None:
             sequence.first_token_ns = self._clock()
         self._counts["completion_tokens"] += 1
@@ -248,7 +254,10 @@ class Engine:
         if not isinstance(ending, Exception):
             rest = sequence.detokenizer.flush(is_cut=ending != "stop")
             reasoning = "" if sequence.job.thought is None else sequence.job.thought.take()
-            if rest or reasoning:
+            if (judging := sequence.judging) is not None:
+                told = Delta(judging.text + rest, tuple(sequence.token_ids), (), reasoning, judging.judgement())
+                self._emit(sequence, told)
+            elif rest or reasoning:
                 self._emit(sequence, Delta(rest, reasoning=reasoning))
         self._emit(sequence, self._terminal(sequence, ending))
 
@@ -277,25 +286,6 @@ class Engine:
         self._events.append((sequence.job.id, event))
 
     # -- submit ---------------------------------------------------------------------------------------------------
-
-    def _ensure_possible(self, job: Job) -> None:
-        num_tokens, context, vocabulary = len(job.prompt_tokens), self._slots.context, self._runner.vocabulary_size
-        if job.id in self._sequences:
-            raise BadRequest(f"job {job.id} is already submitted", field="id")
-        if job.params.max_tokens < 0:
-            raise BadRequest("max_tokens must not be negative", field="max_tokens")
-        if not num_tokens:
-            raise BadRequest("the prompt is empty; give at least one token", field="prompt")
-        if num_tokens + min(1, job.params.max_tokens) > context:
-            raise ContextExceeded(
-                f"the prompt has {num_tokens} tokens and the context holds {context}, answer included; shorten it",
-                field="prompt",
-            )
-        if min(job.prompt_tokens) < 0 or max(job.prompt_tokens) >= vocabulary:
-            raise BadRequest(f"a prompt token is not below the vocabulary's {vocabulary}", field="prompt_tokens")
-        biased = [token_id for token_id, _ in job.params.logit_bias]
-        if biased and not 0 <= min(biased) <= max(biased) < vocabulary:
-            raise BadRequest(f"a biased token is not below the vocabulary's {vocabulary}", field="logit_bias")
 
     def _ends(self, job: Job) -> set[int]:
         """The tokens that end its answer."""

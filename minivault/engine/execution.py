@@ -97,8 +97,10 @@ class Execution:
         """Process chunks, score what is to be scored, and return the logits after each sequence's last."""
         logits, row, last = self._run([chunk for _, chunk in part]), 0, dict[Sequence, Logits]()
         for sequence, chunk in part:
-            if sequence.scores is not None:
-                sequence.scores.read(chunk.start, logits[row : row + chunk.num_logits])
+            rows, position = logits[row : row + chunk.num_logits], chunk.start + len(chunk.tokens) - chunk.num_logits
+            for reader in (sequence.scores, sequence.judging):
+                if reader is not None:
+                    reader.read(position, rows)
             row += chunk.num_logits
             last[sequence] = logits[row - 1].copy()  # not to keep them all
         return last

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 
 from minivault.engine.detokenizer import Detokenizer
 from minivault.engine.drafts import Drafts
+from minivault.engine.judging import Judging
 from minivault.engine.runner import Chunk
 from minivault.engine.sampler import SamplingState
 from minivault.engine.scoring import PromptScores
@@ -23,6 +24,8 @@ class Sequence:
     detokenizer: Detokenizer
     max_new_tokens: int
     submitted_ns: int
+    eos_ids: Collection[int] = ()
+    """The model's own ends of a text, where they end this answer."""
     prefix_keys: tuple[bytes, ...] = ()
     slot: int | None = None
     num_prefilled: int = 0
@@ -33,9 +36,12 @@ class Sequence:
     """Sampled tokens that are thought, the tags around it included."""
     prompt: tuple[int, ...] = field(init=False)
     given: tuple[int, ...] = field(init=False)
-    """What is processed before its next token can be sampled: its prompt; once it lost its slot, its answer too."""
+    """What is processed before its next token can be sampled: its prompt; once it lost its slot, its answer too. Of an
+    answer that is judged, all but its last token."""
     scores: PromptScores | None = field(init=False, default=None)
     """Of its prompt, where they are asked for."""
+    judging: Judging | None = field(init=False, default=None)
+    """Of its answer, where that is known."""
     drafts: Drafts | None = field(init=False, default=None)
     """Once it has been alone."""
     rank: int = 0
@@ -50,6 +56,9 @@ class Sequence:
         self.prompt = self.given = self.job.prompt_tokens
         if (num_top := self.job.params.prompt_logprobs) is not None:
             self.scores = PromptScores(self.prompt, num_top)
+        if answer := self.job.answer:
+            self.given += answer[:-1]
+            self.judging = Judging(self, answer, len(self.prompt))
 
     @property
     def num_positions(self) -> int:
@@ -92,9 +101,13 @@ class Sequence:
         while start < stop:
             end = min(self.chunk_end(start, chunk_tokens), stop)
             # All of them where it is scored, known or not: to some runners the number of rows makes a difference.
-            num_logits = 1 if self.scores is None else end - start
+            num_logits = end - start if self.scores is not None or self._is_judged(end) else 1
             yield Chunk(self.slot, self.given[start:end], start, True, num_logits)
             start = end
+
+    def _is_judged(self, stop: int) -> bool:
+        """Tokens of its answer are compared with the logits before `stop`."""
+        return self.judging is not None and stop >= len(self.prompt)
 
     def chunk_end(self, start: int, chunk_tokens: int) -> int:
         """Where the chunk of what is given that begins at `start` ends, on a grid of `chunk_tokens`."""
@@ -103,7 +116,8 @@ class Sequence:
     def begin_again(self) -> None:
         """Its slot is lost: all that is known of it is processed anew, and it goes on as if nothing had happened."""
         self.slot, self.num_prefilled = None, 0
-        self.given = (*self.prompt, *self.token_ids)
+        if self.judging is None:
+            self.given = (*self.prompt, *self.token_ids)
         if self.prefilled_ns is None:
             self.num_cached = 0
 
@@ -112,8 +126,9 @@ class Sequence:
         if self.ending is None:
             self.ending = reason
 
-    def append(self, token_id: int, *, is_eos: bool) -> str:
+    def append(self, token_id: int) -> str:
         """Take a sampled token; return the text that is now certain. One that ends the answer has none."""
+        is_eos = token_id in self.eos_ids
         if is_eos or token_id in self.job.params.stop_token_ids:
             self.token_ids.append(token_id)
             self.end("stop" if is_eos or self.job.constraint is None else "length")

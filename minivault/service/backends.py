@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from minivault.config import Settings
 from minivault.errors import ConfigError, ModelError
@@ -43,6 +43,8 @@ GPU = Path("/dev/nvidia0")
 MOST_AT_ONCE = 3
 """No more models than this divide the cache among them: of more, some go when all are wanted."""
 Backend = Callable[[Settings], Loaded]
+Alter = Callable[[Any], Any]
+"""What becomes of a model of the library once it is loaded."""
 
 
 def check_backend(settings: Settings) -> None:
@@ -138,8 +140,9 @@ def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Mo
     return files
 
 
-def load_local(settings: Settings) -> Loaded:
-    """Load the configured model. Raises ModelError with one line that says what to do."""
+def load_local(settings: Settings, alter: Alter | None = None) -> Loaded:
+    """Load the configured model; what the library computes it with may be altered. Raises ModelError with one line that
+    says what to do."""
     from minivault.engine import sampler
     from minivault.engine.host import give_memory_back
 
@@ -148,7 +151,7 @@ def load_local(settings: Settings) -> Loaded:
     tokenizer = load_tokenizer(files)
     size = {"num_slots": settings.max_running, "context": wanted_context(settings, files.config)}
     on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings, _free_beside(settings, files))}
-    runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, **size)
+    runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, alter, **size)
     parts = {
         "weights": files.weights_digest,
         "config": files.config_digest,
@@ -212,7 +215,7 @@ def _exact(settings: Settings, files: ModelFiles, progress: Progress, **size: in
         return None
 
 
-def _transformers(settings: Settings, files: ModelFiles, **size: int) -> Runner:
+def _transformers(settings: Settings, files: ModelFiles, alter: Alter | None, **size: int) -> Runner:
     import torch
 
     from minivault.engine.transformers import TransformersRunner
@@ -223,6 +226,7 @@ def _transformers(settings: Settings, files: ModelFiles, **size: int) -> Runner:
     torch.set_num_threads(_cpu_threads(settings))
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = load_transformers_model(files, device, dtype, float_weights(settings, files))
+    model = alter(model) if alter is not None else model
     free = _free_beside(settings, files) if device == "cpu" else torch.cuda.mem_get_info(device)[0]
     return TransformersRunner(model, cache_bytes=cache_bytes(settings, free), **size)
 

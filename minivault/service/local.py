@@ -47,9 +47,17 @@ class LocalModel(Resident):
 
     def generate(self, task: GenerateTask, job_id: str, deadline_ns: int | None = None) -> Generation:
         """See `Model.generate`."""
+        return self._answer(
+            task, Job(job_id, task.tokens, task.params, deadline_ns, is_patient=task.request.is_patient)
+        )
+
+    def judge(self, task: GenerateTask, answer: Sequence[int], job_id: str) -> Generation:
+        """See `Model.judge`."""
+        return self._answer(task, Job(job_id, task.tokens, task.params, answer=tuple(answer)))
+
+    def _answer(self, task: GenerateTask, job: Job) -> Generation:
         params = task.params
-        job = Job(job_id, task.tokens, params, deadline_ns, is_patient=task.request.is_patient)
-        with self.using(deadline_ns) as engine:
+        with self.using(job.deadline_ns) as engine:
             loaded = engine.loaded
             if task.known_answer is not None:
                 tokens = tuple(loaded.tokenizer.encode(task.known_answer, add_special=False))

@@ -84,6 +84,11 @@ class Model(Protocol):
         BadRequest for a grammar that cannot be compiled. `deadline_ns` is on the monotonic clock."""
         ...
 
+    def judge(self, task: GenerateTask, answer: Sequence[int], job_id: str) -> Generation:
+        """Begin to judge an answer that is known, in one pass over its tokens: one `Delta` with a `Judgement`. Raises
+        as `generate`, and Unsupported where no logits are to be had."""
+        ...
+
     def prepare_embedding(self, inputs: Sequence[str | Sequence[int]], *, truncate: bool) -> EmbedTask:
         """Texts or token ids as this model reads them. Raises BadRequest, or ContextExceeded for an input that is too
         long, unless it may be truncated."""

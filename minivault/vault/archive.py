@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import NotFound, VaultError, VaultUnavailable
+from minivault.vault.chosen import sampled
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
 from minivault.vault.dossier import Dossier, gather
@@ -116,6 +117,12 @@ class Archive:
         records = deque(search(self.directory, wanted), maxlen=limit or None)
         self._record_read("search", wanted.describe(), len(records))
         return list(records)
+
+    def sample(self, wanted: Filter, num: int, seed: int) -> tuple[list[Record], int]:
+        """At most `num` records that match, chosen by `seed` as `chosen.sampled` says, and how many match."""
+        records, num_matching = sampled(search(self.directory, wanted), num, seed)
+        self._record_read("audit", {**wanted.describe(), "sample": num, "seed": seed}, len(records))
+        return records, num_matching
 
     def stats(self, wanted: Filter) -> list[Group]:
         """Requests, tokens and latency per day, model and key."""

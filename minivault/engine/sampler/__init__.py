@@ -31,7 +31,18 @@ import numpy.typing as npt
 from minivault.errors import GenerationFailed
 from minivault.types import Constraint, SamplingParams, TokenLogprob, TopLogprob
 
-__all__ = ["VERSION", "Choice", "Logits", "SamplingState", "load", "logprob", "logprobs_of", "sample"]
+__all__ = [
+    "VERSION",
+    "Choice",
+    "Judged",
+    "Logits",
+    "SamplingState",
+    "judge",
+    "load",
+    "logprob",
+    "logprobs_of",
+    "sample",
+]
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -47,6 +58,16 @@ _HALF = 0xFFFFFFFF
 class Choice:
     token_id: int
     logprob: TokenLogprob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A token of an answer that is known, beside the one that is `drawn` here: see `distance`."""
+
+    drawn: int
+    distance: float
+    is_forced: bool
+    """No other token might have come."""
 
 
 class SamplingState:
@@ -74,7 +95,7 @@ class SamplingState:
         self._cuts = float(params.temperature), params.top_k, float(params.top_p), float(params.min_p)
         self._key = seed & _HALF, seed >> 32 & _HALF
 
-    def drawing(self) -> tuple[float | int, ...]:
+    def drawing(self) -> tuple[float, int, float, float, int, int, int, int]:
         """What the next draw takes besides the row: temperature and cuts, and where its numbers come from (the two
         halves of a key, the position, the purpose: `philox.Stream`)."""
         return *self._cuts, *self._key, self.num_accepted, ANSWER
@@ -138,6 +159,24 @@ def _choose(raw: Logits, state: SamplingState) -> Choice | Exception:
         return Choice(token_id, None if params.logprobs is None else logprob(raw, token_id, params.logprobs))
     except Exception as error:  # a job's own constraint: whatever it raises ends that job only
         return error
+
+
+def judge(raw: Logits, token_id: int, state: SamplingState) -> Judged:
+    """What would have been drawn from `raw` [vocabulary], and how far that is from `token_id`. Raises what makes that
+    no token can be chosen."""
+    from minivault.engine.sampler.distance import distance
+
+    raw = np.ascontiguousarray(raw, np.float32)
+    with np.errstate(all="ignore"):
+        choice, row = _choose(raw, state), raw
+        if isinstance(choice, Exception):
+            raise choice
+        if state.adjusts:
+            state.adjust(row := raw.copy())
+        is_forced = state.adjusts and int(np.isfinite(row).sum()) == 1
+        if choice.token_id == token_id:
+            return Judged(token_id, 0.0, is_forced)
+        return Judged(choice.token_id, distance(row, token_id, *state.drawing()), is_forced)
 
 
 def logprob(row: Logits, token_id: int, num_top: int) -> TokenLogprob:

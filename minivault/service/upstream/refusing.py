@@ -10,7 +10,7 @@ from typing import NoReturn
 from minivault.errors import Unsupported
 from minivault.service.engine_loop import Generation
 from minivault.service.tokens import Tokens
-from minivault.types import EmbedTask, GenerationRequest, Measurement, MeasureTask, Question
+from minivault.types import EmbedTask, GenerateTask, GenerationRequest, Measurement, MeasureTask, Question
 
 
 class GeneratesOnly:
@@ -37,6 +37,9 @@ class GeneratesOnly:
 
     def measure(self, measurement: Measurement, job_id: str, deadline_ns: int | None = None) -> Generation:
         _refuse("log-probabilities are measured only by a model that runs here")
+
+    def judge(self, task: GenerateTask, answer: Sequence[int], job_id: str) -> Generation:
+        _refuse("answers are judged only by a model that runs here, whose logits are known")
 
 
 def _refuse(why: str, field: str | None = None) -> NoReturn:

@@ -63,7 +63,7 @@ MEASURED = frozenset({"decision", "relevance"})
 """The sources of records that hold log-probabilities instead of tokens."""
 ELSEWHERE = "upstream:"
 """How the fingerprint of an engine elsewhere begins."""
-PARTS_OF_A_MODEL = {"weights", "config", "tokenizer", "template"}
+PARTS_OF_A_MODEL = frozenset({"weights", "config", "tokenizer", "template"})
 """The others are the engine's."""
 
 
@@ -88,14 +88,21 @@ def replay(
     yield from map(_verdict, pending)
 
 
-def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[str, Parts]) -> str | None:
-    """Why a record cannot be replayed here; None when it can."""
+def why_empty(record: Mapping[str, Any]) -> str | None:
+    """Why a record holds nothing that a model could give again; None where it does."""
     if "redacted" in record or "reasoning_redacted" in record:
         return "its content was redacted" if "redacted" in record else "its thoughts and tokens were redacted"
     if record.get("source") == "builtin":
         return "a built-in answer, which no model gave"
     if record.get("source", "model") not in {"model", *MEASURED}:
         return f"no answer, but work of another kind ({record['source']})"
+    return None
+
+
+def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[str, Parts]) -> str | None:
+    """Why a record cannot be replayed here; None when it can."""
+    if (reason := why_empty(record)) is not None:
+        return reason
     if record.get("fingerprint") != info.fingerprint:
         return _what_differs(str(record.get("fingerprint")), info, parts)
     return None if _is_held(record) else f"it holds no tokens ({record.get('status')})"
@@ -174,10 +181,14 @@ def _start(model: Model, record: Mapping[str, Any], parts: Mapping[str, Parts]) 
 
 
 def _submit(model: Model, record: Mapping[str, Any], purpose: str) -> Generation:
-    params, tokens = params_from_record(record["parameters"]), tuple(record["prompt_tokens"])
+    return model.generate(task_from_record(record), f"{purpose}-{record['id']}")
+
+
+def task_from_record(record: Mapping[str, Any], **changes: Any) -> GenerateTask:
+    """What was asked, as the model read it then, with some parameters changed."""
+    params, tokens = replace(params_from_record(record["parameters"]), **changes), tuple(record["prompt_tokens"])
     request = GenerationRequest(prompt_tokens=tokens, params=params)
-    task = GenerateTask(request, record["prompt"], record["rendered_prompt"], tokens, params)
-    return model.generate(task, f"{purpose}-{record['id']}")
+    return GenerateTask(request, record["prompt"], record["rendered_prompt"], tokens, params)
 
 
 def _remeasured(model: Model, record: Mapping[str, Any]) -> Verdict:

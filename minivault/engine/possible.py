@@ -1,0 +1,27 @@
+"""Which jobs can never run."""
+
+from __future__ import annotations
+
+from minivault.errors import BadRequest, ContextExceeded
+from minivault.types import Job
+
+
+def ensure_possible(job: Job, context: int, vocabulary: int) -> None:
+    """Raise ContextExceeded for a job that does not fit, BadRequest for one that is wrong in itself."""
+    num_tokens, num_answer = len(job.prompt_tokens), len(job.answer) or min(1, job.params.max_tokens)
+    if job.params.max_tokens < 0:
+        raise BadRequest("max_tokens must not be negative", field="max_tokens")
+    if not num_tokens:
+        raise BadRequest("the prompt is empty; give at least one token", field="prompt")
+    if num_tokens + num_answer > context:
+        answer = f"and its answer {len(job.answer)}, " if job.answer else ""
+        raise ContextExceeded(
+            f"the prompt has {num_tokens} tokens {answer}and the context holds {context}, answer included; shorten it",
+            field="prompt",
+        )
+    known = *job.prompt_tokens, *job.answer
+    if min(known) < 0 or max(known) >= vocabulary:
+        raise BadRequest(f"a prompt token is not below the vocabulary's {vocabulary}", field="prompt_tokens")
+    biased = [token_id for token_id, _ in job.params.logit_bias]
+    if biased and not 0 <= min(biased) <= max(biased) < vocabulary:
+        raise BadRequest(f"a biased token is not below the vocabulary's {vocabulary}", field="logit_bias")

@@ -1,0 +1,9 @@
+"""Replay: recorded requests again, and whether what comes out is what the vault says.
+
+`exact` runs them again and asks for every token; `tolerant` judges recorded tokens in one pass, also where another
+engine computes, against limits that `calibration` measures.
+"""
+
+from minivault.replay.exact import Verdict, parts_by_fingerprint, regenerate, replay
+
+__all__ = ["Verdict", "parts_by_fingerprint", "regenerate", "replay"]
