@@ -29,6 +29,8 @@ class MethodNotAllowed(MiniVaultError):
     code = "method_not_allowed"
 
 
+PROBES = ("/ready", "/health")
+"""What a load balancer asks each second: what it is told goes into no log."""
 LONGEST_WAIT_S = 120
 """After more the people who ask are to hear of it: SDKs wait as long as they are told, in silence."""
 
@@ -56,7 +58,8 @@ def render(error: MiniVaultError) -> Response:
     body = dialect.encode_error(error, g.get("request_id", ""))
     status = dict(dialect.statuses).get(error.code, error.status)
     response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
-    recorder().watchers.refused(_refused(error, status))
+    if request.path not in PROBES:
+        recorder().watchers.refused(_refused(error, status))
     if isinstance(error, Unavailable | QuotaExceeded):
         response.headers["Retry-After"] = str(error.retry_after_s)
         if error.retry_after_s > LONGEST_WAIT_S:

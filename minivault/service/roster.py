@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from minivault.config import Settings
-from minivault.errors import Draining, LoadFailed, ModelError, ModelNotFound, Unavailable
+from minivault.errors import Draining, LoadFailed, Loading, ModelError, ModelNotFound, Unavailable
 from minivault.service.backends import budget_bytes, described, each_model, need_bytes, store
 from minivault.service.local import LocalModel
 from minivault.service.model import Model, ModelStatus
@@ -74,7 +74,12 @@ class Roster:
 
     def of_record(self, record: Mapping[str, Any]) -> Model:
         """The model that made a record; the default where no model here is called like that one."""
-        return self.find(str(record.get("model"))) or self.default
+        name = str(record.get("model"))
+        try:
+            return self.find(name) or self.default
+        except Loading:  # a backend of somebody's own says its model's name only once that is there
+            self.default.wait_loaded()
+            return self.find(name) or self.default
 
     # -- all of them together -------------------------------------------------------------------------------------
 

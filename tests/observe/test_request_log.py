@@ -64,7 +64,12 @@ def test_a_json_line_has_the_names_and_values_of_its_record(
 def test_a_refused_request_has_a_line_and_a_failed_answer_no_second_one(
     app: Flask, style: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = [("/generate", {"prompt": 3}), ("/generate", {"prompt": "raise=1 say x"}), (f"/{SECRET}", {})]
+    asked = [
+        ("/generate", {"prompt": 3}),
+        ("/ready", {}),
+        ("/generate", {"prompt": "raise=1 say x"}),
+        (f"/{SECRET}", {}),
+    ]
     lines = lines_of(app, style, capsys, *asked)
     assert ["refused" in line for line in lines] == [True, False, True]
     assert "/generate" in lines[0] and "400" in lines[0] and "failed" in lines[1] and "404" in lines[2]
