@@ -291,6 +291,11 @@ def is_color_refused() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
+def agent_socket() -> str:
+    """Where the ssh-agent listens; empty where there is none."""
+    return os.environ.get("SSH_AUTH_SOCK", "")
+
+
 def metrics_dir() -> str | None:
     """Where prometheus_client keeps the workers' numbers under gunicorn; None outside it."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR")

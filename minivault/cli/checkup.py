@@ -17,7 +17,7 @@ from typing import Literal
 
 from minivault.cli.client.address import bound_address
 from minivault.config import Settings, load_settings
-from minivault.errors import ConfigError, MiniVaultError, Unreachable
+from minivault.errors import ConfigError, MiniVaultError, Unreachable, VaultError
 
 GIB = 1 << 30
 MIN_FREE_DISK = 1 * GIB
@@ -159,6 +159,7 @@ def check_vault() -> Iterator[Finding]:
     else:
         [last] = last_records(directory, 1)
         yield Finding("ok", "vault", f"{directory}: {last['seq']} records, the last of {str(last['timestamp'])[:19]}Z")
+        yield from _signer(directory)
         yield from _clock_against(int(last["time_ns"]))
         open_ = [path.name for path in (directory / "journal").glob("*.jsonl") if path.stat().st_size]
         if open_:
@@ -168,6 +169,20 @@ def check_vault() -> Iterator[Finding]:
                 f"{len(open_)} journals hold open answers",
                 "A running server's, or else `minivault vault recover`.",
             )
+
+
+def _signer(directory: Path) -> Iterator[Finding]:
+    """Whether an agent that holds the signing key signs."""
+    from minivault.vault.proof.key import SigningKey
+
+    key = SigningKey.load(directory)
+    if key is not None and key.is_elsewhere:
+        try:
+            key.sign(b"minivault: does this key sign?")
+            yield Finding("ok", "signing key", "the ssh-agent holds it and signs")
+        except VaultError as error:
+            advice = "Until the agent signs, answers are recorded without receipts and checkpoints."
+            yield Finding("fault", "signing key", error.message, advice)
 
 
 def _clock_against(last_ns: int) -> Iterator[Finding]:

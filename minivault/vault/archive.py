@@ -29,8 +29,10 @@ from minivault.vault.place import Record, at_seq
 from minivault.vault.proof.checkpoint import write_checkpoint
 from minivault.vault.proof.export import export_csv, export_jsonl
 from minivault.vault.proof.heads import SignedHead, add, signed_heads
+from minivault.vault.proof.key import SigningKey
 from minivault.vault.proof.note import TreeHead
 from minivault.vault.proof.prove import Prover, proving
+from minivault.vault.proof.signer import change_signer, told
 from minivault.vault.proof.timestamp import head_of
 from minivault.vault.pruning import Pruned, prune
 from minivault.vault.reader import Filter, Group, follow, last_records, last_shown, search, stats
@@ -176,6 +178,18 @@ class Archive:
         with _written_or_nothing():
             return write_checkpoint(self._log)
 
+    def signer(self) -> tuple[str, str]:
+        """Where the signing key is held, `file` or `ssh-agent`, and its fingerprint. Raises VaultError."""
+        key = SigningKey.load(self.directory)
+        if key is None:
+            raise VaultError(f"{self.directory} holds no signing key; `vault checkpoint` makes one")
+        return told(key)
+
+    def change_signer(self, to: str) -> Place:
+        """Let the ssh-agent's key of this fingerprint sign from here on, or with `file` a new one beside the log."""
+        with _written_or_nothing():
+            return change_signer(self._log, to, by=self.by)
+
     def add_cosignatures(self, head: TreeHead, lines: str) -> None:
         """Keep a witness's signature lines with the head that they are of."""
         with _written_or_nothing(), self._log.locked():
@@ -207,6 +221,7 @@ class Archive:
 
         Raises Retained, and then has removed nothing, VaultError.
         """
+        self.checkpoint()  # what cannot be signed is not begun
         with _written_or_nothing():
             how = partial(redact, self._log, targets, by=self.by, reason=reason, part=part)
             places = how(keep_days=self._keep_days, watch=watch)

@@ -51,6 +51,7 @@ def prune(log: Log, *, keep_days: float, by: str, floor_days: float = 0) -> Prun
         removed = tuple(_describe(segment, last) for segment, last in old)
         with log.locked():
             log.refresh()
+            write_checkpoint_locked(log)  # what cannot be signed is not begun
             fields = {"by": by, "keep_days": keep_days, "segments": list(removed), "vault": log.vault_id()}
             [place] = log.append_locked([log.draft("prune", {**fields, "public_key": read_public(log.directory)})])
             log.sync()

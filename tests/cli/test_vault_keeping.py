@@ -78,3 +78,14 @@ def test_all_that_is_held_of_a_person_is_exported_with_its_proof(logs: Path, off
     assert [record["response"] for record in chosen] == ["secret 1", "secret 3"]
     assert offline_cli("vault", "verify", str(target)).exit_code == 0
     assert "No interaction matches" in offline_cli("vault", "export", "--user", "nobody").stderr
+
+
+def test_who_signs_is_shown_and_a_key_that_is_nowhere_changes_nothing(logs: Path, offline_cli: Cli) -> None:
+    shown = json.loads(offline_cli("vault", "signer", "--json", SSH_AUTH_SOCK="").stdout)
+    assert (shown["held_by"], shown["fingerprint"][:7], shown["agent"]) == ("file", "SHA256:", [])
+    result = offline_cli("vault", "signer", SSH_AUTH_SOCK="")
+    assert shown["fingerprint"] in result.stdout and "SSH_AUTH_SOCK names none" in result.stderr
+    refused = offline_cli("vault", "signer", "SHA256:x", SSH_AUTH_SOCK=str(logs))
+    assert (refused.exit_code, "ssh-agent" in refused.stderr) == (exits.VAULT, True)
+    assert offline_cli("vault", "signer", "file", SSH_AUTH_SOCK="").exit_code == 0
+    assert check(logs).exit_code == 0 and len(records(logs, "key")) == 1

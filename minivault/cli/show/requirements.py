@@ -73,9 +73,9 @@ REQUIREMENTS = (
     Requirement(
         "SEC 17a-4(f)(2)(ii)–(iii)",
         "Automatic verification of completeness and accuracy of storing; records in order, with date and time.",
-        "fdatasync before an answer is whole (sync in start records: {syncs}); vault verify checks every hash, seq and "
-        "signature; seq without gaps across processes; timestamp and time_ns.",
-        "Whether the verifier is run regularly: `verify` leaves no record in the vault.",
+        "With sync synced, fdatasync before an answer is whole (in start records: {syncs}); vault verify checks every "
+        "hash, seq and signature; seq without gaps across processes; timestamp and time_ns.",
+        "Whether the verifier is run regularly: verify leaves no record in the vault.",
     ),
     Requirement(
         "SEC 17a-4(f)(2)(iv)–(v)",

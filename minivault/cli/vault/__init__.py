@@ -13,12 +13,13 @@ from minivault.cli.vault.reading import search, show, stats, tail
 from minivault.cli.vault.redacting import redact
 from minivault.cli.vault.reporting import report
 from minivault.cli.vault.several import merge_verify
+from minivault.cli.vault.signing import signer
 from minivault.cli.vault.tree import consistency, cosign, prove, timestamp
 from minivault.cli.vault.upkeep import prune, recover
 
 for _command in (
     *(tail, show, search, stats, audit),
-    *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign),
+    *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign, signer),
     *(report, redact, prune, hold, recover),
 ):
     vault.add_command(_command)

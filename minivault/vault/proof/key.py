@@ -1,4 +1,4 @@
-"""The signing key of a vault: made once, kept private, its public half beside it.
+"""The signing key of a vault: made once, kept private, its public half beside it, or held by an ssh-agent.
 
 Keys and signatures are text: `ed25519:` and standard base64 of the raw bytes (RFC 8032).
 """
@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minivault.errors import VaultError
 from minivault.vault.disk import Disk
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from minivault.vault.proof.agent import AgentSigner, fingerprint_of
 
 SECRET = "vault.key"
 PUBLIC = "vault.pub"
-_PREFIX = "ed25519:"
+_PREFIX, AGENT = "ed25519:", "ssh-agent:"
 
 
 def _text(data: bytes) -> str:
@@ -39,17 +37,25 @@ def read_public(directory: Path) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
-    """An Ed25519 key pair."""
+    """An Ed25519 key pair, of which the secret half may be with an ssh-agent."""
 
-    _private: Ed25519PrivateKey
+    _sign: Callable[[bytes], bytes]
 
     public: str
     """As `vault.pub` has it."""
+    _secret: str
+    """As `vault.key` has it: the secret itself, or who holds it."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether an agent holds it."""
+        return self._secret.startswith(AGENT)
 
     def sign(self, message: bytes) -> str:
-        return _text(self._private.sign(message))
+        """Raises VaultError where an agent holds the key and does not sign."""
+        return _text(self._sign(message))
 
     @classmethod
     def of(cls, secret: bytes) -> SigningKey:
@@ -57,7 +63,12 @@ class SigningKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         private = Ed25519PrivateKey.from_private_bytes(secret)
-        return cls(private, _text(private.public_key().public_bytes_raw()))
+        return cls(private.sign, _text(private.public_key().public_bytes_raw()), _text(secret))
+
+    @classmethod
+    def of_new(cls) -> SigningKey:
+        """A new key pair."""
+        return cls.of(os.urandom(32))
 
     @classmethod
     def load(cls, directory: Path) -> SigningKey | None:
@@ -69,15 +80,28 @@ class SigningKey:
         with os.fdopen(fd, "rb") as file:
             text = file.read(1024).decode("ascii", "replace").strip()
         try:
-            return cls.of(raw(text))
+            if not text.startswith(AGENT):
+                return cls.of(raw(text))
+            public = raw(read_public(directory))
         except ValueError:
             raise VaultError(f"{directory / SECRET} is not a signing key") from None
+        if AGENT + fingerprint_of(public) != text:
+            raise VaultError(f"{directory / PUBLIC} is not the key that signs, which is {text[:100]}")
+        return agent_key(public)
 
     @classmethod
     def create(cls, directory: Path, disk: Disk) -> SigningKey:
         """Make the vault's key; the caller holds the vault's lock."""
-        secret = os.urandom(32)
-        key = cls.of(secret)
-        disk.replace(directory / PUBLIC, f"{key.public}\n".encode())
-        disk.replace(directory / SECRET, f"{_text(secret)}\n".encode())
+        key = cls.of_new()
+        key.save(directory, disk)
         return key
+
+    def save(self, directory: Path, disk: Disk) -> None:
+        """Make it the vault's key; the caller holds the vault's lock."""
+        disk.replace(directory / PUBLIC, f"{self.public}\n".encode())
+        disk.replace(directory / SECRET, f"{self._secret}\n".encode())
+
+
+def agent_key(public: bytes) -> SigningKey:
+    """The key pair whose secret half is with the ssh-agent."""
+    return SigningKey(AgentSigner(public), _text(public), AGENT + fingerprint_of(public))

@@ -29,7 +29,8 @@ class Receipts:
         self._held: tuple[tuple[int, int], SigningKey] | None = None
 
     def sign(self, record: Mapping[str, Any], vault: str) -> Receipt | None:
-        """The receipt of a record that has its place; None where the signing key has never been readable.
+        """The receipt of a record that has its place; None where the signing key has never been readable,
+        or is with an agent that does not sign now.
 
         A key whose file is gone goes on signing until there is another: it is still the vault's.
         """
@@ -40,7 +41,10 @@ class Receipts:
         committed = {name: record[name] for name in COMMITTED if name in record}
         signed = {"type": "receipt", "v": FORMAT, "vault": vault, **place, **committed, "key": key.public}
         salts = {name: record[name] for name in SALTS if name in record}
-        return {**signed, "signature": key.sign(canonical(signed)), **salts}
+        try:
+            return {**signed, "signature": key.sign(canonical(signed)), **salts}
+        except VaultError:  # an agent that is gone; it has said so in the log
+            return None
 
     def _key(self) -> SigningKey | None:
         try:
