@@ -199,6 +199,8 @@ class EmbedTask:
     """Tokens at the ends of inputs that were left out because they did not fit."""
     answerer: str = "embedding"
     is_streamed: bool = False
+    sent: str = ""
+    """What an engine elsewhere is sent, path and body; it counts the tokens itself."""
 
     @property
     def text(self) -> str:
@@ -206,7 +208,7 @@ class EmbedTask:
 
     @property
     def rendered(self) -> str:
-        return self.text
+        return self.sent or self.text
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -214,12 +216,22 @@ class EmbedTask:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"num_inputs": len(self.inputs)} | self.truncated
+        return {"num_inputs": len(self.texts)} | self.truncated
 
     @property
     def truncated(self) -> dict[str, int]:
         """As a `GenerateTask`'s."""
         return {"cut_tokens": self.num_cut} if self.num_cut else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A unit vector for each input, in order, and how many tokens were read."""
+
+    vectors: list[list[float]]
+    num_tokens: int
+    told: Mapping[str, Any] | None = None
+    """What an engine elsewhere said of it, for the record."""
 
 
 @dataclass(frozen=True, slots=True)

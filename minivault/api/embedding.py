@@ -35,19 +35,23 @@ def embed(
     truncate: bool = True,
 ) -> Embedded:
     """Embed texts or token ids. Raises ContextExceeded for an input that is too long, unless it may be truncated."""
-    size = model.info.embedding_length
-    if dimensions is not None and dimensions > size:
-        raise BadRequest(f"dimensions must be at most {size}, not {dimensions}", field="dimensions")
+    _ensure_has(model.info.embedding_length, dimensions)
     if not inputs:
         return Embedded([], 0, [])
     task = model.prepare_embedding(inputs, truncate=truncate)
     if task.num_cut:
         tell_truncated(task)
-    num_tokens = len(task.tokens)
     with generation_permit(g.caller):
-        vectors, receipt = record_and_embed(recorder(), model, task, source)
-    charge_tokens(g.caller, num_tokens)
-    return Embedded([_shortened(vector, dimensions) for vector in vectors], num_tokens, [receipt])
+        found, receipt = record_and_embed(recorder(), model, task, source)
+    charge_tokens(g.caller, found.num_tokens)
+    _ensure_has(len(found.vectors[0]), dimensions)
+    return Embedded([_shortened(vector, dimensions) for vector in found.vectors], found.num_tokens, [receipt])
+
+
+def _ensure_has(size: int, dimensions: int | None) -> None:
+    """A model's vectors are as long as is asked for; of an engine elsewhere (0) that shows once there are some."""
+    if dimensions is not None and 0 < size < dimensions:
+        raise BadRequest(f"dimensions must be at most {size}, not {dimensions}", field="dimensions")
 
 
 def _shortened(vector: list[float], dimensions: int | None) -> list[float]:

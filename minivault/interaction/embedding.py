@@ -14,26 +14,25 @@ from typing import Any
 
 from minivault.interaction.recorder import Origin, Recorder
 from minivault.service import Model
-from minivault.types import EmbedTask, Usage
+from minivault.types import Embedding, EmbedTask, Usage
 
 
 def embed(
     recorder: Recorder, model: Model, task: EmbedTask, origin: Origin
-) -> tuple[list[list[float]], Mapping[str, Any] | None]:
-    """A unit vector for each input, in order, and what the client may keep of the record. Raises VaultUnavailable when
-    it cannot be recorded, Loading, …"""
+) -> tuple[Embedding, Mapping[str, Any] | None]:
+    """The vectors of the inputs, and what the client may keep of the record. Raises VaultUnavailable when it cannot be
+    recorded, Loading, …"""
     began_ns = time.monotonic_ns()
     recording = recorder.open(task, model.info, origin)
-    usage = Usage(prompt_tokens=len(task.tokens))
     try:
-        vectors = model.embed(task)
+        found = model.embed(task)
     except BaseException as error:
         failure = error if isinstance(error, Exception) else None
-        recording.close("error", "", usage=usage, timings={}, error=failure)
+        recording.close("error", "", usage=Usage(prompt_tokens=len(task.tokens)), timings={}, error=failure)
         raise
-    timings = {"total_ns": time.monotonic_ns() - began_ns}
-    recording.close("stop", digest(vectors), usage=usage, timings=timings)
-    return vectors, recording.receipt()
+    timings, usage = {"total_ns": time.monotonic_ns() - began_ns}, Usage(prompt_tokens=found.num_tokens)
+    recording.close("stop", digest(found.vectors), usage=usage, timings=timings, upstream=found.told)
+    return found, recording.receipt()
 
 
 def digest(vectors: Sequence[Sequence[float]]) -> str:

@@ -12,8 +12,9 @@ from minivault.service.engine_loop import Generation, ready_made
 from minivault.service.prompt import read_inputs, read_prompt, read_request
 from minivault.service.resident import Resident
 from minivault.service.shaping import shaped
-from minivault.service.tokens import Tokens
+from minivault.service.tokens import LocalTokens, Tokens
 from minivault.types import (
+    Embedding,
     EmbedTask,
     GenerateTask,
     GenerationRequest,
@@ -32,7 +33,7 @@ class LocalModel(Resident):
     def tokens(self) -> Tokens:
         """See `Model.tokens`."""
         with self.using() as engine:
-            return Tokens(engine.loaded.tokenizer)
+            return LocalTokens(engine.loaded.tokenizer)
 
     def prepare(self, request: GenerationRequest) -> GenerateTask:
         """See `Model.prepare`."""
@@ -71,10 +72,10 @@ class LocalModel(Resident):
         with self.using() as engine:
             return read_inputs(inputs, engine.loaded.tokenizer, engine.loaded.info, truncate=truncate)
 
-    def embed(self, task: EmbedTask) -> list[list[float]]:
+    def embed(self, task: EmbedTask) -> Embedding:
         """See `Model.embed`. Each input is one call on the engine thread, so that answers go on between them."""
         with self.using() as engine:
-            return [engine.embed(tokens) for tokens in task.inputs]
+            return Embedding([engine.embed(tokens) for tokens in task.inputs], len(task.tokens))
 
     def prepare_decision(self, state: GenerationRequest, question: Question, num_orders: int) -> MeasureTask:
         """See `Model.prepare_decision`."""

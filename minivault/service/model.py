@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from minivault.service.engine_loop import Generation
 from minivault.service.tokens import Tokens
 from minivault.types import (
+    Embedding,
     EmbedTask,
     FinishReason,
     GenerateTask,
@@ -94,8 +95,8 @@ class Model(Protocol):
         long, unless it may be truncated."""
         ...
 
-    def embed(self, task: EmbedTask) -> list[list[float]]:
-        """A unit vector for each input, in order."""
+    def embed(self, task: EmbedTask) -> Embedding:
+        """The vectors of its inputs. Raises what keeps an engine elsewhere from giving them."""
         ...
 
     def prepare_decision(self, state: GenerationRequest, question: Question, num_orders: int) -> MeasureTask:

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from minivault.config import Settings
-from minivault.service.tokens import Tokens
+from minivault.service.tokens import LocalTokens
 from tests.api.records import records
 from tests.engine.scripted import BOS
 from tests.engine.scripted import ByteTokenizer as Begun
@@ -74,7 +74,7 @@ def test_tokens_are_text_again_under_both_names(client: FlaskClient) -> None:
 
 
 def test_what_belongs_around_a_text_is_added_where_it_is_asked_for() -> None:
-    tokens = Tokens(Begun())
+    tokens = LocalTokens(Begun())
     assert tokens.of_text("x", add_special=True, parse_special=True) == (BOS, 120)
     assert tokens.of_text("x", add_special=True, parse_special=False) == (BOS, 120)
     assert tokens.of_text("x", add_special=False, parse_special=True) == (120,)

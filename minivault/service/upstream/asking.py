@@ -33,13 +33,13 @@ def asked(request: GenerationRequest, params: SamplingParams, kind: Kind, model:
     """What is sent, as the record keeps it: the path, a space, and the body. Raises BadRequest naming the field that
     this kind of engine cannot honour."""
     _ensure_possible(request, params, kind)
-    is_chat = request.messages is not None or (request.prompt is not None and request.raw is not True)
+    is_chat = is_conversation(request)
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body |= dict(_sampling(params, kind)) | dict(kind.more)
     if params.max_tokens < context:  # else: as many as there is room for
         body["max_tokens"] = params.max_tokens
     if is_chat:
-        body |= _conversation(request, params, kind)
+        body |= conversation(request, params, kind)
     else:
         body |= {"prompt": list(request.prompt_tokens) if request.prompt_tokens is not None else request.prompt}
     if params.logprobs is not None:
@@ -47,6 +47,11 @@ def asked(request: GenerationRequest, params: SamplingParams, kind: Kind, model:
     if params.grammar is not None and params.calls in (None, "auto"):
         _hold(body, params.grammar, kind)
     return f"{CHAT if is_chat else TEXT} {json.dumps(body)}"
+
+
+def is_conversation(request: GenerationRequest) -> bool:
+    """Whether an engine's own template reads the request."""
+    return request.messages is not None or (request.prompt is not None and request.raw is not True)
 
 
 def left_out(params: SamplingParams, kind: Kind) -> list[str]:
@@ -107,7 +112,8 @@ def _sampling(params: SamplingParams, kind: Kind) -> Iterator[tuple[str, Any]]:
         yield theirs, list(value) if isinstance(value, tuple) else value
 
 
-def _conversation(request: GenerationRequest, params: SamplingParams, kind: Kind) -> dict[str, Any]:
+def conversation(request: GenerationRequest, params: SamplingParams, kind: Kind) -> dict[str, Any]:
+    """What says to an engine's template which conversation it is to read."""
     given = request.messages or (Message("user", request.prompt or ""),)
     system = [Message("system", request.system)] if request.system is not None else []
     told: dict[str, Any] = {"messages": [_message(message) for message in (*system, *given)]}

@@ -167,8 +167,7 @@ class UpstreamGeneration(Generation):
             self._open(error.error)
         elif exchange.is_reused and server.is_up and not isinstance(error, TimeoutError):
             self._open(again=server)
-        else:
-            server.fail(f"it broke off a request: {error or type(error).__name__}")
+        else:  # one answer is no proof that the server is down, and others are under way there
             lost = UpstreamUnavailable(f"the engine elsewhere broke off the request ({server.url})", retry_after_s=2)
             self._open(lost)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 VLLM_FIELDS = MappingProxyType(
     {
@@ -48,6 +48,8 @@ class Kind:
     """Where a regular expression for the answer goes."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """What every request has besides."""
+    tokenizes: Literal["vllm", "llama.cpp"] | None = None
+    """In whose shape it tells tokens, where it does."""
     about: tuple[str, ...] = ()
     """Paths, from the server's root, at which it describes itself in JSON."""
 
@@ -61,6 +63,7 @@ KINDS = (
         has_template_options=True,
         pattern_field=("structured_outputs", "regex"),
         more={"return_token_ids": True},
+        tokenizes="vllm",
         about=("/version",),
     ),
     Kind(
@@ -79,6 +82,7 @@ KINDS = (
         max_seed=2**32 - 2,
         lacks=frozenset({"pattern"}),
         has_template_options=True,
+        tokenizes="llama.cpp",
         about=("/props",),
     ),
     Kind("ollama", frozenset({"library"}), lacks=frozenset({"pattern", "token ids"}), about=("/api/version",)),
@@ -88,6 +92,7 @@ KINDS = (
         fields=VLLM_FIELDS,
         has_template_options=True,
         lacks=frozenset({"pattern"}),
+        tokenizes="vllm",
         about=("/ready",),
     ),
     Kind(

@@ -1,7 +1,7 @@
 """UpstreamModel: one model of the engines elsewhere, a `Model` like any that is computed here.
 
-What it is, its servers say; what they do not say is not made up. It generates; what needs the model's own tokens or
-numbers (embeddings, decisions, scored prompts) is refused.
+What it is, its servers say; what they do not say is not made up. It generates, embeds and tells tokens as
+far as they do; what needs the model's own numbers (decisions, scored prompts) is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from minivault.config import Settings
 from minivault.errors import LoadFailed, Loading
 from minivault.service.builtin import builtin_answer
 from minivault.service.engine_loop import Generation, ready_made
 from minivault.service.model import ModelStatus, State
+from minivault.service.tokens import Tokens
 from minivault.service.upstream.asking import asked, left_out
 from minivault.service.upstream.fleet import Fleet
 from minivault.service.upstream.generation import UpstreamGeneration
@@ -24,7 +26,10 @@ from minivault.service.upstream.holding import Held
 from minivault.service.upstream.kinds import Kind, context_in, facts_of
 from minivault.service.upstream.refusing import GeneratesOnly
 from minivault.service.upstream.server import Server
+from minivault.service.upstream.whole import TOKENS_S, ToldTokens, embedded, embedding_task, whole_reply
 from minivault.types import (
+    Embedding,
+    EmbedTask,
     FinishReason,
     GenerateTask,
     GenerationRequest,
@@ -152,6 +157,30 @@ class UpstreamModel(GeneratesOnly):
             self._fleet.forget(generation)
             raise
         return generation
+
+    @property
+    def tokens(self) -> Tokens:
+        """See `Model.tokens`. Where the engine tells them."""
+        self.start()
+        name = self.info.name
+
+        def ask(path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+            return whole_reply(self._fleet, name, path, body, TOKENS_S)[0]
+
+        return ToldTokens(ask, self._kind, name)
+
+    def count(self, request: GenerationRequest) -> int:
+        """See `Model.count`."""
+        return len(self.tokens.of_request(request))
+
+    def prepare_embedding(self, inputs: Sequence[str | Sequence[int]], *, truncate: bool) -> EmbedTask:  # noqa: ARG002
+        """See `Model.prepare_embedding`. Whether an input is too long, the engine says."""
+        self.start()
+        return embedding_task(inputs, self.info.name, self._kind)
+
+    def embed(self, task: EmbedTask) -> Embedding:
+        """See `Model.embed`."""
+        return embedded(self._fleet, self.info.name, task, self._settings.deadline_s)
 
     @property
     def _kind(self) -> Kind:

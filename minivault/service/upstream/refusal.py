@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from http.client import HTTPResponse
+from typing import Any
 
 from minivault.errors import (
     BadRequest,
@@ -42,24 +43,27 @@ def refusal(response: HTTPResponse, server: Server) -> Exception:
         told = json.loads(data)
     except ValueError:
         told = data.decode("utf-8", "replace")
-    message, status = message_of(told), response.status
+    return judged(response.status, told, server, response.getheader("Retry-After") or "")
+
+
+def judged(status: int, told: Any, server: Server, retry_after: str = "") -> Exception:
+    """The same of a reply that has been read."""
+    message = message_of(told)
     if status in TRY_ELSEWHERE:
-        return Refused(_servers_own(status, message, response, server))
+        return Refused(_servers_own(status, message, server, retry_after))
     says = f"the engine that answers here refuses this: {message}"
     if any(words in message.lower() for words in TOO_LONG):
         return ContextExceeded(says, field="prompt")
     return BadRequest(says)
 
 
-def _servers_own(status: int, message: str, response: HTTPResponse, server: Server) -> MiniVaultError:
+def _servers_own(status: int, message: str, server: Server, retry_after: str) -> MiniVaultError:
     if status in (401, 403):
         refused = f"the engine at {server.url} refuses the key of MINIVAULT_UPSTREAM_KEY_FILE: {message}"
         return UpstreamUnavailable(refused, retry_after_s=60)
     if status == 404:
         return ModelNotFound(f"the engine elsewhere knows no such model: {message}", field="model")
     if status in (429, 503):
-        after = response.getheader("Retry-After") or ""
-        return Overloaded(
-            f"the engine elsewhere is busy: {message}", retry_after_s=int(after) if after.isdigit() else 2
-        )
+        after_s = int(retry_after) if retry_after.isdigit() else 2
+        return Overloaded(f"the engine elsewhere is busy: {message}", retry_after_s=after_s)
     return GenerationFailed(f"the engine elsewhere failed with {status}: {message}")

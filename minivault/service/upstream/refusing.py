@@ -1,4 +1,4 @@
-"""What an engine elsewhere is not asked for: all that needs a model's own tokens or numbers."""
+"""What an engine elsewhere is not asked for: all that needs a model's own numbers."""
 
 # ruff: noqa: ARG002 - the arguments are the protocol's
 
@@ -9,25 +9,11 @@ from typing import NoReturn
 
 from minivault.errors import Unsupported
 from minivault.service.engine_loop import Generation
-from minivault.service.tokens import Tokens
-from minivault.types import EmbedTask, GenerateTask, GenerationRequest, Measurement, MeasureTask, Question
+from minivault.types import GenerateTask, GenerationRequest, Measurement, MeasureTask, Question
 
 
 class GeneratesOnly:
     """The methods of a `Model` that raise Unsupported."""
-
-    @property
-    def tokens(self) -> Tokens:
-        _refuse("its tokens cannot be told")
-
-    def count(self, request: GenerationRequest) -> int:
-        _refuse("tokens are counted with the answer")
-
-    def prepare_embedding(self, inputs: Sequence[str | Sequence[int]], *, truncate: bool) -> EmbedTask:
-        _refuse("it is asked for no embeddings", "input")
-
-    def embed(self, task: EmbedTask) -> list[list[float]]:
-        _refuse("it is asked for no embeddings", "input")
 
     def prepare_decision(self, state: GenerationRequest, question: Question, num_orders: int) -> MeasureTask:
         _refuse("decisions are measured only by a model that runs here")

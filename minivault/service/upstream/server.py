@@ -21,7 +21,9 @@ from minivault.service.upstream.reading import message_of
 
 log = logging.getLogger("minivault.service")
 
+BASE = "/v1"
 MAX_DESCRIPTION = 8 << 20
+MAX_REPLY = 512 << 20
 NO_LIST = frozenset({404, 405, 500, 501})
 """How servers answer that cannot list models: `transformers serve` does so without a hub cache."""
 
@@ -42,7 +44,7 @@ class Server:
         self.heard_at = 0.0
         """When bytes of any answer last came from it, on the monotonic clock."""
         self._pool = Pool(url)
-        self._root = urlsplit(url).path.rstrip("/").removesuffix("/v1")
+        self._root = urlsplit(url).path.rstrip("/").removesuffix(BASE)
         self._read_key = read_key
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -111,6 +113,12 @@ class Server:
             return None
         return told if status == 200 else None
 
+    def call(self, path: str, body: Mapping[str, Any], timeout_s: float) -> tuple[int, Any]:
+        """The status of a whole reply, and what it says as JSON, or as text. A path that begins with `/v1` is below the
+        URL, any other below the server's root. Raises one of FAILURES."""
+        at = self._pool.path + path.removeprefix(BASE) if path.startswith(BASE) else self._root + path
+        return self._get(at, timeout_s, "POST", body, MAX_REPLY)
+
     def _come_up(self, listed: Any) -> None:
         data = listed.get("data") if isinstance(listed, dict) else None
         entries = {
@@ -131,7 +139,9 @@ class Server:
             log.info("the engine at %s is up (%s): %s", self.url, kind.name, ", ".join(entries) or "it lists no models")
         self.entries, self.reason, self.is_up = entries, "", True
 
-    def _get(self, path: str, timeout_s: float, method: str = "GET", body: Any = None) -> tuple[int, Any]:
+    def _get(
+        self, path: str, timeout_s: float, method: str = "GET", body: Any = None, max_bytes: int = MAX_DESCRIPTION
+    ) -> tuple[int, Any]:
         headers = {"Accept": "application/json", **self._authorization()}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -139,7 +149,7 @@ class Server:
         exchange = self._pool.send(method, path, sent, headers, min(timeout_s, CONNECT_S), is_fresh=True)
         try:
             response = exchange.response(timeout_s)
-            data = response.read(MAX_DESCRIPTION)
+            data = response.read(max_bytes)
             try:
                 return response.status, json.loads(data)
             except ValueError:

@@ -12,6 +12,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
+# Before Ray is imported. A proxy that takes longer than 5 seconds to come up is killed, over and over.
+os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "300")
+os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "300")
+
+import ray
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from ray import serve
@@ -53,6 +58,7 @@ def _event(value: dict) -> str:
 
 
 if __name__ == "__main__":
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
     serve.run(Echo.bind(), blocking=False)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

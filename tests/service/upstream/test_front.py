@@ -30,9 +30,16 @@ ANSWER = "Hello there"
 goes_on = threading.Event()
 
 
+WHOLE = {
+    "/v1/completions": [{"choices": [{"text": ANSWER, "finish_reason": "stop"}]}],
+    "/v1/embeddings": Error(200, {"data": [{"index": 0, "embedding": [0, 2]}], "usage": {"prompt_tokens": 4}}),
+    "/tokenize": Error(200, {"tokens": [5, 6, 7]}),
+}
+
+
 def reply(path: str, body: dict[str, Any]) -> Any:
-    if path == "/v1/completions":
-        return [{"choices": [{"text": ANSWER, "finish_reason": "stop"}]}]
+    if path in WHOLE:
+        return WHOLE[path]
     said = body["messages"][-1]["content"]
     if said == "refuse":
         return Error(400, {"error": {"message": "no such voice"}})
@@ -130,15 +137,31 @@ def test_what_the_engine_refuses_is_a_400_in_its_words_and_a_record(front: LiveS
 def test_what_no_engine_elsewhere_can_do_is_a_400_before_anything_is_asked(front: LiveServer, there: Engine) -> None:
     num_asked = len(there.asked)
     for path, body in [
-        ("/v1/embeddings", {"model": "m", "input": "text"}),
+        ("/v1/embeddings", {"model": "m", "input": ""}),
         ("/v1/chat/completions", CHAT | {"prompt_logprobs": 1}),
-        ("/tokenize", {"content": "text"}),
-        ("/v1/messages/count_tokens", CHAT),
+        ("/v1/rerank", {"model": "m", "query": "text", "documents": ["text"]}),
+        ("/tokenize", {"content": "text", "parse_special": False, "add_special": True}),
     ]:
         refused = post(front, path, body)
         assert refused.status_code == 400, (path, refused.text)
-        assert "elsewhere" in refused.text or "engine" in refused.text
     assert len(there.asked) == num_asked
+
+
+def test_embeddings_and_token_counts_are_the_engines(front: LiveServer, there: Engine) -> None:
+    embedded = post(front, "/v1/embeddings", {"model": "m", "input": "text"})
+    assert (embedded.json()["data"][0]["embedding"], embedded.json()["usage"]["prompt_tokens"]) == ([0, 1], 4)
+    record = record_of(front, embedded.headers["X-Request-Id"])
+    assert (record["source"], record["usage"]["prompt_tokens"], record["upstream"]["engine"]) == (
+        "embedding",
+        4,
+        "vllm",
+    )
+    assert post(front, "/api/embed", {"model": "m", "input": "text"}).json()["embeddings"] == [[0, 1]]
+    too_many = post(front, "/v1/embeddings", {"model": "m", "input": "text", "dimensions": 3})
+    assert (too_many.status_code, too_many.json()["error"]["param"]) == (400, "dimensions")
+    assert post(front, "/tokenize", {"content": "text"}).json() == {"tokens": [5, 6, 7]}
+    assert post(front, "/v1/messages/count_tokens", CHAT).json() == {"input_tokens": 3}
+    assert post(front, "/v1/responses/input_tokens", {"model": "m", "input": "Hi"}).json()["input_tokens"] == 3
 
 
 def test_a_client_that_leaves_ends_the_answer_at_the_engine(front: LiveServer, there: Engine) -> None:

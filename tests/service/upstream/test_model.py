@@ -376,8 +376,8 @@ def test_more_answers_than_there_are_places_are_refused() -> None:
 
 
 def test_what_needs_a_model_here_is_refused_in_a_sentence() -> None:
-    with engine() as there, served(there.url) as roster:
+    with engine(models=[{"id": "m", "owned_by": "somebody"}]) as there, served(there.url) as roster:
         with pytest.raises(Unsupported, match="elsewhere"):
-            roster.default.prepare_embedding(["text"], truncate=False)
-        with pytest.raises(Unsupported, match="elsewhere"):
+            roster.default.prepare_relevance("query", "document")
+        with pytest.raises(Unsupported, match="does not tell its tokens"):
             _ = roster.default.tokens
