@@ -59,7 +59,7 @@ def picture() -> Response:
     since = until - DAY_NS if since is None else since
     if since >= until:
         raise BadRequest("since must be before until", field="since")
-    drawn = timeline(settings().log_dir, since, until, NUM_SPANS)
+    drawn = timeline(settings().log_dir, since, until, NUM_SPANS, kept_in=settings().run_dir)
     events = [asdict(event) for event in drawn.events]
     return json_reply({"since_ns": since, "until_ns": until, "counts": drawn.counts, "events": events})
 

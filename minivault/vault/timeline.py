@@ -6,16 +6,15 @@ is the business of `verify`.
 
 from __future__ import annotations
 
-import re
-from collections import deque
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
-from minivault.moment import read_moment
-from minivault.vault.place import read_lines
 from minivault.vault.proof.checkpoint import checkpoints
+from minivault.vault.sketch import Sketch, sketches
 
-_HEAD = re.compile(rb'\{"type":"([a-z_]{1,32})","v":\d+,"seq":(\d{1,18}),"timestamp":"([0-9TZ:.-]{20,35})"')
 ROUTINE = frozenset({"genesis", "segment", "key", "interaction", "read", "start", "stop", "model"})
 """Kinds that are counted alone; every other stands out."""
 MAX_EVENTS = 500
@@ -30,38 +29,44 @@ class Standout:
     time_ns: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Timeline:
-    """`counts` has a row for each of equal spans from `since_ns` to `until_ns`: kind → how many."""
+    """`counts` has a row for each of equal spans from `since_ns` to `until_ns`: kind → how many. `events` are the last
+    that stand out, in order."""
 
     since_ns: int
     until_ns: int
     counts: list[dict[str, int]]
-    events: deque[Standout] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
-    """The last of them."""
-
-    def add(self, type_: str, seq: int, time_ns: int) -> None:
-        """Count what lies within, and note it where it stands out."""
-        if not self.since_ns <= time_ns < self.until_ns:
-            return
-        span = (time_ns - self.since_ns) * len(self.counts) // (self.until_ns - self.since_ns)
-        if type_ != "checkpoint":
-            self.counts[span][type_] = self.counts[span].get(type_, 0) + 1
-        if type_ not in ROUTINE:
-            self.events.append(Standout(type_, seq, time_ns))
+    events: list[Standout]
 
 
-def timeline(directory: Path, since_ns: int, until_ns: int, num_spans: int) -> Timeline:
-    """The picture between two times, nanoseconds since 1970, the second exclusive and later. Raises OSError."""
-    drawn = Timeline(since_ns, until_ns, [{} for _ in range(num_spans)])
-    for line in read_lines(directory):
-        if head := _HEAD.match(line):
-            type_, seq, written = head[1].decode("ascii"), int(head[2]), head[3].decode("ascii")
-            try:
-                drawn.add(type_, seq, read_moment(written))
-            except (ValueError, OverflowError):  # no record of ours
-                continue
+def timeline(directory: Path, since_ns: int, until_ns: int, num_spans: int, *, kept_in: Path) -> Timeline:
+    """The picture between two times, nanoseconds since 1970, the second exclusive and later; `kept_in` holds what was
+    read of sealed segments before. Raises OSError, VaultError."""
+    length = until_ns - since_ns
+    edges = [since_ns + -(-number * length // num_spans) for number in range(num_spans + 1)]
+    counts: list[dict[str, int]] = [{} for _ in range(num_spans)]
+    events = list(_checkpoints(directory, since_ns, until_ns))
+    for sketch in sketches(directory, kept_in):
+        for kind in sketch.times:
+            for span, number in zip(counts, sketch.count(kind, edges), strict=True):
+                if number:
+                    span[kind] = span.get(kind, 0) + number
+            if kind not in ROUTINE:
+                events += _standouts(sketch, kind, since_ns, until_ns)
+    last = nlargest(MAX_EVENTS, events, key=lambda one: (one.time_ns, one.seq))
+    return Timeline(since_ns, until_ns, counts, last[::-1])
+
+
+def _standouts(sketch: Sketch, kind: str, since_ns: int, until_ns: int) -> Iterator[Standout]:
+    times, seqs = sketch.times[kind], sketch.seqs[kind]
+    end = bisect_left(times, until_ns)
+    begin = max(bisect_left(times, since_ns), end - MAX_EVENTS)
+    return (Standout(kind, seqs[place], times[place]) for place in range(begin, end))
+
+
+def _checkpoints(directory: Path, since_ns: int, until_ns: int) -> Iterator[Standout]:
     for one in checkpoints(directory):
-        if isinstance(one.get("seq"), int) and isinstance(one.get("time_ns"), int):
-            drawn.add("checkpoint", one["seq"], one["time_ns"])
-    return drawn
+        seq, time_ns = one.get("seq"), one.get("time_ns")
+        if isinstance(seq, int) and isinstance(time_ns, int) and since_ns <= time_ns < until_ns:
+            yield Standout("checkpoint", seq, time_ns)
