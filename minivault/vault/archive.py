@@ -18,6 +18,7 @@ from typing import Any
 
 from minivault.errors import NotFound, VaultError, VaultUnavailable
 from minivault.vault.chosen import sampled
+from minivault.vault.copying import copy_encrypted
 from minivault.vault.directory import LOCK
 from minivault.vault.disk import Disk
 from minivault.vault.dossier import Dossier, gather
@@ -189,6 +190,13 @@ class Archive:
         """Let the ssh-agent's key of this fingerprint sign from here on, or with `file` a new one beside the log."""
         with _written_or_nothing():
             return change_signer(self._log, to, by=self.by)
+
+    def archive(self, target: Path, recipients: list[str]) -> int:
+        """Bring an encrypted copy up to date; returns how many files were written. Raises BadRequest, ConfigError."""
+        self.checkpoint()
+        count = sum(1 for _ in copy_encrypted(self._log, target, recipients))
+        self.note_act("vault archive", {"name": str(target), "encrypt_to": recipients, "files": count})
+        return count
 
     def add_cosignatures(self, head: TreeHead, lines: str) -> None:
         """Keep a witness's signature lines with the head that they are of."""

@@ -89,3 +89,15 @@ def test_who_signs_is_shown_and_a_key_that_is_nowhere_changes_nothing(logs: Path
     assert (refused.exit_code, "ssh-agent" in refused.stderr) == (exits.VAULT, True)
     assert offline_cli("vault", "signer", "file", SSH_AUTH_SOCK="").exit_code == 0
     assert check(logs).exit_code == 0 and len(records(logs, "key")) == 1
+
+
+def test_an_encrypted_copy_needs_a_key_of_age(logs: Path, offline_cli: Cli, tmp_path: Path) -> None:
+    pyrage = pytest.importorskip("pyrage")
+    archive = ("vault", "archive", str(tmp_path / "copy"))
+    assert offline_cli(*archive).exit_code == exits.USAGE
+    refused = offline_cli(*archive, "--encrypt-to", "age1nonsense")
+    assert (refused.exit_code, "age-keygen" in refused.stderr) == (exits.REFUSED, True)
+    key = str(pyrage.x25519.Identity.generate().to_public())
+    assert "files written" in offline_cli(*archive, "--encrypt-to", key).stderr
+    assert f"vault archive: {tmp_path / 'copy'}" in offline_cli("vault", "tail").stdout
+    assert check(logs).exit_code == 0

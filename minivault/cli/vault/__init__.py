@@ -5,6 +5,7 @@ Each file here adds its commands to the group: those that read, those that prove
 
 from __future__ import annotations
 
+from minivault.cli.vault.archiving import archive
 from minivault.cli.vault.audit import audit
 from minivault.cli.vault.group import vault
 from minivault.cli.vault.holding import hold
@@ -20,7 +21,7 @@ from minivault.cli.vault.upkeep import prune, recover
 for _command in (
     *(tail, show, search, stats, audit),
     *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign, signer),
-    *(report, redact, prune, hold, recover),
+    *(archive, report, redact, prune, hold, recover),
 ):
     vault.add_command(_command)
 

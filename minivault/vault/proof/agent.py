@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 import socket
 import struct
 import time
@@ -25,8 +24,6 @@ REST_S = 5.0
 MAX_ANSWER = 1 << 20
 _KIND = b"ssh-ed25519"
 _REQUEST_IDENTITIES, _IDENTITIES, _SIGN_REQUEST, _SIGNED = 11, 12, 13, 14
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,6 @@ class AgentSigner:
             return self._sign(message)
         except VaultError as error:
             self._fault, self._resting_until_s = error.message, self._clock() + REST_S
-            logger.error("vault: %s", error.message)
             raise
 
     def _sign(self, message: bytes) -> bytes:

@@ -7,6 +7,7 @@ so that a receipt can be handed on without them: then it lets nobody confirm a g
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ COMMITTED = ("content_sha256", "reasoning_sha256")
 SALTS = ("salt", "reasoning_salt")
 Receipt = dict[str, Any]
 
+logger = logging.getLogger(__name__)
+
 
 class Receipts:
     """Signs receipts for the vault of `directory`. Any thread may use it."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / SECRET
+        self._fault = ""
         self._held: tuple[tuple[int, int], SigningKey] | None = None
 
     def sign(self, record: Mapping[str, Any], vault: str) -> Receipt | None:
@@ -43,7 +47,10 @@ class Receipts:
         salts = {name: record[name] for name in SALTS if name in record}
         try:
             return {**signed, "signature": key.sign(canonical(signed)), **salts}
-        except VaultError:  # an agent that is gone; it has said so in the log
+        except VaultError as error:  # an agent that is gone
+            if error.message != self._fault:
+                logger.error("vault: no receipts: %s", error.message)
+            self._fault = error.message
             return None
 
     def _key(self) -> SigningKey | None:
