@@ -90,6 +90,7 @@ def _wishes(request: GenerationRequest, params: SamplingParams, kind: Kind) -> I
     yield "format", is_pattern and "pattern" in kind.lacks, "use a JSON schema"
     is_held = params.grammar is not None and params.calls is None
     yield "format", is_held and "grammar" in kind.lacks, out
+    yield "logit_bias", bool(params.logit_bias) and "logit bias" in kind.lacks, out
     yield "tool_choice", params.calls == "forced" and "forced calls" in kind.lacks, 'use "auto"'
     yield "prompt", request.prompt_tokens is not None and "token ids" in kind.lacks, "send text"
 

@@ -41,7 +41,8 @@ class Kind:
     """What `top_k` is where it is off."""
     max_seed: int = 2**63 - 1
     lacks: frozenset[str] = frozenset()
-    """Of `logprobs`, `grammar`, `pattern`, `forced calls`, `penalties`, `token ids`: what it does not honour."""
+    """Of `logprobs`, `grammar`, `pattern`, `forced calls`, `logit bias`, `penalties`, `token ids`: what it does not
+    honour."""
     has_template_options: bool = False
     """It takes `chat_template_kwargs`."""
     pattern_field: tuple[str, ...] = ()
@@ -85,7 +86,12 @@ KINDS = (
         tokenizes="llama.cpp",
         about=("/props",),
     ),
-    Kind("ollama", frozenset({"library"}), lacks=frozenset({"pattern", "token ids"}), about=("/api/version",)),
+    Kind(
+        "ollama",
+        frozenset({"library"}),
+        lacks=frozenset({"pattern", "forced calls", "logit bias", "token ids"}),
+        about=("/api/version",),
+    ),
     Kind(
         "minivault",
         frozenset({"minivault"}),

@@ -54,7 +54,7 @@ class ToldTokens:
 
     def __init__(self, ask: Ask, kind: Kind, model: str) -> None:
         if kind.tokenizes is None:
-            raise Unsupported(f"an engine elsewhere answers for this model: {kind.name} does not tell its tokens")
+            raise Unsupported(f"an engine elsewhere ({kind.name}) answers for this model, and does not tell its tokens")
         self._ask = ask
         self._kind = kind
         self._model = model

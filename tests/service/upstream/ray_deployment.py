@@ -12,9 +12,15 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
-# Before Ray is imported. A proxy that takes longer than 5 seconds to come up is killed, over and over.
-os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "300")
-os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "300")
+# Before Ray is imported. On a busy machine its own limits end what takes longer to come up, over and over: 5 seconds
+# for a proxy, 60 for a worker, whose processes also give way to all others (niceness 15).
+os.environ |= {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "300",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_worker_niceness": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 import ray
 from fastapi import FastAPI
@@ -46,15 +52,15 @@ class Echo:
         words = said.split(" ")[: body.get("max_tokens") or 1000]
         for word in words:
             choice = {"index": 0, "delta": {"content": word + " "}} if kind == "delta" else {"text": word + " "}
-            yield _event({"id": "ray", "system_fingerprint": f"pid {os.getpid()}", "choices": [choice]})
+            yield self._event({"id": "ray", "system_fingerprint": f"pid {os.getpid()}", "choices": [choice]})
             await asyncio.sleep(0.001)
         usage = {"prompt_tokens": 1, "completion_tokens": len(words)}
-        yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
+        yield self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
         yield "data: [DONE]\n\n"
 
-
-def _event(value: dict) -> str:
-    return f"data: {json.dumps(value)}\n\n"
+    @staticmethod
+    def _event(value: dict) -> str:
+        return f"data: {json.dumps(value)}\n\n"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from minivault.types import PATTERN, GenerationRequest, Message, SamplingParams
 
 BY_NAME = {kind.name: kind for kind in (*KINDS, GENERIC)}
 VLLM, LLAMA, TRANSFORMERS = BY_NAME["vllm"], BY_NAME["llama.cpp"], BY_NAME["transformers"]
+OLLAMA = BY_NAME["ollama"]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 PLAIN = SamplingParams(top_k=0, top_p=1.0, temperature=1.0, seed=7)
 
@@ -62,6 +63,9 @@ def test_an_unknown_engine_is_asked_in_openais_words_alone() -> None:
         (VLLM, "context", PLAIN, {"prompt": "Hi", "after": (1,)}),
         (VLLM, "thinking_budget", PLAIN, {"prompt": "Hi", "thinking_budget": 5}),
         (LLAMA, "format", SamplingParams(grammar=f"{PATTERN}a+"), {}),
+        (OLLAMA, "logit_bias", SamplingParams(logit_bias=((5, 1.0),)), {}),
+        (OLLAMA, "prompt", PLAIN, {"prompt_tokens": (1,)}),
+        (OLLAMA, "tool_choice", SamplingParams(calls="forced", grammar="{}"), {"prompt": "", "tools": (TOOL,)}),
         (TRANSFORMERS, "logprobs", SamplingParams(logprobs=2), {}),
         (TRANSFORMERS, "format", SamplingParams(grammar="json"), {}),
         (TRANSFORMERS, "presence_penalty", SamplingParams(presence_penalty=0.5), {}),

@@ -95,6 +95,33 @@ def test_what_was_said_before_a_failure_is_handed_on_before_it() -> None:
     assert "out of memory" in str(error_of(events[-1]))
 
 
+def test_ollama_is_read_as_its_documentation_says() -> None:
+    """Nobody can install it here: these are the shapes of its page on compatibility with OpenAI."""
+    head = {"id": "chatcmpl-9", "object": "chat.completion.chunk", "model": "m", "system_fingerprint": "fp_ollama"}
+    call = {"id": "call_1", "index": 0, "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    deltas = [{"role": "assistant", "content": "", "reasoning": "Hm."}, {"content": "Yes"}, {"tool_calls": [call]}]
+
+    def says(_path: str, _body: Any) -> Iterator[Any]:
+        for delta in deltas:
+            yield head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        yield head | {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "tool_calls"}]}
+        yield head | {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}}
+
+    listed = [{"id": "m", "object": "model", "created": 1, "owned_by": "library"}]
+    with (
+        engine(says, models=listed, others={"/api/version": {"version": "0.40.12"}}) as there,
+        served(there.url) as roster,
+    ):
+        generation = ask(roster.default)
+        events = list(generation.events())
+        assert roster.default.info.fingerprint_parts["version"] == "0.40.12"
+    assert "".join(event.reasoning for event in events if isinstance(event, Delta)) == "Hm."
+    assert text_of(events).startswith('Yes<tool_call>\n{"name": "weather"')
+    assert isinstance(events[-1], Finished)
+    assert (events[-1].usage.prompt_tokens, events[-1].usage.completion_tokens) == (5, 4)
+    assert (generation.told["engine"], generation.told["system_fingerprint"]) == ("ollama", "fp_ollama")
+
+
 def test_one_connection_serves_one_answer_after_the_other() -> None:
     with engine() as there, served(there.url) as roster:
         for number in range(3):
