@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -139,6 +140,28 @@ def test_conversations_are_found_renamed_exported_and_deleted(reader: Reader) ->
     expect(titles).to_have_text(["say apples"])
     reader.page.reload()
     expect(titles).to_have_text(["say apples"])
+
+
+def test_an_export_can_be_imported_again_and_nothing_else(reader: Reader, tmp_path: Path) -> None:
+    reader.open().ask("say apples")
+    with reader.page.expect_download() as downloading:
+        reader.button("Export all").click()
+    exported = Path(downloading.value.path()).read_text()
+    reader.button("Delete “say apples”").click()
+    reader.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    hostile = json.loads(exported)
+    hostile[0]["turns"][0]["text"] = "<img src=x onerror=alert(1)>"
+    hostile[0]["turns"][0]["answers"] = [{"text": "<script>alert(1)</script>", "id": "../x", "calls": 3, "end": 7}]
+    titles, told = reader.page.locator(".conversations .title"), reader.page.locator(".conversations .hint")
+    for text, number in ((exported, 1), ("no JSON", 1), ("[7]", 1), (json.dumps(hostile), 2)):
+        (tmp_path / "file.json").write_text(text)
+        reader.page.get_by_label("File to import").set_input_files(tmp_path / "file.json")
+        expect(told).to_have_text(re.compile("1 imported|was not imported: it"))
+        expect(titles).to_have_count(number)
+    expect(titles.last).to_have_text("say apples")
+    expect(reader.page.locator(".answer").last).to_be_visible()
+    reader.page.reload()
+    expect(titles).to_have_count(2)
 
 
 def test_copied_as_curl_and_python_it_asks_for_the_same_answer(reader: Reader) -> None:

@@ -32,6 +32,28 @@ export function matches(conversation, words) {
   return [titleOf(conversation), ...texts].some((text) => text.toLowerCase().includes(wanted));
 }
 
+/** The conversations of a file that was exported as JSON, made anew from what is text in it. Throws what is wrong with it. */
+export function fromExport(text) {
+  let found;
+  try {
+    found = JSON.parse(text);
+  } catch {
+    throw new Error("it is no JSON");
+  }
+  const all = [found].flat().filter((one) => Array.isArray(one?.turns) && one.turns.length);
+  if (!all.length) throw new Error("it holds no conversation that this page exported as JSON");
+  return all.map((one) => ({ ...newConversation({ system: words(one.settings?.system) }), title: words(one.title),
+    updated: Number(one.updated) || Date.now(), turns: one.turns.map(turnFrom) }));
+}
+
+const words = (value) => (typeof value === "string" ? value : "");
+
+const turnFrom = (turn) => ({ ...newTurn(words(turn?.text)), chosen: Number.isInteger(turn?.chosen) ? turn.chosen : 0,
+  answers: [turn?.answers ?? []].flat().map(answerFrom) });
+
+const answerFrom = (answer) => ({ ...newAnswer(), text: words(answer?.text), reasoning: words(answer?.reasoning),
+  state: ["done", "stopped"].includes(answer?.state) ? answer.state : "cut", id: /^[\w-]{1,64}$/.test(words(answer?.id)) ? answer.id : "" });
+
 /** The conversation as a text that people read. */
 export function asMarkdown(conversation) {
   const parts = [`# ${titleOf(conversation)}`];

@@ -1,9 +1,10 @@
-// The conversations at the side: search, open, export, delete.
+// The conversations at the side: search, open, export, import, delete.
 
 import { button, confirmed, download, h } from "../dom.js";
-import { asMarkdown, matches, titleOf } from "./conversation.js";
+import { asMarkdown, fromExport, matches, titleOf } from "./conversation.js";
 
-/** `{element, draw}`; `on` has `open(conversation)`, `create()`, `close()`, `remove(conversation)` and `removeAll()`. */
+/** `{element, draw}`; `on` has `open(conversation)`, `create()`, `close()`, `remove(conversation)`,
+    `removeAll()` and `bring(conversations)`. */
 export function listView(on) {
   const search = h("input", { type: "search", "aria-label": "Search conversations", placeholder: "Search" });
   const list = h("ul");
@@ -30,6 +31,21 @@ export function listView(on) {
     if (await confirmed("Delete every conversation from this browser? The vault keeps its records.", "Delete all")) on.removeAll();
   }
 
+  const file = h("input", { type: "file", accept: ".json,application/json", hidden: true, "aria-label": "File to import", onchange: bring });
+
+  async function bring() {
+    const [chosen] = file.files;
+    file.value = "";
+    if (!chosen) return;
+    try {
+      const brought = fromExport(await chosen.text());
+      await on.bring(brought);
+      found.textContent = `${brought.length} imported`;
+    } catch (error) {
+      found.textContent = `${chosen.name} was not imported: ${error.message}.`;
+    }
+  }
+
   search.addEventListener("input", () => draw());
   const element = h("nav", { class: "conversations", id: "conversations", "aria-label": "Conversations" },
     button("Close", on.close, { class: "close" }), button("New conversation", on.create, { class: "primary wide" }), search, found, list,
@@ -38,6 +54,7 @@ export function listView(on) {
       button("as JSON", () => download(`${fileName(state.current)}.json`, JSON.stringify(state.current, null, 2)),
         { class: "quiet", "aria-label": "Export as JSON" }),
       button("Export all", () => download("minivault-conversations.json", JSON.stringify(state.conversations, null, 2)), { class: "quiet" }),
+      button("Import", () => file.click(), { class: "quiet" }), file,
       button("Delete all", forgetAll, { class: "quiet" })));
   return { element, draw };
 }

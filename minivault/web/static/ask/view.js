@@ -21,7 +21,7 @@ export function askView() {
   let saved = 0;
 
   const settings = settingsView(changeSetting, () => closeDrawer("settings"));
-  const list = listView({ open, create, remove, removeAll, close: () => closeDrawer("conversations") });
+  const list = listView({ open, create, remove, removeAll, bring, close: () => closeDrawer("conversations") });
   const thread = h("div", { class: "thread", id: "thread" });
   const said = h("p", { class: "visually-hidden", role: "status" });
   const prompt = h("textarea", { id: "prompt", rows: 3, placeholder: "Ask something", "aria-describedby": "prompt-hint prompt-fault", onkeydown: keys });
@@ -159,6 +159,15 @@ export function askView() {
     await store.removeAll();
     conversations = [];
     create();
+  }
+
+  async function bring(brought) {
+    for (const one of brought) {
+      one.settings = { ...keptSettings(), ...one.settings };
+      await store.save(one);
+    }
+    conversations = [...brought, ...conversations];
+    open(brought[0]);
   }
 
   function rename() {
