@@ -52,7 +52,7 @@ class FloatRows:
             raise ModelError(f"tensor {self.name} holds NaN or infinite values")
         with np.errstate(over="ignore"):
             grid = fitted(values, self._bits)
-        if not all(np.isfinite(part).all() for part in (grid.scales, grid.minima) if part is not None):
+        if not grid.is_finite:
             raise ModelError(f"tensor {self.name} holds values too large for float16 scales")
         return grid
 
@@ -73,7 +73,7 @@ class Fours:
         halves = codes[..., 0, :] | codes[..., 1, :] << np.uint8(4)
         blocks = np.concatenate([self._scales[rows][..., None], halves], axis=-1)
         grid = self._packing.grid(blocks.reshape(len(rows), -1))
-        if not np.isfinite(grid.scales).all():
+        if not grid.is_finite:
             raise ModelError(f"tensor {self.name} holds values too large for float16 scales")
         return grid
 

@@ -47,6 +47,14 @@ class Emitter:
     def halves(self, pointer: Any) -> Any:
         return self.b.fpext(self.load(pointer, vector(F16, self.num)), self.floats)
 
+    def rounded(self, values: Any) -> Any:
+        """To the nearest float16, ties to even."""
+        return self.b.fpext(self.b.fptrunc(values, vector(F16, self.num)), self.floats)
+
+    def small_ints(self, pointer: Any) -> Any:
+        """int8 numbers as floats."""
+        return self.b.sitofp(self.load(pointer, vector(I8, self.num)), self.floats)
+
     def splat(self, value: Any) -> Any:
         one = self.b.insert_element(ir.Constant(vector(value.type, self.num), ir.Undefined), value, I32(0))
         zeros = ir.Constant(vector(I32, self.num), [0] * self.num)

@@ -79,7 +79,7 @@ class PackedRows:
 
     def grid(self, rows: NDArray[np.int64]) -> Grid:
         grid = self._packing.grid(self._data[rows])
-        if not all(np.isfinite(part).all() for part in (grid.scales, grid.minima) if part is not None):
+        if not grid.is_finite:
             raise ModelError(f"tensor {self.name} ({self._kind}) has NaN or infinite scales")
         return grid
 

@@ -1,9 +1,10 @@
 """Rows of a matrix as codes on a grid: a GGUF file's own, exactly, or one fitted to floats.
 
 Signed codes become unsigned with a zero. The K types' and IQ4_XS's scales are products of a float16 and a small
-integer, rounded to float16 once; MXFP4's are powers of two, of which float16 holds those from 2**-24 to 2**15. Codes of
-2 and 3 bits become nibbles, of 5 and 6 bits bytes, and so do the 16 levels of IQ4_NL, IQ4_XS and MXFP4, which no grid
-of nibbles holds. Layouts are those of ggml's `ggml-common.h`.
+integer, rounded to float16 once: here, or for the commonest K types where they are used, so that these stay as small as
+they are in their file. MXFP4's are powers of two, of which float16 holds those from 2**-24 to 2**15. Codes of 2 and 3
+bits become nibbles, Q5_K's get a sixth bit, Q5_0's and Q5_1's become bytes, and so do the 16 levels of IQ4_NL, IQ4_XS
+and MXFP4, which no grid of nibbles holds. Layouts are those of ggml's `ggml-common.h`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from minivault.engine.exact.formats import (
     BYTES,
-    BYTES_BY_16,
     BYTES_MINIMA,
+    NESTED_NIBBLES_MINIMA,
+    NESTED_SIXES_BY_16,
+    NESTED_SIXES_MINIMA,
     NIBBLES,
     NIBBLES_BY_16,
     NIBBLES_MINIMA,
@@ -50,7 +53,8 @@ class Packing(NamedTuple):
         found = self.unpack(np.ascontiguousarray(rows).reshape(-1, self.num_bytes))
         num = len(rows)
         minima = None if found.minima is None else found.minima.reshape(num, -1)
-        return Grid(found.codes.reshape(num, -1), found.scales.reshape(num, -1), minima)
+        steps = None if found.steps is None else found.steps.reshape(num, -1, found.steps.shape[-1])
+        return Grid(found.codes.reshape(num, -1), found.scales.reshape(num, -1), minima, steps)
 
 
 def _half(blocks: Bytes, at: int) -> Halves:
@@ -146,7 +150,7 @@ def _q3_k(blocks: Bytes) -> Grid:
 def _k_grid(blocks: Bytes, codes: Bytes) -> Grid:
     """Of Q4_K and Q5_K: code * (d * scale) - dmin * minimum."""
     scales, minima = _six_bits(blocks[:, 4:16])
-    return Grid(codes, _scaled(blocks, 0, scales), -_scaled(blocks, 2, minima))
+    return Grid(codes, _half(blocks, 0), -_half(blocks, 2), np.stack([scales, minima], axis=-1).view(np.int8))
 
 
 def _q4_k(blocks: Bytes) -> Grid:
@@ -160,7 +164,7 @@ def _q5_k(blocks: Bytes) -> Grid:
 
 def _q6_k(blocks: Bytes) -> Grid:
     codes = _by_shifts(blocks[:, :128], 64, 4, 2) | _by_shifts(blocks[:, 128:192], 32, 2, 4) << np.uint8(4)
-    return Grid(codes, _scaled(blocks, 208, blocks[:, 192:208].view(np.int8)))
+    return Grid(codes, _half(blocks, 208), steps=blocks[:, 192:208, None].view(np.int8))
 
 
 PACKINGS = {
@@ -174,9 +178,9 @@ PACKINGS = {
     "MXFP4": Packing(32, 17, BYTES, 128, _mxfp4),
     "Q2_K": Packing(256, 84, NIBBLES_MINIMA_BY_16, 0, _q2_k),
     "Q3_K": Packing(256, 110, NIBBLES_BY_16, 4, _q3_k),
-    "Q4_K": Packing(256, 144, NIBBLES_MINIMA, 0, _q4_k),
-    "Q5_K": Packing(256, 176, BYTES_MINIMA, 0, _q5_k),
-    "Q6_K": Packing(256, 210, BYTES_BY_16, 32, _q6_k),
+    "Q4_K": Packing(256, 144, NESTED_NIBBLES_MINIMA, 0, _q4_k),
+    "Q5_K": Packing(256, 176, NESTED_SIXES_MINIMA, 0, _q5_k),
+    "Q6_K": Packing(256, 210, NESTED_SIXES_BY_16, 32, _q6_k),
 }
 
 FITTED = {8: (BYTES, 128), 4: (NIBBLES_MINIMA, 0)}

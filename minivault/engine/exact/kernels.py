@@ -5,6 +5,7 @@ Every lane is an output of its own, so no sum crosses lanes and any width gives 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +18,7 @@ from minivault.engine.exact.emitting import QUADS, Emitter, in_sizes
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.kinds import LANES, Lanes, Plain
 from minivault.engine.exact.ops import F32, I32, I64, address, instruction, named, rounded_to_half
-from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, ZERO
+from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, STEPS, ZERO
 from minivault.engine.exact.weights import BLOCK
 
 AHEAD = 2048
@@ -28,44 +29,64 @@ class _Products:
     """Integer sums of products over one group of inputs, for m activation rows and `num` weight rows.
 
     A nibble's products with int8 fit 16 bits eight times (15 * 127 * 2 * 8 = 30,480), so a CPU without four-byte
-    products adds all 32 inputs there; bytes are then two nibbles. Few rows add in several chains, not to wait."""
+    products adds all 32 inputs there; bytes are then two nibbles, and sixes are widened two
+    at a time (63 * 127 * 2 * 2 = 32,004). Few rows add in several chains, not to wait."""
 
     def __init__(self, emitter: Emitter, lanes: Lanes, form: Format, m: int) -> None:
         self.e, self.has_vnni, self.form, self.m = emitter, lanes.has_vnni, form, m
+        self.is_wide = lanes.has_vnni or form.bits == 6
         self.chains = max(1, 4 // m)
         self.num_parts = 2 if form.bits == 8 and not lanes.has_vnni else 1
-        kind = emitter.ints if lanes.has_vnni else emitter.shorts
+        kind = emitter.ints if self.is_wide else emitter.shorts
         self.zero = ir.Constant(kind, None)
         self.sums = [[[None] * self.chains for _ in range(self.num_parts)] for _ in range(m)]
         self.turn = 0
 
-    def add(self, row: int, part: int, codes: Any, x: Any) -> None:
-        """Add the products of 4 codes in each lane with 4 activations."""
-        e, chain = self.e, self.turn % self.chains
-        before = self.sums[row][part][chain]
-        self.sums[row][part][chain] = self._product(self.zero if before is None else before, codes, e.splat(x))
-
-    def _product(self, before: Any, codes: Any, x: Any) -> Any:
-        e, b = self.e, self.e.b
+    def add(self, row: int, part: int, pieces: Sequence[tuple[Any, Any]]) -> None:
+        """Add the products of 4 codes in each lane with 4 activations, for each piece."""
+        e, b, chain = self.e, self.e.b, self.turn % self.chains
+        total = self.sums[row][part][chain]
+        total = self.zero if total is None else total
         if self.has_vnni:
-            operand = e.bytes if QUADS else e.ints
-            name = f"llvm.x86.avx512.vpdpbusd.{32 * e.num}"
-            dot = named(b, name, ir.FunctionType(e.ints, [e.ints, operand, operand]))
-            return b.call(dot, [before, b.bitcast(codes, operand), b.bitcast(x, operand)])
+            for codes, x in pieces:
+                total = self._four(total, codes, e.splat(x))
+        elif self.is_wide:
+            first, *rest = (self._pairs(codes, e.splat(x)) for codes, x in pieces)
+            total = b.add(total, self._widened(b.add(first, rest[0]), 1))
+        else:
+            for codes, x in pieces:
+                total = b.add(total, self._pairs(codes, e.splat(x)))
+        self.sums[row][part][chain] = total
+
+    def _four(self, before: Any, codes: Any, x: Any) -> Any:
+        e, b = self.e, self.e.b
+        operand = e.bytes if QUADS else e.ints
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * e.num}"
+        dot = named(b, name, ir.FunctionType(e.ints, [e.ints, operand, operand]))
+        return b.call(dot, [before, b.bitcast(codes, operand), b.bitcast(x, operand)])
+
+    def _pairs(self, codes: Any, x: Any) -> Any:
+        """Sums of two products each, in 16 bits."""
+        e, b = self.e, self.e.b
         pairs = named(b, "llvm.x86.avx2.pmadd.ub.sw", ir.FunctionType(e.shorts, [e.bytes, e.bytes]))
-        return b.add(before, b.call(pairs, [codes, b.bitcast(x, e.bytes)]))
+        return b.call(pairs, [codes, b.bitcast(x, e.bytes)])
+
+    def _widened(self, shorts: Any, factor: int) -> Any:
+        """Neighbours of 16 bits, times a factor, added in 32."""
+        e = self.e
+        pairs = named(e.b, "llvm.x86.avx2.pmadd.wd", ir.FunctionType(e.ints, [e.shorts, e.shorts]))
+        return e.b.call(pairs, [shorts, e.constant(e.shorts, factor)])
 
     def totals(self, row: int, start: Any) -> Any:
         """`start` plus all sums of a row, as 32-bit lanes."""
-        b, e, total = self.e.b, self.e, start
+        b, total = self.e.b, start
         for part, chains in enumerate(self.sums[row]):
             used = [chain for chain in chains if chain is not None]
             added = used[0]
             for chain in used[1:]:
                 added = b.add(added, chain)
-            if not self.has_vnni:
-                pairs = named(b, "llvm.x86.avx2.pmadd.wd", ir.FunctionType(e.ints, [e.shorts, e.shorts]))
-                added = b.call(pairs, [added, e.constant(e.shorts, 16 if part else 1)])
+            if not self.is_wide:
+                added = self._widened(added, 16 if part else 1)
             total = added if total is None else b.add(total, added)
         return total
 
@@ -76,11 +97,20 @@ def _nibbles(e: Emitter, packed: Any) -> tuple[Any, Any]:
     return e.b.and_(packed, low), e.b.and_(high, low)
 
 
+def _sixes(e: Emitter, nibbles: Any, high: Any, place: int) -> Any:
+    """Nibbles with two bits each above them, from `place` on in the bytes of `high`."""
+    wide = e.b.bitcast(high, e.shorts)
+    moved = (
+        e.b.shl(wide, e.constant(e.shorts, 4 - place)) if place < 4 else e.b.lshr(wide, e.constant(e.shorts, place - 4))
+    )
+    return e.b.or_(nibbles, e.b.and_(e.b.bitcast(moved, e.bytes), e.constant(e.bytes, 0x30)))
+
+
 def _tiles(lanes: Lanes, form: Format) -> Any:
     """`lanes.num` weight rows against any activation rows, up to eight at once.
 
-    Takes pointers to a block's codes, scales and minima at the first lane, the zero and the number of 32 inputs; to
-    the activations' codes, scales, scaled sums and sums at the first row, and to the outputs, with the distances
+    Takes pointers to a block's codes, scales, minima and steps at the first lane, the zero and the number of 32 inputs;
+    to the activations' codes, scales, scaled sums and sums at the first row, and to the outputs, with the distances
     between rows; and how many rows."""
 
     def emit(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -92,13 +122,13 @@ def _tiles(lanes: Lanes, form: Format) -> Any:
             rows = [tuple(e.at(base, builder.mul(step, place)) for base, step in steps) for place in places]
             _tile(e, lanes, form, weights, rows)
 
-        in_sizes(builder, num_rows, (8, 4, 1), one)
+        in_sizes(builder, num_rows, (8, 4, 2, 1), one)
         return context.get_dummy_value()
 
     pointer: Any = types.CPointer
     number = types.int64
     floats, halves = pointer(types.float32), pointer(types.uint16)
-    weights = (pointer(types.uint8), halves, halves, number, number)
+    weights = (pointer(types.uint8), halves, halves, pointer(types.uint8), number, number)
     inputs = (pointer(types.int8), number, floats, floats, number, pointer(types.int32), number)
     signature = types.void(*weights, *inputs, floats, number, number)
 
@@ -107,18 +137,19 @@ def _tiles(lanes: Lanes, form: Format) -> Any:
 
 def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list[tuple[Any, ...]]) -> None:
     """`reference.accumulate` over a tile."""
-    codes, scales, minima, zero, count = weights
+    codes, scales, minima, steps, zero, count = weights
     size, b = form.group, e.b
     loop = e.loop(count, [e.load(row[4], e.floats) for row in rows])
-    totals, negative = list(loop.values), b.trunc(b.neg(zero), I32)
+    totals, negative = list(loop.values), e.splat(b.trunc(b.neg(zero), I32))
     for part in range(32 // size):
         group = b.add(e.times(loop.index, 32 // size), I64(part))
         products = _Products(e, lanes, form, len(rows))
         _pieces(e, products, codes, [row[0] for row in rows], loop.index, range(part * size, (part + 1) * size))
-        scale = e.halves(e.at(scales, e.times(group, BLOCK)))
-        low = e.halves(e.at(minima, e.times(group, BLOCK))) if form.has_minima else None
+        scale = _factor(e, form, scales, steps, loop.index, group)
+        after = e.at(steps, BLOCK)
+        low = _factor(e, form, minima, after, loop.index, group) if form.has_minima else None
         for i, (_, t, u, s, _) in enumerate(rows):
-            start = None if low is not None else e.splat(b.mul(negative, b.load(e.at(s, group))))
+            start = None if low is not None else b.mul(negative, e.splat_at(e.at(s, group)))
             whole = b.sitofp(products.totals(i, start), e.floats)
             totals[i] = e.fma(whole, b.fmul(scale, e.splat_at(e.at(t, loop.index))), totals[i])
             if low is not None:
@@ -129,6 +160,15 @@ def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list
         e.store(total, row[4])
 
 
+def _factor(e: Emitter, form: Format, factors: Any, steps: Any, index: Any, group: Any) -> Any:
+    """Scales or minima of a group, which is one of 32 inputs `index`."""
+    if not form.is_nested:
+        return e.halves(e.at(factors, e.times(group, BLOCK)))
+    of_256 = e.times(e.b.lshr(index, I64(3)), BLOCK)
+    step = e.small_ints(e.at(steps, e.times(group, BLOCK * form.num_factors)))
+    return e.rounded(e.b.fmul(e.halves(e.at(factors, of_256)), step))
+
+
 def _scaled_sum(e: Emitter, t: Any, s: Any, index: Any, group: Any) -> Any:
     """Of half a group of activations: its scale times its sum."""
     return e.b.fmul(e.b.load(e.at(t, index)), e.b.sitofp(e.b.load(e.at(s, group)), F32))
@@ -136,20 +176,34 @@ def _scaled_sum(e: Emitter, t: Any, s: Any, index: Any, group: Any) -> Any:
 
 def _pieces(e: Emitter, products: _Products, codes: Any, x: list[Any], index: Any, inputs: range) -> None:
     """All products of these inputs of group `index`, 64 bytes of a block's codes at a time."""
-    per_piece = 64 * 8 // (BLOCK * products.form.bits)
-    first = e.times(index, 32 * 64 // per_piece)
-    for place in range(inputs.start, inputs.stop, per_piece):
-        here = e.at(codes, first, place // per_piece * 64)
-        e.prefetch(e.at(here, AHEAD))
-        packed = e.load(here, e.bytes)
-        split = products.form.bits == 4 or products.num_parts == 2
-        pieces = _nibbles(e, packed) if split else (packed,)
-        for row, start in enumerate(x):
-            for part, piece in enumerate(pieces):
-                shift = 4 * part if products.form.bits == 4 else 0
-                value = e.load(e.at(start, e.times(index, 32), place + shift), I32)
-                products.add(row, part if products.num_parts == 2 else 0, piece, value)
-        products.turn += 1
+    bits = products.form.bits
+    first = e.times(index, 64 * bits)
+    for place in range(inputs.start, inputs.stop, 4 if bits == 8 else 8):
+        if bits == 8:
+            packed = _piece(e, codes, first, place // 4)
+            pieces = _nibbles(e, packed) if products.num_parts == 2 else (packed,)
+            _multiply(e, products, [[(piece, place)] for piece in pieces], x, index)
+            continue
+        pieces = _nibbles(e, _piece(e, codes, first, place // 8 if bits == 4 else place // 16 * 3 + place // 8 % 2))
+        if bits == 6:
+            high = _piece(e, codes, first, place // 16 * 3 + 2)
+            pieces = tuple(_sixes(e, one, high, place % 16 // 2 + 2 * i) for i, one in enumerate(pieces))
+        _multiply(e, products, [[(piece, place + 4 * i) for i, piece in enumerate(pieces)]], x, index)
+
+
+def _piece(e: Emitter, codes: Any, first: Any, number: int) -> Any:
+    here = e.at(codes, first, 64 * number)
+    e.prefetch(e.at(here, AHEAD))
+    return e.load(here, e.bytes)
+
+
+def _multiply(e: Emitter, products: _Products, parts: list[list[tuple[Any, int]]], x: list[Any], index: Any) -> None:
+    """For each part of the sums, the products of pieces of codes with every row's activations from a place on."""
+    for row, start in enumerate(x):
+        for part, pieces in enumerate(parts):
+            here = [(piece, e.load(e.at(start, e.times(index, 32), place), I32)) for piece, place in pieces]
+            products.add(row, part, here)
+    products.turn += 1
 
 
 def accumulator(form: Format) -> Any:
@@ -168,8 +222,8 @@ def accumulator(form: Format) -> Any:
 
 
 def _simd(lanes: Lanes, form: Format) -> Any:
-    num, code_bytes, groups = lanes.num, form.bits * 64, 32 // form.group
-    tiles, by_16 = _tiles(lanes, form), form.group == 16
+    num, code_bytes, groups, is_nested = lanes.num, form.bits * 64, 32 // form.group, form.is_nested
+    tiles, by_16, factors = _tiles(lanes, form), form.group == 16, form.num_factors
 
     def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:  # noqa: ARG001
         x, t, u, s = z.codes, z.scales, z.scaled_sums, z.half_sums if by_16 else z.sums
@@ -177,8 +231,10 @@ def _simd(lanes: Lanes, form: Format) -> Any:
         for n in range(n0, n1, num):
             block, lane = n // BLOCK * count, n % BLOCK
             codes = address(w.bytes, f[CODES] + block * code_bytes + 4 * lane)
-            scales = address(w.halves, f[SCALES] + block * groups * BLOCK + lane)
-            minima = address(w.halves, f[MINIMA] + block * groups * BLOCK + lane)
+            before = block // 8 if is_nested else block * groups
+            scales = address(w.halves, f[SCALES] + before * BLOCK + lane)
+            minima = address(w.halves, f[MINIMA] + before * BLOCK + lane)
+            steps = address(w.bytes, f[STEPS] + block * groups * factors * BLOCK + lane)
             px, pt, pu, ps = (
                 address(x, r0 * x_row),
                 address(t, r0 * t_row),
@@ -186,7 +242,7 @@ def _simd(lanes: Lanes, form: Format) -> Any:
                 address(s, r0 * s_row),
             )
             py = address(y, r0 * y_row + c + n)
-            tiles(codes, scales, minima, f[ZERO], count, px, x_row, pt, pu, t_row, ps, s_row, py, y_row, r1 - r0)
+            tiles(codes, scales, minima, steps, f[ZERO], count, px, x_row, pt, pu, t_row, ps, s_row, py, y_row, r1 - r0)
 
     return accumulate
 

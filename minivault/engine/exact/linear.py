@@ -6,22 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from minivault.engine.exact.compiling import inlined, part
-from minivault.engine.exact.formats import (
-    BYTES,
-    BYTES_BY_16,
-    BYTES_MINIMA,
-    FORMATS,
-    NIBBLES,
-    NIBBLES_BY_16,
-    NIBBLES_MINIMA,
-    NIBBLES_MINIMA_BY_16,
-)
+from minivault.engine.exact.compiling import part
+from minivault.engine.exact.formats import FORMATS
 from minivault.engine.exact.kernels import accumulator
 from minivault.engine.exact.ops import fma
+from minivault.engine.exact.reference import code, factor
 from minivault.engine.exact.tensors import (
     BIAS,
-    CODES,
     COUNT,
     FORMAT,
     MINIMA,
@@ -33,33 +24,34 @@ from minivault.engine.exact.tensors import (
     Weights,
 )
 
-_nibbles, _nibbles_minima = accumulator(NIBBLES), accumulator(NIBBLES_MINIMA)
-_bytes, _bytes_minima, _bytes_by_16 = accumulator(BYTES), accumulator(BYTES_MINIMA), accumulator(BYTES_BY_16)
-_nibbles_by_16, _nibbles_minima_by_16 = accumulator(NIBBLES_BY_16), accumulator(NIBBLES_MINIMA_BY_16)
-IS_NIBBLES, IS_NIBBLES_MINIMA, IS_BYTES, IS_BYTES_MINIMA, IS_BYTES_BY_16, IS_NIBBLES_BY_16 = (
-    FORMATS.index(form) for form in (NIBBLES, NIBBLES_MINIMA, BYTES, BYTES_MINIMA, BYTES_BY_16, NIBBLES_BY_16)
-)
-_BITS, _GROUP, _HAS_MINIMA = (np.array(column) for column in zip(*FORMATS, strict=True))
+_BITS, _GROUP, _, _IS_NESTED = (np.array(column) for column in zip(*FORMATS, strict=True))
+_FACTORS = np.array([form.num_factors for form in FORMATS])
+
+
+def _accumulator(number: int) -> Any:
+    """For weights of this format or a later one."""
+    of_this = accumulator(FORMATS[number])
+    if number == len(FORMATS) - 1:
+        return of_this
+    of_later = _accumulator(number + 1)
+
+    @part
+    def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:
+        if f[FORMAT] == number:
+            of_this(kind, w, f, z, r0, r1, n0, n1, y, c)
+        else:
+            of_later(kind, w, f, z, r0, r1, n0, n1, y, c)
+
+    return accumulate
+
+
+_accumulate = _accumulator(0)
 
 
 @part
 def linear(kind: Any, w: Weights, i: int, z: Quantized, r0: int, r1: int, n0: int, n1: int, y: Floats, c: int) -> None:
     """y[r0:r1, c + n0 : c + n1] += rows n0:n1 of map i, times z."""
-    f = w.maps[i]
-    if f[FORMAT] == IS_NIBBLES:
-        _nibbles(kind, w, f, z, r0, r1, n0, n1, y, c)
-    elif f[FORMAT] == IS_NIBBLES_MINIMA:
-        _nibbles_minima(kind, w, f, z, r0, r1, n0, n1, y, c)
-    elif f[FORMAT] == IS_BYTES:
-        _bytes(kind, w, f, z, r0, r1, n0, n1, y, c)
-    elif f[FORMAT] == IS_BYTES_MINIMA:
-        _bytes_minima(kind, w, f, z, r0, r1, n0, n1, y, c)
-    elif f[FORMAT] == IS_BYTES_BY_16:
-        _bytes_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
-    elif f[FORMAT] == IS_NIBBLES_BY_16:
-        _nibbles_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
-    else:
-        _nibbles_minima_by_16(kind, w, f, z, r0, r1, n0, n1, y, c)
+    _accumulate(kind, w, w.maps[i], z, r0, r1, n0, n1, y, c)
 
 
 @part
@@ -87,28 +79,12 @@ def started(w: Weights, i: int, r0: int, r1: int, n0: int, n1: int, y: Floats, c
 def embed(shape: Shape, w: Weights, token: int, position: int, x: Any) -> None:
     """x = the token's row, scaled (+ the position's)."""
     f = w.maps[len(w.maps) - 2]
-    form, count, block, lane = f[FORMAT], f[COUNT], token // 16, token % 16
-    is_nibbles, size, has_minima = _BITS[form] == 4, _GROUP[form], _HAS_MINIMA[form]
+    form, block, lane = f[FORMAT], token // 16 * f[COUNT], token % 16
+    bits, size, num, is_nested = _BITS[form], _GROUP[form], _FACTORS[form], _IS_NESTED[form]
     for k in range(shape.hidden):
-        place = (block * count * (32 // size) + k // size) * 16 + lane
-        scale = _single(w.halves[f[SCALES] + place])
-        if is_nibbles:
-            at = f[CODES] + (block * count * 4 + k // 8) * 64 + lane * 4 + k % 4
-            code = (w.bytes[at] >> (k // 4 % 2 * 4)) & 15
-        else:
-            code = w.bytes[f[CODES] + (block * count * 8 + k // 4) * 64 + lane * 4 + k % 4]
-        minimum = _single(w.halves[f[MINIMA] + place]) if has_minima else np.float32(0)
-        x[k] = fma(np.float32(np.int32(code) - np.int32(f[ZERO])), scale, minimum) * np.float32(shape.embedding_scale)
+        q, g = code(w, f, bits, block + k // 32, lane, k % 32), k // size
+        scale = factor(w, f, SCALES, 32 // size, num, is_nested, block, g, lane)
+        low = factor(w, f, MINIMA, 32 // size, num, is_nested, block, g, lane) if num > 1 else np.float32(0)
+        x[k] = fma(np.float32(np.int32(q) - np.int32(f[ZERO])), scale, low) * np.float32(shape.embedding_scale)
         if w.positions >= 0:
             x[k] += w.floats[w.positions + position * shape.hidden + k]
-
-
-@inlined
-def _single(h: int) -> np.float32:
-    """The float32 of a finite float16's bits, by arithmetic that is exact everywhere."""
-    size = np.float32(np.int64(h) & 1023)
-    exponent = (np.int64(h) >> 10) & 31
-    if exponent:
-        size = (size + np.float32(1024)) * np.float32(1 << (exponent - 1))
-    size = size * np.float32(2.0**-24)
-    return -size if h & 0x8000 else size

@@ -274,5 +274,5 @@ def _slabs(source: Matrix, order: Order) -> Iterator[Grid]:
         if is_padding.any():
             scales = np.where(is_padding[:, None], np.float16(0), grid.scales)
             minima = None if grid.minima is None else np.where(is_padding[:, None], np.float16(0), grid.minima)
-            grid = Grid(grid.codes, scales, minima)
+            grid = Grid(grid.codes, scales, minima, grid.steps)
         yield grid

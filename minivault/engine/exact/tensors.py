@@ -18,9 +18,9 @@ from minivault.families import Block, Experts
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-CODES, SCALES, MINIMA, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(9)
-"""What a row of `Weights.maps` holds of a linear map: where its parts begin (codes in bytes, scales and minima in
-float16, the bias in float32 or -1), its format's number, its zero, its inputs / 32 and its rows."""
+CODES, SCALES, MINIMA, STEPS, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(10)
+"""What a row of `Weights.maps` holds of a linear map: where its parts begin (codes and steps in bytes, scales and
+minima in float16, the bias in float32 or -1), its format's number, its zero, its inputs / 32 and its rows."""
 QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, EXPERT_GATE, EXPERT_UP, EXPERT_DOWN, NUM_MAPS = range(11)
 """The maps of a layer, in the order of its rows. Those of experts are one, expert after expert along its rows."""
 MAP_NAMES = ("query", "key", "value", "output", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
@@ -183,7 +183,7 @@ def _fields(file: WeightsFile, name: str) -> list[int]:
     found = file.matrices.get(name)
     if found is None:  # a layer without a gate, or without experts
         return [0] * NUM_FIELDS
-    places = [found.codes, found.scales // 2, found.minima // 2, found.format, found.zero]
+    places = [found.codes, found.scales // 2, found.minima // 2, found.steps, found.format, found.zero]
     return [*places, found.inputs // 32, found.rows, file.place(f"{name}.bias")]
 
 

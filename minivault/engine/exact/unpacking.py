@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minivault.engine.exact.formats import FORMATS
+from minivault.engine.exact.formats import FORMATS, Format
 from minivault.engine.exact.tensors import padded, unpaired
-from minivault.engine.exact.weights import BLOCK, WeightsFile
+from minivault.engine.exact.weights import BLOCK, Grid, Matrix, WeightsFile
 from minivault.families import Experts, family_of
 from minivault.families.block import head_norms, stream_norms
 
@@ -159,20 +160,36 @@ class _Unpacking:
         matrix = self._file.matrices[name]
         form, blocks, bytes_ = FORMATS[matrix.format], matrix.rows // BLOCK, self._file.bytes
         packed = bytes_[matrix.codes :][: matrix.rows * matrix.inputs * form.bits // 8]
-        if form.bits == 8:
-            codes = packed.reshape(blocks, -1, BLOCK, 4).transpose(0, 2, 1, 3)
-        else:
-            pieces = packed.reshape(blocks, -1, BLOCK, 4).transpose(0, 2, 1, 3)
-            codes = np.stack([pieces & 15, pieces >> 4], axis=3)
+        pieces = packed.reshape(blocks, -1, BLOCK, 4).transpose(0, 2, 1, 3)
+        codes = unpacked(pieces, form.bits)
         groups = codes.reshape(matrix.rows, -1, form.group).astype(np.float32)
-        if form.has_minima:
-            values = groups * self._of_groups(matrix.scales, groups) + self._of_groups(matrix.minima, groups)
-        else:
-            values = (groups - np.float32(matrix.zero)) * self._of_groups(matrix.scales, groups)
+        scales, *minima = (part[..., None].astype(np.float32) for part in self._grid(matrix, form).of_groups)
+        values = groups * scales + minima[0] if minima else (groups - np.float32(matrix.zero)) * scales
         return values.reshape(matrix.rows, matrix.inputs)
 
-    def _of_groups(self, at: int, groups: Floats) -> Floats:
-        """Scales or minima, [rows, groups, 1]."""
-        rows, num, _ = groups.shape
-        halves = self._file.bytes[at : at + 2 * rows * num].view(np.float16)
-        return halves.reshape(rows // BLOCK, num, BLOCK).transpose(0, 2, 1).reshape(rows, num, 1).astype(np.float32)
+    def _grid(self, matrix: Matrix, form: Format) -> Grid:
+        """All but the codes."""
+        groups, wide = matrix.inputs // form.group, matrix.inputs // (256 if form.is_nested else form.group)
+        scales = self._lanes(matrix, matrix.scales, wide, np.float16)
+        minima = self._lanes(matrix, matrix.minima, wide, np.float16) if form.has_minima else None
+        steps = self._lanes(matrix, matrix.steps, groups * form.num_factors, np.int8) if form.is_nested else None
+        return Grid(
+            np.zeros(0, np.uint8), scales, minima, None if steps is None else steps.reshape(matrix.rows, groups, -1)
+        )
+
+    def _lanes(self, matrix: Matrix, at: int, num: int, kind: Any) -> NDArray[Any]:
+        """[rows, num], of what lies in the file as [block, num, 16]."""
+        size = np.dtype(kind).itemsize * matrix.rows * num
+        found = self._file.bytes[at : at + size].view(kind)
+        return found.reshape(-1, num, BLOCK).transpose(0, 2, 1).reshape(matrix.rows, num)
+
+
+def unpacked(pieces: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Codes of pieces [blocks, 16, pieces, 4]."""
+    if bits == 8:
+        return pieces
+    if bits == 4:
+        return np.stack([pieces & 15, pieces >> 4], axis=3)
+    threes = pieces.reshape(*pieces.shape[:2], -1, 3, 4)
+    low = np.stack([threes[..., :2, :] & 15, threes[..., :2, :] >> 4], axis=4).reshape(*threes.shape[:3], 4, 4)
+    return low | (threes[..., 2:, :] >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3) << np.uint8(4)

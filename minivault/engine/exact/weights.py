@@ -28,11 +28,27 @@ BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Some rows of a matrix: codes [rows, inputs] and per group scales, and minima where the format has them."""
+    """Some rows of a matrix: codes [rows, inputs] and per group scales, and minima where the format has them. With
+    `steps` [rows, groups, 1 or 2] a group's are these times scales and minima of 256 inputs."""
 
     codes: NDArray[np.uint8]
     scales: NDArray[np.float16]
     minima: NDArray[np.float16] | None = None
+    steps: NDArray[np.int8] | None = None
+
+    @property
+    def of_groups(self) -> list[NDArray[np.float16]]:
+        """Scales of all groups [rows, groups], and minima where there are any."""
+        parts = [part for part in (self.scales, self.minima) if part is not None]
+        if self.steps is None:
+            return parts
+        wide = [np.repeat(part.astype(np.float32), self.steps.shape[1] // part.shape[1], axis=1) for part in parts]
+        with np.errstate(over="ignore"):
+            return [(part * self.steps[..., index]).astype(np.float16) for index, part in enumerate(wide)]
+
+    @property
+    def is_finite(self) -> bool:
+        return all(np.isfinite(part).all() for part in self.of_groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,7 @@ class Matrix:
     codes: int
     scales: int
     minima: int = 0
+    steps: int = 0
 
 
 class WeightsWriter:
@@ -73,14 +90,18 @@ class WeightsWriter:
     def matrix(self, name: str, form: Format, zero: int, slabs: Iterable[Grid]) -> None:
         """Add a matrix, whole blocks of 16 rows at a time."""
         codes, rows, inputs = self._align(), 0, 0
-        scales, minima = list[bytes](), list[bytes]()
+        scales, minima, steps = list[bytes](), list[bytes](), list[bytes]()
+        of_scale = 256 if form.is_nested else form.group
         for slab in slabs:
             rows, inputs = rows + len(slab.codes), -(-slab.codes.shape[1] // 32) * 32
             self._file.write(_packed(slab.codes, form))
-            scales.append(_in_lanes(slab.scales, inputs // form.group))
+            scales.append(_in_lanes(slab.scales, inputs // of_scale))
             if slab.minima is not None:
-                minima.append(_in_lanes(slab.minima, inputs // form.group))
-        at = [self._bytes(scales), self._bytes(minima) if minima else 0]
+                minima.append(_in_lanes(slab.minima, inputs // of_scale))
+            if slab.steps is not None:
+                each = slab.steps.reshape(len(slab.codes), -1)
+                steps.append(_in_lanes(each, inputs // form.group * form.num_factors))
+        at = [self._bytes(part) if part else 0 for part in (scales, minima, steps)]
         self._matrices[name] = Matrix(rows, inputs, FORMATS.index(form), zero, codes, *at)
 
     def vector(self, name: str, values: NDArray[np.float32]) -> None:
@@ -121,14 +142,20 @@ def _packed(codes: NDArray[np.uint8], form: Format) -> bytes:
     padded[:, :inputs] = codes
     if form.bits == 8:
         return padded.reshape(rows // BLOCK, BLOCK, -1, 4).transpose(0, 2, 1, 3).tobytes()
-    eights = padded.reshape(rows // BLOCK, BLOCK, -1, 2, 4)
-    return (eights[:, :, :, 0] | (eights[:, :, :, 1] << 4)).transpose(0, 2, 1, 3).tobytes()
+    low = padded & 15
+    eights = low.reshape(rows // BLOCK, BLOCK, -1, 2, 4)
+    nibbles = (eights[:, :, :, 0] | (eights[:, :, :, 1] << 4)).transpose(0, 2, 1, 3)
+    if form.bits == 4:
+        return nibbles.tobytes()
+    high = (padded >> 4).reshape(rows // BLOCK, BLOCK, -1, 4, 4) << np.array([0, 2, 4, 6], np.uint8)[:, None]
+    pairs = np.bitwise_or.reduce(high, axis=3).transpose(0, 2, 1, 3)
+    return np.concatenate([nibbles.reshape(rows // BLOCK, -1, 2, BLOCK, 4), pairs[:, :, None]], axis=2).tobytes()
 
 
-def _in_lanes(values: NDArray[np.float16], groups: int) -> bytes:
+def _in_lanes(values: NDArray[Any], groups: int) -> bytes:
     """[rows, groups] as [block, group, 16], padded with zeros."""
     rows, num = values.shape
-    padded = np.zeros((rows, groups), np.float16)
+    padded = np.zeros((rows, groups), values.dtype)
     padded[:, :num] = values
     return padded.reshape(rows // BLOCK, BLOCK, groups).transpose(0, 2, 1).tobytes()
 

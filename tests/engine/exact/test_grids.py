@@ -30,10 +30,10 @@ SCALES_AT = {"Q2_K": 80, "Q3_K": 108, "Q6_K": 208}
 
 
 def numbers(grid: Grid, zero: int, group: int) -> np.ndarray:
-    codes = grid.codes.astype(np.float64).reshape(*grid.scales.shape, group) - zero
-    values = codes * grid.scales[..., None].astype(np.float64)
-    if grid.minima is not None:
-        values += grid.minima[..., None].astype(np.float64)
+    scales, *minima = (part[..., None].astype(np.float64) for part in grid.of_groups)
+    values = (grid.codes.astype(np.float64).reshape(len(grid.codes), -1, group) - zero) * scales
+    if minima:
+        values += minima[0]
     return values.reshape(grid.codes.shape)
 
 
