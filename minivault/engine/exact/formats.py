@@ -24,24 +24,25 @@ class Format(NamedTuple):
 NIBBLES = Format(4, 32, has_minima=False)
 NIBBLES_MINIMA = Format(4, 32, has_minima=True)
 BYTES = Format(8, 32, has_minima=False)
-BYTES_MINIMA = Format(8, 32, has_minima=True)
-BYTES_BY_16 = Format(8, 16, has_minima=False)
+SIXES = Format(6, 32, has_minima=False)
+SIXES_MINIMA = Format(6, 32, has_minima=True)
 NIBBLES_BY_16 = Format(4, 16, has_minima=False)
 NIBBLES_MINIMA_BY_16 = Format(4, 16, has_minima=True)
 NESTED_NIBBLES_MINIMA = Format(4, 32, has_minima=True, is_nested=True)
 NESTED_SIXES_MINIMA = Format(6, 32, has_minima=True, is_nested=True)
 NESTED_SIXES_BY_16 = Format(6, 16, has_minima=False, is_nested=True)
 
-FORMATS = (
-    NIBBLES,
-    NIBBLES_MINIMA,
-    BYTES,
-    BYTES_MINIMA,
-    BYTES_BY_16,
-    NIBBLES_BY_16,
-    NIBBLES_MINIMA_BY_16,
-    NESTED_NIBBLES_MINIMA,
-    NESTED_SIXES_MINIMA,
-    NESTED_SIXES_BY_16,
-)
-"""A weights file names them by number: only ever append."""
+FORMATS = {
+    0: NIBBLES,
+    1: NIBBLES_MINIMA,
+    2: BYTES,
+    5: NIBBLES_BY_16,
+    6: NIBBLES_MINIMA_BY_16,
+    7: NESTED_NIBBLES_MINIMA,
+    8: NESTED_SIXES_MINIMA,
+    9: NESTED_SIXES_BY_16,
+    10: SIXES,
+    11: SIXES_MINIMA,
+}
+"""A weights file names them by number: what a number has meant it never means anything else."""
+NUMBERS = {form: number for number, form in FORMATS.items()}

@@ -3,8 +3,8 @@
 Signed codes become unsigned with a zero. The K types' and IQ4_XS's scales are products of a float16 and a small
 integer, rounded to float16 once: here, or for the commonest K types where they are used, so that these stay as small as
 they are in their file. MXFP4's are powers of two, of which float16 holds those from 2**-24 to 2**15. Codes of 2 and 3
-bits become nibbles, Q5_K's get a sixth bit, Q5_0's and Q5_1's become bytes, and so do the 16 levels of IQ4_NL, IQ4_XS
-and MXFP4, which no grid of nibbles holds. Layouts are those of ggml's `ggml-common.h`.
+bits become nibbles, of 5 bits sixes, and the 16 levels of IQ4_NL, IQ4_XS and MXFP4, which no grid of nibbles holds,
+bytes. Layouts are those of ggml's `ggml-common.h`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from minivault.engine.exact.formats import (
     BYTES,
-    BYTES_MINIMA,
     NESTED_NIBBLES_MINIMA,
     NESTED_SIXES_BY_16,
     NESTED_SIXES_MINIMA,
@@ -25,6 +24,8 @@ from minivault.engine.exact.formats import (
     NIBBLES_BY_16,
     NIBBLES_MINIMA,
     NIBBLES_MINIMA_BY_16,
+    SIXES,
+    SIXES_MINIMA,
     Format,
 )
 from minivault.engine.exact.weights import Grid
@@ -170,8 +171,8 @@ def _q6_k(blocks: Bytes) -> Grid:
 PACKINGS = {
     "Q4_0": Packing(32, 18, NIBBLES, 8, _q4_0),
     "Q4_1": Packing(32, 20, NIBBLES_MINIMA, 0, _q4_1),
-    "Q5_0": Packing(32, 22, BYTES, 16, _q5_0),
-    "Q5_1": Packing(32, 24, BYTES_MINIMA, 0, _q5_1),
+    "Q5_0": Packing(32, 22, SIXES, 16, _q5_0),
+    "Q5_1": Packing(32, 24, SIXES_MINIMA, 0, _q5_1),
     "Q8_0": Packing(32, 34, BYTES, 128, _q8_0),
     "IQ4_NL": Packing(32, 18, BYTES, 128, _iq4_nl),
     "IQ4_XS": Packing(256, 136, BYTES, 128, _iq4_xs),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.compiling import part
-from minivault.engine.exact.formats import FORMATS
+from minivault.engine.exact.formats import BYTES, FORMATS
 from minivault.engine.exact.kernels import accumulator
 from minivault.engine.exact.ops import fma
 from minivault.engine.exact.reference import code, factor
@@ -24,16 +24,17 @@ from minivault.engine.exact.tensors import (
     Weights,
 )
 
-_BITS, _GROUP, _, _IS_NESTED = (np.array(column) for column in zip(*FORMATS, strict=True))
-_FACTORS = np.array([form.num_factors for form in FORMATS])
+_EACH = [FORMATS.get(number, BYTES) for number in range(max(FORMATS) + 1)]
+_BITS, _GROUP, _, _IS_NESTED = (np.array(column) for column in zip(*_EACH, strict=True))
+_FACTORS = np.array([form.num_factors for form in _EACH])
 
 
-def _accumulator(number: int) -> Any:
-    """For weights of this format or a later one."""
+def _accumulator(number: int, *later: int) -> Any:
+    """For weights of one of the formats of these numbers."""
     of_this = accumulator(FORMATS[number])
-    if number == len(FORMATS) - 1:
+    if not later:
         return of_this
-    of_later = _accumulator(number + 1)
+    of_later = _accumulator(*later)
 
     @part
     def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:
@@ -45,7 +46,7 @@ def _accumulator(number: int) -> Any:
     return accumulate
 
 
-_accumulate = _accumulator(0)
+_accumulate = _accumulator(*FORMATS)
 
 
 @part

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minivault.engine.exact.formats import FORMATS, Format
+from minivault.engine.exact.formats import FORMATS, NUMBERS, Format
 from minivault.errors import ModelError
 
 MAGIC = b"minivault-exact\n"
@@ -102,7 +102,7 @@ class WeightsWriter:
                 each = slab.steps.reshape(len(slab.codes), -1)
                 steps.append(_in_lanes(each, inputs // form.group * form.num_factors))
         at = [self._bytes(part) if part else 0 for part in (scales, minima, steps)]
-        self._matrices[name] = Matrix(rows, inputs, FORMATS.index(form), zero, codes, *at)
+        self._matrices[name] = Matrix(rows, inputs, NUMBERS[form], zero, codes, *at)
 
     def vector(self, name: str, values: NDArray[np.float32]) -> None:
         """Add float32 numbers, flat."""
@@ -184,6 +184,8 @@ class WeightsFile:
         if self.bytes[:16].tobytes() != MAGIC or len(text) != length or not length:
             raise ModelError(f"{self.path} is not a prepared model, or cut short: prepare the model again")
         header: dict[str, Any] = json.loads(text)
+        if any(matrix["format"] not in FORMATS for matrix in header["matrices"].values()):
+            raise ModelError(f"{self.path} was prepared by an earlier version: pull or prepare the model again")
         if header["version"] != VERSION:
             raise ModelError(f"{self.path} has version {header['version']}, not {VERSION}: prepare the model again")
         return header

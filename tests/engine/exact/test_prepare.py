@@ -77,6 +77,15 @@ def test_no_weights_file_is_told(damage: bytes, tmp_path: Path) -> None:
         exact.load(path, num_slots=1, context=32)
 
 
+def test_a_format_of_an_earlier_version_is_told(load: Loader, tmp_path: Path) -> None:
+    now = load.prepared("llama").read_bytes()
+    before = now.replace(b'"format": 2', b'"format": 4')
+    assert before != now
+    (tmp_path / "model.exact").write_bytes(before)
+    with pytest.raises(ModelError, match="pull or prepare the model again"):
+        exact.load(tmp_path / "model.exact", num_slots=1, context=32)
+
+
 def test_a_cut_weights_file_is_told(load: Loader, tmp_path: Path) -> None:
     whole = load.prepared("llama").read_bytes()
     (tmp_path / "cut.exact").write_bytes(whole[: len(whole) // 2])
