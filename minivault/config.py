@@ -29,7 +29,6 @@ EMPTY_IS_NO_LIMIT = frozenset({"rate_limit", "token_limit", "auth_failure_limit"
 MIN_CONTEXT = 64
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 
-
 _BESIDE_MODELS = Path("logs")
 
 
@@ -122,7 +121,7 @@ class Settings:
     )
     vault_segment_mb: int = setting(64, ge=1, le=4096, meaning="size at which the log starts a new segment")
     vault_keep_days: float = setting(
-        0, ge=0, le=36525, meaning="days for which nothing may be pruned or redacted; 0 = no floor"
+        0, ge=0, le=36525, meaning="days in which nothing may be pruned or redacted; 0 = none"
     )
     disconnect_check: bool = setting(True, meaning="stop a generation when its client closes its sending side")
     receive_timeout_s: float = setting(10, gt=0, le=3600, meaning="limit for a request's header and for each receive")
@@ -240,11 +239,6 @@ def shown(name: str, value: Any) -> str:
     if RULES[name].is_secret:
         return HIDDEN if value else ""
     return re.sub(r"(?<=//)[^/@\s]*@", f"{HIDDEN}@", str(value))
-
-
-def shown_settings(settings: Settings) -> dict[str, str]:
-    """Every setting that is no secret, by its variable."""
-    return {variable(name): shown(name, getattr(settings, name)) for name, rule in RULES.items() if not rule.is_secret}
 
 
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Settings:

@@ -17,8 +17,9 @@ from minivault.access.peer import is_same_user
 from minivault.api.streaming import recorder
 from minivault.config import Settings
 from minivault.errors import Forbidden, NotFound
-from minivault.vault.archive import Archive, current_user
+from minivault.vault.archive import Archive
 from minivault.vault.index import look_up
+from minivault.vault.readable import current_user
 
 AUDITORS = frozenset({"audit", "admin"})
 

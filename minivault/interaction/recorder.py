@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivault import __version__
-from minivault.config import Settings, shown_settings
+from minivault.config import Settings
 from minivault.errors import MiniVaultError, VaultError, VaultUnavailable
 from minivault.interaction.recording import Recording
 from minivault.metrics import Load, Metrics, VaultState
@@ -24,8 +24,8 @@ from minivault.service import Roster, roster_of
 from minivault.tracing import trace_id_of
 from minivault.types import ModelInfo, Task, Usage
 from minivault.vault import Opening, Vault, VaultStatus, new_id
-from minivault.vault.archive import current_user
-from minivault.vault.settings_seen import note_settings
+from minivault.vault.readable import current_user
+from minivault.vault.settings_seen import note_settings, shown_settings
 
 log = logging.getLogger("minivault.interaction")
 

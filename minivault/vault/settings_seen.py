@@ -13,11 +13,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from minivault.config import RULES, Settings, shown, variable
 from minivault.vault.disk import Disk
 
 SEEN = "settings.json"
 MAX_BYTES = 1 << 20
 Changes = dict[str, dict[str, str | None]]
+
+
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """Every setting that is no secret, by its variable."""
+    return {variable(name): shown(name, getattr(settings, name)) for name, rule in RULES.items() if not rule.is_secret}
 
 
 def note_settings(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minivault.config import load_settings, shown_settings
-from minivault.vault.settings_seen import SEEN, Changes, note_settings
+from minivault.config import load_settings
+from minivault.vault.settings_seen import SEEN, Changes, note_settings, shown_settings
 
 PRESETS = {"A": "1", "B": "2"}
 

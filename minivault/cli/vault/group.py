@@ -33,7 +33,8 @@ def vault() -> None:
 @contextmanager
 def opened() -> Iterator[Archive]:
     """The vault of the settings, for whoever runs this process."""
-    from minivault.vault.archive import Archive, current_user
+    from minivault.vault.archive import Archive
+    from minivault.vault.readable import current_user
 
     settings = load_settings()
     with Archive(

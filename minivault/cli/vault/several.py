@@ -82,8 +82,8 @@ def _tell(checked: list[Checked], *, as_json: bool) -> None:
 
 
 def _read(directories: tuple[Path, ...], wanted: Filter, what: str, *, as_json: bool) -> None:
-    from minivault.vault.archive import current_user
     from minivault.vault.merged import merged
+    from minivault.vault.readable import current_user
     from minivault.vault.reader import stats
 
     placed = merged(directories, wanted, by=current_user())
