@@ -29,6 +29,7 @@ _EXACT: dict[str, frozenset[Role]] = {
     "/metrics": _EVERYONE,
     "/status": _EVERYONE,
     "/openapi.json": _EVERYONE,
+    "/said": _AUDITORS,
     "/vault/records/<id_or_seq>/check": _EVERYONE,
     "/vault/records/<id_or_seq>/replay": _EVERYONE,
 }

@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from minivault.errors import VaultError
 from minivault.vault.disk import FILE_MODE, open_plain
-from minivault.vault.place import Record, checked, ensure_follows, in_place, lawful
+from minivault.vault.place import Record, at_seq, checked, ensure_follows, in_place, lawful
 from minivault.vault.record import parse
 from minivault.vault.segments import ACTIVE, MAX_LINE, Segment, sealed_segments, segments
 
@@ -56,6 +56,22 @@ def look_up(directory: Path, id_: str) -> Record | None:
             return index.find(id_)
     except (sqlite3.Error, VaultError, OSError, zlib.error):
         return find(directory, id_)
+
+
+def records_at(directory: Path, seqs: Collection[int]) -> Iterator[Record]:
+    """The records at some seqs, in that order, each checked in its place; those that are gone are left out.
+
+    Raises VaultError, OSError.
+    """
+    found: dict[int, Record | None] = {}
+    with suppress(sqlite3.Error, VaultError, OSError, zlib.error), Index(directory) as index:
+        index.update()
+        for seq in seqs:
+            found[seq] = index.at_seq(seq)
+    for seq in seqs:
+        record = found.get(seq) or at_seq(directory, seq)
+        if record is not None:
+            yield lawful(directory, record)
 
 
 def ids_like(directory: Path, part: str) -> list[str]:
@@ -112,16 +128,19 @@ class Index:
     def find(self, id_: str) -> Record | None:
         """The record with this id, if it and its neighbours stand where the index says. Raises VaultError if not."""
         query = "SELECT seq FROM record WHERE id = ?"
-        for (seq,) in self._database.execute(query, (id_,)).fetchall():
-            (before, _), (line, following), (after, _) = (self._lines(seq + step) for step in (-1, 0, 1))
-            after = after or following
-            if line and after is not None and (before or seq == 1):
-                record = checked(before or b"", line)
-                if after:
-                    ensure_follows(record, parse(after))
-                if record.get("id") == id_:
-                    return record
-        return None
+        found = (self.at_seq(seq) for (seq,) in self._database.execute(query, (id_,)).fetchall())
+        return next((record for record in found if record is not None and record.get("id") == id_), None)
+
+    def at_seq(self, seq: int) -> Record | None:
+        """The record at a seq, in the same way."""
+        (before, _), (line, following), (after, _) = (self._lines(seq + step) for step in (-1, 0, 1))
+        after = after or following
+        if not line or after is None or not (before or seq == 1):
+            return None
+        record = checked(before or b"", line)
+        if after:
+            ensure_follows(record, parse(after))
+        return record if record["seq"] == seq else None
 
     def ids_like(self, part: str) -> list[str]:
         """Up to three ids of indexed records that begin or end with `part`, in the order of the log."""

@@ -14,6 +14,7 @@ from minivault.vault.proof.checkpoint import write_checkpoint_locked
 from minivault.vault.proof.key import read_public
 from minivault.vault.record import parse
 from minivault.vault.rewrite import maintenance
+from minivault.vault.said.index import forget
 from minivault.vault.segments import Segment, first_record, sealed_segments, summarize
 
 MAX_DAYS = 36_525
@@ -56,6 +57,7 @@ def prune(log: Log, *, keep_days: float, by: str, floor_days: float = 0) -> Prun
             [place] = log.append_locked([log.draft("prune", {**fields, "public_key": read_public(log.directory)})])
             log.sync()
             write_checkpoint_locked(log)  # a log's beginning is believed only where this is signed
+            forget(log.directory, [segment.name for segment, _ in old], log.disk)
             for segment, _ in old:
                 log.disk.unlink(segment.path)
             log.disk.fsync_directory(log.directory)

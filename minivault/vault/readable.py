@@ -23,6 +23,7 @@ from minivault.vault.proof.export import export_csv, export_jsonl
 from minivault.vault.proof.prove import Prover, proving
 from minivault.vault.reader import Filter, Group, follow, last_records, last_shown, search, stats
 from minivault.vault.record import Draft, Place
+from minivault.vault.said import Said, said, words_of
 from minivault.vault.segments import vault_id
 from minivault.vault.tables import WRITERS
 
@@ -103,6 +104,15 @@ class Readable:
         records, num_matching = sampled(search(self.directory, wanted), num, seed)
         self._record_read("audit", {**wanted.describe(), "sample": num, "seed": seed}, len(records))
         return records, num_matching
+
+    def said(self, text: str, watch: Callable[[int], None] | None = None) -> Said:
+        """Whether any answer says a text. Raises BadRequest (no text to look for), VaultError (it was changed)."""
+        given = words_of(text)
+        with written_or_nothing():
+            found = said(self.directory, given, disk=self._log.disk, watch=watch)
+        seqs = [match.seq for match in found.matches]
+        self._record_read("said", {"words": len(given), "verdict": found.verdict, "found": seqs}, len(seqs))
+        return found
 
     def stats(self, wanted: Filter) -> list[Group]:
         """Requests, tokens and latency per day, model and key."""

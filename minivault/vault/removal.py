@@ -20,6 +20,7 @@ from minivault.vault.place import Record, Redactions, at_seqs, seq_of
 from minivault.vault.reader import read_records
 from minivault.vault.record import PART, Draft, Place, compact, content_of, is_record, mark_of, parse, part_of
 from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, write_beside
+from minivault.vault.said.index import forget
 from minivault.vault.segments import Segment, first_record, segments
 
 MAX_BATCH = 4096
@@ -246,6 +247,7 @@ def _without_content(fields: Record, stub: Mapping[str, Any], part: str | None) 
 
 
 def _swap(log: Log, segment: Segment, new: Rewritten) -> None:
-    """Put the new form in the old one's place, durably."""
+    """Put the new form in the old one's place, durably; what is kept of the old one for `said` goes first."""
+    forget(log.directory, [segment.name], log.disk)
     log.disk.rename(new.temporary, segment.path)
     log.disk.fsync_directory(log.directory)

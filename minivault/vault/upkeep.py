@@ -16,6 +16,7 @@ from minivault.vault.log import Log
 from minivault.vault.proof.checkpoint import write_tree_head
 from minivault.vault.proof.heads import catch_up
 from minivault.vault.rewrite import compress_segments, maintenance
+from minivault.vault.said import index as said
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_NS = 15 * 60 * 10**9
@@ -77,6 +78,7 @@ class Upkeep:
                 return
             with Index(self._log.directory) as index:
                 index.update()
+            said.update(self._log.directory, self._log.disk)
         except Exception:  # nothing depends on it: the segment stays as it is until the next rotation
             logger.exception("the vault's sealed segments could not be compressed")
 

@@ -164,3 +164,17 @@ def test_a_tail_gives_the_last_records_and_then_those_that_come(client: FlaskCli
     following = (json.loads(line) for line in stream)
     assert first["seq"] > 0
     assert next(record for record in following if record.get("type") == "interaction")["response"] == "after"
+
+
+def test_an_auditor_asks_whether_it_was_said(client: FlaskClient, tokens: dict[str, str]) -> None:
+    asker, auditor = as_role(tokens, "use"), as_role(tokens, "audit")
+    sentence = "the ships that passed before dawn were counted by nobody"
+    client.post("/generate", json={"prompt": f"say {sentence}"}, headers=asker)
+    found = client.post("/said", json={"text": sentence.upper()}, headers=auditor).get_json()
+    assert (found["verdict"], found["matches"][0]["text"]) == ("found", sentence)
+    other = client.post("/said", json={"text": "nobody has ever said anything of this kind before"}, headers=auditor)
+    assert (other.get_json()["verdict"], other.get_json()["reach"]["num_answers"]) == ("not found", 1)
+    assert client.post("/said", json={"text": sentence}, headers=asker).status_code == 403
+    for text in ("", " ?! ", "x" * 100_001, None, "a\0b"):
+        refused = client.post("/said", json={"text": text}, headers=auditor)
+        assert (refused.status_code, refused.get_json()["error"]["field"]) == (400, "text")

@@ -361,3 +361,25 @@ def test_the_documented_python_reads_and_verifies(ids: list[str], capsys: pytest
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(code.replace("capital", "hello"), "docs/vault.md", "exec"), {})
     assert capsys.readouterr().out == "0 6\n3 Hello -> Hi there\n"
+
+
+def test_whether_it_was_said_is_the_exit_code(ids: list[str], offline_cli: Cli, logs: Path, tmp_path: Path) -> None:
+    with closing(Vault.open(logs, sync="written")) as vault:
+        ask(vault, response="The ships that passed before dawn\nwere counted by nobody at all.")
+    quote = tmp_path / "quote.txt"
+    quote.write_text("ships that passed, before dawn: were counted by nobody")
+    found = offline_cli("vault", "said", "--file", str(quote))
+    assert (found.exit_code, found.stdout.splitlines()[0]) == (0, "found")
+    assert "words 2 to 10 of 12" in found.stdout
+    nearly = offline_cli("vault", "said", stdin="The boats that passed before dawn were counted by nobody at all.")
+    assert nearly.exit_code == 1 and "given:    the boats" in nearly.stdout
+    other = offline_cli("vault", "said", "nothing of the kind was ever said by any of them", "--json")
+    assert (other.exit_code, json.loads(other.stdout)["verdict"]) == (2, "not found")
+    assert "Fewer than 8 words" in offline_cli("vault", "said", "passed").stdout
+
+
+@pytest.mark.parametrize("text", [b"", b" ?! ", b"x" * 100_001, b"\xff\xfe", b"a\0b"])
+def test_what_is_no_text_gets_no_verdict(text: bytes, ids: list[str], offline_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "given").write_bytes(text)
+    refused = offline_cli("vault", "said", "--file", str(tmp_path / "given"))
+    assert (refused.exit_code, refused.stdout) == (64, "")

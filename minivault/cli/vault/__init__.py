@@ -13,13 +13,14 @@ from minivault.cli.vault.proving import checkpoint, export, head, verify
 from minivault.cli.vault.reading import search, show, stats, tail
 from minivault.cli.vault.redacting import redact
 from minivault.cli.vault.reporting import report
+from minivault.cli.vault.said import said
 from minivault.cli.vault.several import merge_verify
 from minivault.cli.vault.signing import signer
 from minivault.cli.vault.tree import consistency, cosign, prove, timestamp
 from minivault.cli.vault.upkeep import prune, recover
 
 for _command in (
-    *(tail, show, search, stats, audit),
+    *(tail, show, search, said, stats, audit),
     *(export, verify, merge_verify, head, checkpoint, prove, consistency, timestamp, cosign, signer),
     *(archive, report, redact, prune, hold, recover),
 ):

@@ -10,6 +10,7 @@ from minivault.wire.native.schema import Error, Ready
 from minivault.wire.schema import Receipt
 from minivault.wire.server import schema
 from minivault.wire.server.redaction import RedactionBody
+from minivault.wire.server.said import SaidBody
 
 _READ = ("400", "401", "403", "404", "429", "503")
 _FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type", "user")
@@ -90,4 +91,13 @@ VAULT = (
     _record("post", "/replay", "Run a recorded answer again and compare", reply=schema.Replayed),
     _record("get", "/redaction", "What a redaction would erase; nothing is done", reply=schema.Preview),
     _record("post", "/redaction", "Erase what a record holds for good", request=RedactionBody, reply=schema.Redacted),
+    Operation(
+        "post",
+        "/said",
+        "Was a text ever an answer, or a part of one?",
+        request=SaidBody,
+        reply=schema.Said,
+        error=Error,
+        errors=_READ,
+    ),
 )

@@ -188,3 +188,49 @@ class Redacted(Shape):
     """Where the record of a redaction stands."""
 
     redaction: Place
+
+
+class Difference(Shape):
+    given: str
+    recorded: str
+
+
+class SaidMatch(Shape):
+    """A record that says it, or nearly. Words are counted from 1; `text` is the record's own."""
+
+    seq: Count
+    id: str
+    timestamp: Time
+    model: str
+    key: str | None
+    api: str
+    field: Literal["response", "reasoning"]
+    text: str
+    first_word: Count
+    last_word: Count
+    num_words: Count
+    num_agreeing: Count
+    share: float
+    is_whole: bool = Field(description="it is all that the field says")
+    differences: list[Difference]
+
+
+class SaidReach(Shape):
+    """What was looked through."""
+
+    first_seq: Count
+    last_seq: Count
+    since: str
+    num_answers: Count
+    num_gone: Count = Field(description="answers that were redacted, whole or in part")
+
+
+class Said(Shape):
+    """Whether a text was said."""
+
+    verdict: Literal["found", "nearly", "not found"]
+    num_words: Count
+    matches: list[SaidMatch]
+    num_more: Count = Field(description="records that may say it, too, and were not looked at")
+    is_part_sought: bool = Field(description="also as a part of an answer, for which a text needs 8 words")
+    reach: SaidReach
