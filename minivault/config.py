@@ -276,7 +276,7 @@ def _field(key: str) -> str:
         return name
     known = [variable(field) for field in RULES]
     close = difflib.get_close_matches(key.upper(), known, n=1)
-    hint = f"did you mean {close[0]}?" if close else "`flask minivault config` lists all settings."
+    hint = f"did you mean {close[0]}?" if close else "`minivault config` lists all settings."
     raise ConfigError(f"{key} is not a setting; {hint}", field=key)
 
 

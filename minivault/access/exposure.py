@@ -28,6 +28,6 @@ def check_access(settings: Settings, addresses: Iterable[tuple[str, int] | str] 
     bind = ", ".join(hosts) or settings.bind
     raise ConfigError(
         f"the server would be reachable from other machines at {bind}, and there is no key; "
-        "run `flask minivault keys create NAME` first, or bind 127.0.0.1",
+        "run `minivault keys create NAME` first, or bind 127.0.0.1",
         field="MINIVAULT_BIND",
     )

@@ -129,7 +129,7 @@ class KeyFile:
         for key in keys.values():
             if key.revoked_at is None and name_or_id in (key.id, key.name):
                 return key
-        raise NotFound(f"there is no valid key {name_or_id!r}; `flask minivault keys list` shows them", field="name")
+        raise NotFound(f"there is no valid key {name_or_id!r}; `minivault keys list` shows them", field="name")
 
     @contextmanager
     def _edit(self) -> Iterator[dict[str, Key]]:

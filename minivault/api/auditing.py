@@ -64,7 +64,7 @@ def _named() -> str:
         return f"{current_user()} from {g.caller.client}, without a key"
     raise Forbidden(
         "the vault is read with a key, or by the user that runs the server: "
-        "`flask minivault keys create NAME --role audit` makes one"
+        "`minivault keys create NAME --role audit` makes one"
     )
 
 

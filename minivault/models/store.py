@@ -68,9 +68,9 @@ class ModelStore:
             return self._resolve_directory(name, origin, folder, verify=verify, progress=progress)
         manifest = read_manifest(folder)
         if manifest is None or (isinstance(origin, GgufOrigin) and build.is_outdated(manifest, origin)):
-            raise ModelError(f"model {name} is not on this machine; get it with `flask minivault models pull {name}`")
+            raise ModelError(f"model {name} is not on this machine; get it with `minivault models pull {name}`")
         if change := find_change(manifest, folder, verify=verify, progress=progress):
-            raise ModelError(f"model {name} is damaged: {change}; repair it with `flask minivault models pull {name}`")
+            raise ModelError(f"model {name} is damaged: {change}; repair it with `minivault models pull {name}`")
         return _files_of(manifest, folder)
 
     def pull(self, name: str, progress: Progress = silent, packer: Packer | None = None) -> ModelFiles:
@@ -96,7 +96,7 @@ class ModelStore:
         key = store_key(name, identify(name, self.catalog), self.catalog)
         folder = self.models_dir / key
         if not folder.is_dir():
-            raise ModelError(f"model {name} is not on this machine; `flask minivault models list` shows what is")
+            raise ModelError(f"model {name} is not on this machine; `minivault models list` shows what is")
         with self._writing(), self._lock(key):
             (folder / "minivault.json").unlink(missing_ok=True)
             shutil.rmtree(folder)

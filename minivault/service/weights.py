@@ -67,7 +67,7 @@ def load_exact(settings: Settings, files: ModelFiles, progress: Progress = silen
         return load(path)
     except ModelError as error:
         if files.is_packed:
-            told = f"model {files.name}: {error.message}; get it again with `flask minivault models pull {files.name}`"
+            told = f"model {files.name}: {error.message}; get it again with `minivault models pull {files.name}`"
             raise ModelError(told) from error
         path.unlink()
     return load(weights_file(settings, files, progress))

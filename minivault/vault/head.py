@@ -58,7 +58,7 @@ def _head_before(directory: Path, tail: Tail, size: int, known: Head) -> Head:
     sealed = sealed_segments(directory)
     last = last_record(sealed[-1]) if sealed else None
     if sealed and last is None:
-        raise VaultError(f"{sealed[-1].path.name} does not end in a record; run `flask minivault vault verify`")
+        raise VaultError(f"{sealed[-1].path.name} does not end in a record; run `minivault vault verify`")
     seq, hash_ = (int(last["seq"]), str(last["hash"])) if last else (0, NO_HASH)
     _ensure_not_behind(directory, seq, hash_, known)
     return Head(seq=seq, hash=hash_, size=size, torn=tail.torn, is_unterminated=tail.is_unterminated)
@@ -149,7 +149,7 @@ def _sound_tail(fields: dict[str, Any], data: bytes, end: int) -> Tail:
     if not (is_sound(fields) and is_content_sound(fields)):
         raise VaultError(
             f"the last record of {ACTIVE} (it calls itself seq {fields.get('seq')}) has been changed; "
-            "nothing is appended to a damaged log: run `flask minivault vault verify`"
+            "nothing is appended to a damaged log: run `minivault vault verify`"
         )
     return Tail(fields, data[end:], not data.endswith(b"\n"))
 

@@ -68,14 +68,14 @@ def test_verifying_finds_what_a_quick_look_does_not(offline_cli: Cli, gguf_file:
     verified = offline_cli("models", "show", gguf_file, "--verify", "--json")
     assert verified.exit_code == 1
     assert verified.stdout == ""
-    assert "does not have the recorded digest; repair it with `flask minivault models pull" in verified.stderr
+    assert "does not have the recorded digest; repair it with `minivault models pull" in verified.stderr
 
 
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (("show", "smollm2-135m"), "get it with `flask minivault models pull smollm2-135m`"),
-        (("rm", "distilgpt2"), "`flask minivault models list` shows what is"),
+        (("show", "smollm2-135m"), "get it with `minivault models pull smollm2-135m`"),
+        (("rm", "distilgpt2"), "`minivault models list` shows what is"),
         (("pull", "nonsense"), "use smollm2-135m or distilgpt2, a hub id like org/name or org/name:Q4_K_M"),
         (("pull", "./missing"), "is not a directory"),
         (("pull", "missing.gguf"), "is not a file"),

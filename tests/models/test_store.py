@@ -89,7 +89,7 @@ def test_anything_but_the_catalogs_bytes_is_not_used(
 
 def test_a_missing_model_names_the_command_to_run(store: ModelStore) -> None:
     for name in (*CATALOG, "org/name@v1"):
-        with pytest.raises(ModelError, match=f"get it with `flask minivault models pull {name}`"):
+        with pytest.raises(ModelError, match=f"get it with `minivault models pull {name}`"):
             store.resolve(name)
     assert not store.models_dir.exists()
 

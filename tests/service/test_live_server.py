@@ -58,7 +58,7 @@ def test_a_missing_model_is_refused_at_start_with_one_line(tmp_path: Path) -> No
     with live_server(tmp_path, backend="local", model="distilgpt2") as server:
         assert server.wait_ended() == 3
         (line,) = [line for line in server.log.splitlines() if "[INFO]" not in line]
-        assert "flask minivault models pull distilgpt2" in line
+        assert "minivault models pull distilgpt2" in line
 
 
 def test_a_bad_setting_is_refused_at_start_with_one_line(tmp_path: Path) -> None:

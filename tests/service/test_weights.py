@@ -123,7 +123,7 @@ def test_a_weights_file_of_another_version_is_pulled_again(settings: Settings) -
     path = weights_file(settings, files)
     path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 0'))
     exact_settings = replace(settings, runner="exact")
-    with pytest.raises(ModelError, match=r"has version 0.*get it again with `flask minivault models pull") as caught:
+    with pytest.raises(ModelError, match=r"has version 0.*get it again with `minivault models pull") as caught:
         load_local(exact_settings)
     assert "\n" not in caught.value.message
 

@@ -21,7 +21,7 @@ FOR_EVER, END_NS = "2262-01-01T00:00:00Z", 9_214_646_400_000_000_000
 RUNNING = "Ollama is running"
 """What `GET /` must answer to a client that checks who is there."""
 
-NOT_MANAGED_HERE = "models are managed where the server runs (`flask minivault models pull`), not over the network"
+NOT_MANAGED_HERE = "models are managed where the server runs (`minivault models pull`), not over the network"
 
 PARAMETER_UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 FILE_TYPES = {"Q2_K": 10, "Q3_K": 12, "IQ4_XS": 30, "IQ4_NL": 25, "MXFP4": 38, "Q4_0": 2, "Q4_K": 15, "Q4_1": 3}
