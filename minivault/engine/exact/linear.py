@@ -11,18 +11,9 @@ from minivault.engine.exact.formats import BYTES, FORMATS
 from minivault.engine.exact.kernels import accumulator
 from minivault.engine.exact.ops import fma
 from minivault.engine.exact.reference import code, factor
-from minivault.engine.exact.tensors import (
-    BIAS,
-    COUNT,
-    FORMAT,
-    MINIMA,
-    SCALES,
-    ZERO,
-    Floats,
-    Quantized,
-    Shape,
-    Weights,
-)
+from minivault.engine.exact.scratch import Quantized
+from minivault.engine.exact.shape import Shape
+from minivault.engine.exact.tensors import BIAS, COUNT, FORMAT, MINIMA, SCALES, ZERO, Floats, Weights
 
 _EACH = [FORMATS.get(number, BYTES) for number in range(max(FORMATS) + 1)]
 _BITS, _GROUP, _, _IS_NESTED = (np.array(column) for column in zip(*_EACH, strict=True))

@@ -15,6 +15,7 @@ from minivault.engine.exact.experts import NUM_PHASES as EXPERT_PHASES
 from minivault.engine.exact.experts import experts
 from minivault.engine.exact.layer import activated, added, attended, headed, joined, normalized, projected
 from minivault.engine.exact.ops import load
+from minivault.engine.exact.shape import Shape
 from minivault.engine.exact.tensors import (
     ATTENTION_OUTPUT_NORM,
     DOWN,
@@ -23,7 +24,6 @@ from minivault.engine.exact.tensors import (
     NUM_NORMS,
     OUTPUT,
     Model,
-    Shape,
 )
 
 OTHER_PHASES = 3

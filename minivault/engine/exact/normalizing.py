@@ -9,7 +9,9 @@ import numpy as np
 from minivault.engine.exact.compiling import inlined, part
 from minivault.engine.exact.maths import rounded
 from minivault.engine.exact.ops import add, bits, both, larger, of_bits
-from minivault.engine.exact.tensors import Quantized, Shape, Weights
+from minivault.engine.exact.scratch import Quantized
+from minivault.engine.exact.shape import Shape
+from minivault.engine.exact.tensors import Weights
 
 LEAST = int(np.float32(1e-30).view(np.int32))
 """The bits of the smallest magnitude that a group is scaled by; all below becomes zeros."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from minivault.engine.exact.checkpoint import Checkpoint
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.gguf_file import Gguf, GgufTensors
+from minivault.engine.exact.shape import padded, unpaired
 from minivault.engine.exact.support import why_not
-from minivault.engine.exact.tensors import padded, unpaired
 from minivault.engine.exact.weights import Grid, WeightsWriter
 from minivault.errors import ModelError
 from minivault.families import Block, Config, Experts, Names, family_of

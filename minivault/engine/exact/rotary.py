@@ -11,7 +11,8 @@ from minivault.engine.exact.compiling import inlined
 from minivault.engine.exact.kernels import half
 from minivault.engine.exact.normalizing import normalize
 from minivault.engine.exact.ops import at_least, at_most
-from minivault.engine.exact.tensors import BY_HEAD, KEY_NORM, NUM_NORMS, QUERY, QUERY_NORM, VALUE, Cache, Shape
+from minivault.engine.exact.shape import BY_HEAD, Shape
+from minivault.engine.exact.tensors import KEY_NORM, NUM_NORMS, QUERY, QUERY_NORM, VALUE, Cache
 
 MOST = np.float32(65504)
 """The largest float16."""

@@ -21,17 +21,9 @@ from minivault.engine.exact import kinds, threads
 from minivault.engine.exact.cache import BLOCK_TOKENS, PagedCache, Shared
 from minivault.engine.exact.compiling import at_once, keep_in
 from minivault.engine.exact.network import num_phases, work
-from minivault.engine.exact.tensors import (
-    MAX_ROWS,
-    MAX_WANTED,
-    TILE_QUERIES,
-    Model,
-    cache_view,
-    empty_rows,
-    scratch_of,
-    shape_of,
-    weights_of,
-)
+from minivault.engine.exact.scratch import MAX_ROWS, MAX_WANTED, TILE_QUERIES, scratch_of
+from minivault.engine.exact.shape import shape_of
+from minivault.engine.exact.tensors import Model, cache_view, empty_rows, weights_of
 from minivault.engine.exact.turning import is_long
 from minivault.engine.exact.weights import WeightsFile
 from minivault.engine.host import Machine

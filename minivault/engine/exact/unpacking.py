@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivault.engine.exact.formats import FORMATS, Format
-from minivault.engine.exact.tensors import padded, unpaired
+from minivault.engine.exact.shape import padded, unpaired
 from minivault.engine.exact.weights import BLOCK, Grid, Matrix, WeightsFile
 from minivault.families import Experts, family_of
 from minivault.families.block import head_norms, stream_norms
