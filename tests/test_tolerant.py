@@ -102,7 +102,7 @@ def test_few_tokens_that_differ_are_too_few_to_tell(settings: Settings) -> None:
     seed = {**record, "parameters": {**record["parameters"], "seed": 6}}
     [found] = opinions(settings, [seed], limits=Limits(worst=100.0))
     assert (found.outcome, found.num_tokens) == ("too few tokens", 10)
-    assert "32 are needed" in found.reason
+    assert "24 are needed" in found.reason
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ Kind = Literal["sampled", "greedy"]
 class Limits:
     """What an answer that is consistent keeps to, in units of logits."""
 
-    sampled: float = 0.05
+    sampled: float = 0.0775
     """The highest mean distance of its tokens."""
-    greedy: float = 0.05
+    greedy: float = 0.0479
     """The same at temperature 0."""
-    num_tokens: int = 32
+    num_tokens: int = 24
     """The fewest tokens that a mean is taken of."""
-    worst: float = 4.0
+    worst: float = 1.4
     """The highest distance of a single token, however few there are."""
 
     def of(self, kind: Kind) -> float:
