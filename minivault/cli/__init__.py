@@ -32,6 +32,9 @@ COMMANDS = {
     "stream": Entry("generate", "Print one reply as it comes, as NDJSON lines."),
     "health": Entry("health", "Show how the server is, and whether it is ready."),
     "benchmark": Entry("benchmark", "Measure the server under concurrent requests."),
+    "conformance": Entry(
+        "conformance", "Check whether the server at URL gives the same request the same answer, as a black box."
+    ),
     "top": Entry("top", "Watch the server: load, tokens a second, last requests and the vault, until Ctrl-C."),
     "doctor": Entry("doctor", "Look at this machine and say what a server lacks."),
     "models": Entry("models", "List, fetch, show and remove models."),
