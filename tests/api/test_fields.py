@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from minivault.app import create_app
 from minivault.config import Settings
 from minivault.interaction import Recorder
-from minivault.replay import params_from_record, replay
+from minivault.replay import replay
+from minivault.replay.exact import params_from_record
 from minivault.service import LocalModel, Roster
 from minivault.types import SamplingParams
 from tests.api.records import records
