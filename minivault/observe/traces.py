@@ -32,11 +32,11 @@ class Traces:
         session = requests.Session()
         session.trust_env = False  # a proxy would be another machine than the one that was named
         address = f"{endpoint.rstrip('/').removesuffix('/v1/traces')}/v1/traces"
-        exporter = OTLPSpanExporter(address, timeout=EXPORT_TIMEOUT_S, session=session)
+        self._exporter = OTLPSpanExporter(address, timeout=EXPORT_TIMEOUT_S, session=session)
         named = Resource({"service.name": "minivault", "service.version": __version__})
         resource = named.merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, QUEUE_SPANS, every_s * 1000))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, QUEUE_SPANS, every_s * 1000))
         self._tracer = self._provider.get_tracer("minivault", __version__)
 
     def ended(self, ended: Ended) -> None:
@@ -59,10 +59,12 @@ class Traces:
         """Nothing was generated: metrics count it."""
 
     def close(self) -> None:
-        """Send what waits, for a second at most."""
+        """Send what waits, for a second at most; nothing is tried again after that."""
         sending = threading.Thread(target=self._provider.shutdown, name="minivault-traces-end", daemon=True)
         sending.start()
         sending.join(_CLOSE_S)
+        if sending.is_alive():
+            self._exporter.shutdown()
 
 
 def ensure_installed() -> None:

@@ -139,7 +139,9 @@ _SENTENCES: dict[str, Callable[[Fields], str]] = {
     "redaction": lambda r: f"removed {_removed(r)} record {r['target_seq']}: {r.get('reason', '(reason redacted)')}",
     "prune": lambda r: f"removed {len(r['segments'])} files, older than {r['keep_days']} days",
     "admin": lambda r: f"{r['command']}: {_acted(r['details'])}",
-    "hold": lambda r: f"{_HOLD[r['command']]} hold {r.get('name', '(redacted)')}: {r.get('reason', '')}",
+    "hold": lambda r: (
+        f"{_HOLD.get(r['command'], r['command'])} hold {r.get('name', '(redacted)')}: {r.get('reason', '')}"
+    ),
     "key": lambda _: "another key signs from here on",
     "auth_failed": lambda r: f"no valid key: {r.get('reason', '?')}",
 }

@@ -35,7 +35,10 @@ def record(type_: str, **fields: object) -> dict[str, object]:
 @pytest.mark.parametrize("type_", DOCUMENTED)
 def test_every_documented_kind_of_record_is_a_sentence_and_not_its_name(type_: str) -> None:
     """From what a record of the kind holds; nothing of a record that holds less is lost but its sentence."""
-    whole = {name: [] if name == "segments" else 1 for name in CHAINED_KEYS_2} | {"since": "2026-11-26T18:22:29Z"}
+    whole = {name: [] if name == "segments" else 1 for name in CHAINED_KEYS_2} | {
+        "since": "2026-11-26T18:22:29Z",
+        "details": {"name": "a"},
+    }
     told = what({**whole, **record(type_, status="completed", command="tail", prompt="a", response="b")})
     assert told not in ("", type_)
     assert what(record(type_)) != ""
