@@ -11,11 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from minivault.engine.sampler.philox import Stream, numbers_of
+
 Logits = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
-
-_WORD, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def distance(
@@ -43,7 +43,7 @@ def distance(
     z = (row[order].astype(np.float64) - peak) / temperature
     margins = _margins(z, top_k, top_p, min_p)
     at = int(np.flatnonzero(order == token_id)[0])
-    scores = z + _gumbel(order, (position, purpose), (key_low, key_high))
+    scores = z + _gumbel(order, Stream(key_low, key_high, position, purpose))
     ahead = (scores > scores[at]) & (margins > 0)
     needed = np.minimum(scores[ahead] - scores[at], margins[ahead])
     return temperature * max(0.0, -float(margins[at]), float(needed.max(initial=0.0)))
@@ -79,17 +79,7 @@ def _log_odds(p: Floats | float) -> Floats:
     return odds
 
 
-def _gumbel(token_ids: Ids, place: tuple[int, int], key: tuple[int, int]) -> Floats:
-    """The noise of some tokens: Philox4x32-10, as `philox.fill` has it."""
-    ids = token_ids.astype(np.uint64)
-    a, b = np.full_like(ids, place[0]), ids // np.uint64(4)
-    c, d = np.full_like(ids, place[1]), np.zeros_like(ids)
-    k, m = (np.uint64(half) for half in key)
-    for _ in range(10):
-        first, second = a * np.uint64(0xD2511F53), c * np.uint64(0xCD9E8D57)
-        a, b = (second >> _HALF) ^ b ^ k, second & _WORD
-        c, d = (first >> _HALF) ^ d ^ m, first & _WORD
-        k, m = (k + np.uint64(0x9E3779B9)) & _WORD, (m + np.uint64(0xBB67AE85)) & _WORD
-    numbers = np.choose(token_ids % 4, (a, b, c, d))
-    noise: Floats = -np.log(-np.log((numbers.astype(np.float64) + 0.5) / 2.0**32))
+def _gumbel(token_ids: Ids, stream: Stream) -> Floats:
+    """The noise of some tokens."""
+    noise: Floats = -np.log(-np.log((numbers_of(stream, token_ids).astype(np.float64) + 0.5) / 2.0**32))
     return noise

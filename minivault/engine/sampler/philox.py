@@ -6,7 +6,7 @@ rounds over a counter, so that any number can be had without those before it. A 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ _KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
 
-Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
+Word = Any
+"""An np.uint64, or an array of them."""
 
 
 class Stream(NamedTuple):
@@ -33,10 +34,25 @@ class Stream(NamedTuple):
     purpose: int
 
 
-@compiled
-def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, k: np.uint64, m: np.uint64) -> Words:
+def _round(a: Word, b: Word, c: Word, d: Word, k: np.uint64, m: np.uint64) -> tuple[Word, Word, Word, Word]:
     first, second = _MULTIPLIERS[0] * a, _MULTIPLIERS[1] * c
     return (second >> _HALF) ^ b ^ k, second & _LOW, (first >> _HALF) ^ d ^ m, first & _LOW
+
+
+_compiled_round = compiled(_round)
+
+
+def numbers_of(stream: Stream, token_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The numbers of any tokens, in NumPy: those that `fill` gives."""
+    ids = token_ids.astype(np.uint64)
+    a, b = np.full_like(ids, stream.position), ids // np.uint64(4)
+    c, d = np.full_like(ids, stream.purpose), np.zeros_like(ids)
+    k, m = np.uint64(stream.key_low), np.uint64(stream.key_high)
+    for _ in range(_ROUNDS):
+        a, b, c, d = _round(a, b, c, d, k, m)
+        k, m = (k + _KEY_STEPS[0]) & _LOW, (m + _KEY_STEPS[1]) & _LOW
+    numbers: NDArray[np.uint64] = np.choose(token_ids % 4, (a, b, c, d))
+    return numbers
 
 
 @compiled
@@ -48,7 +64,7 @@ def fill(stream: Stream, start: int, numbers: NDArray[np.int32]) -> None:
     for block in range(CHUNK // 4):
         a, b, c, d, k, m = position, first + np.uint64(block), purpose, np.uint64(0), low, high
         for _ in range(_ROUNDS):
-            a, b, c, d = _round(a, b, c, d, k, m)
+            a, b, c, d = _compiled_round(a, b, c, d, k, m)
             k, m = (k + _KEY_STEPS[0]) & _LOW, (m + _KEY_STEPS[1]) & _LOW
         numbers[4 * block] = a
         numbers[4 * block + 1] = b
