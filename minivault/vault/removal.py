@@ -11,7 +11,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from minivault.errors import VaultError
 from minivault.vault.keeping import Keeping
@@ -23,6 +23,7 @@ from minivault.vault.rewrite import Rewritten, maintenance, remove_leftovers, wr
 from minivault.vault.said.index import forget
 from minivault.vault.segments import Segment, first_record, segments
 
+Item = TypeVar("Item")
 MAX_BATCH = 4096
 """How many records of a segment are redacted at once: their redactions are written together."""
 
@@ -47,12 +48,7 @@ def redact(
         left = deque(_removable(log, targets, part, keep_days))
         while left:
             with log.locked():
-                remove_leftovers(log.directory, log.disk)
-                log.settle_locked()
-                segment, end = _holding(log, left[0]["seq"])
-                batch: list[Record] = []
-                while left and left[0]["seq"] < end and len(batch) < MAX_BATCH:
-                    batch.append(left.popleft())
+                segment, batch = _next_of_a_segment(log, left, lambda target: target["seq"], MAX_BATCH)
                 places += _redact(log, segment, batch, by, reason, part)
             if watch is not None:
                 watch(len(places))
@@ -141,20 +137,14 @@ def complete_redactions(log: Log) -> int:
     num_completed = 0
     for part in (PART, None):
         left = deque(
-            (slim(record), by_target[record["seq"], part])
+            (slim(record), _stub(by_target[record["seq"], part]))
             for record in read_records(log.directory)
             if (record.get("seq"), part) in by_target and "redacted" not in record and mark_of(part) not in record
         )
         num_completed += len(left)
         while left:
             with maintenance(log.directory, log.disk), log.locked():
-                remove_leftovers(log.directory, log.disk)
-                log.settle_locked()
-                segment, end = _holding(log, left[0][0]["seq"])
-                batch = []
-                while left and left[0][0]["seq"] < end:
-                    target, redaction = left.popleft()
-                    batch.append((target, _stub(redaction)))
+                segment, batch = _next_of_a_segment(log, left, lambda item: item[0]["seq"])
                 _swap(log, segment, _rewritten(log, segment, batch, part))
     return num_completed
 
@@ -185,6 +175,20 @@ def _stub(record: Record) -> dict[str, Any]:
     """What stands in a redacted line; of format 1 with the reason, which is now for its own record alone to say."""
     stub = {"at": record["timestamp"], "by": record["by"], "record": record["seq"]}
     return stub if record.get("v") != 1 else {"at": stub["at"], "by": stub["by"], "reason": record["reason"], **stub}
+
+
+def _next_of_a_segment(
+    log: Log, left: deque[Item], seq_of_item: Callable[[Item], int], most: float = math.inf
+) -> tuple[Segment, list[Item]]:
+    """The segment that holds the first of what is left, and what of it is there too, at most so many, taken out. The
+    caller holds both locks; the log is settled."""
+    remove_leftovers(log.directory, log.disk)
+    log.settle_locked()
+    segment, end = _holding(log, seq_of_item(left[0]))
+    batch: list[Item] = []
+    while left and seq_of_item(left[0]) < end and len(batch) < most:
+        batch.append(left.popleft())
+    return segment, batch
 
 
 def _holding(log: Log, seq: int) -> tuple[Segment, float]:
