@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,7 @@ def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Ve
     from minivault.vault.reader import read_records
 
     machine = Machine(settings, lambda name: note(f"loading {name} into this process."))
+    all_parts = cache(lambda: parts_by_fingerprint(read_records(settings.log_dir)))
 
     def verdicts() -> Iterator[Verdict]:
         """Each record by the model of its name, or else by the first, whose verdict says what differs."""
@@ -91,7 +93,7 @@ def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Ve
             model = named or machine.roster.default
             model.ensure_loaded()
             is_here = all(record.get("fingerprint") == model.info.fingerprint for record in mine)
-            parts = {} if is_here else parts_by_fingerprint(read_records(settings.log_dir))
+            parts = {} if is_here else all_parts()
             yield from run(model, mine, settings.max_running, parts)
 
     try:

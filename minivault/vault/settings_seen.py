@@ -37,11 +37,8 @@ def note_settings(
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         before = _read(fd) or presets
-        changes: Changes = {
-            name: {"from": before.get(name, presets.get(name)), "to": now.get(name)}
-            for name in sorted(now.keys() | before.keys())
-            if before.get(name, presets.get(name)) != now.get(name)
-        }
+        pairs = ((name, before.get(name, presets.get(name)), now.get(name)) for name in sorted(now.keys() | before))
+        changes: Changes = {name: {"from": was, "to": is_} for name, was, is_ in pairs if was != is_}
         if changes:
             record(changes)
         if before != now:

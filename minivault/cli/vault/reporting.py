@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,11 @@ from minivault.cli.show.terminal import note
 from minivault.cli.vault.group import key_names, opened
 from minivault.cli.vault.writing import write_out
 from minivault.config import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minivault.vault.verify import Report
 
 MAX_AUDIT_BYTES = 64 << 20
 
@@ -50,7 +55,6 @@ def report(
     """
     from minivault.cli.show.dossier_page import Facts, page
     from minivault.vault.dossier import signed
-    from minivault.vault.verify import Misused, read_argument, verify
 
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--from must be before --to.")
@@ -60,15 +64,7 @@ def report(
         progress.stage("counting")
         dossier = archive.dossier(since, until)
         progress.stage("verifying")
-        try:
-            verified = verify(
-                settings.log_dir,
-                checkpoint=checkpoint,
-                public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
-                watch=progress,
-            )
-        except Misused as error:
-            raise click.UsageError(str(error)) from None
+        verified = _verified(settings.log_dir, checkpoint, pubkey, progress)
         facts = Facts(
             dossier,
             signed(settings.log_dir),
@@ -84,6 +80,17 @@ def report(
     write_out([page(facts).encode("utf-8")], output)
     if verified.exit_code:
         note("The log does not verify, and the report says so.")
+
+
+def _verified(directory: Path, checkpoint: Path | None, pubkey: Path | None, watch: Callable[[int], None]) -> Report:
+    """What the verifier says. Raises UsageError."""
+    from minivault.vault.verify import Misused, read_argument, verify
+
+    try:
+        public_key = read_argument(pubkey, "--pubkey") if pubkey else None
+        return verify(directory, checkpoint=checkpoint, public_key=public_key, watch=watch)
+    except Misused as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _read_audit(path: Path) -> dict[str, Any]:

@@ -20,17 +20,15 @@ def signer(key: str | None, as_json: bool) -> None:
     KEY is the fingerprint of an Ed25519 key of the ssh-agent at SSH_AUTH_SOCK, as `ssh-add -l` shows it, or `file` for
     a new key beside the log. The change is recorded and signed by both keys. Keep the new vault.pub elsewhere.
     """
-    if key is not None:
-        with opened() as archive:
-            place = archive.change_signer(key)
-            where, fingerprint = archive.signer()
+    with opened() as archive:
+        place = None if key is None else archive.change_signer(key)
+        where, fingerprint = archive.signer()
+    if place is not None:
         if as_json:
             print_json({"held_by": where, "fingerprint": fingerprint, "record": place.seq})
         else:
             note(f"From record {place.seq} on {fingerprint} signs ({where}). Keep a copy of vault.pub elsewhere.")
         return
-    with opened() as archive:
-        where, fingerprint = archive.signer()
     held, fault = _held()
     if as_json:
         print_json({"held_by": where, "fingerprint": fingerprint, "agent": held, "agent_fault": fault or None})

@@ -24,7 +24,7 @@ class Products:
     at a time (63 * 127 * 2 * 2 = 32,004). Few rows add in several chains, not to wait."""
 
     def __init__(self, emitter: Emitter, lanes: Lanes, form: Format, m: int) -> None:
-        self.e, self.has_vnni, self.form, self.m = emitter, lanes.has_vnni, form, m
+        self.e, self.has_vnni, self.form = emitter, lanes.has_vnni, form
         self.is_wide = lanes.has_vnni or form.bits == 6
         self.chains = max(1, 4 // m)
         self.num_parts = 2 if form.bits == 8 and not lanes.has_vnni else 1
@@ -42,8 +42,8 @@ class Products:
             for codes, x in pieces:
                 total = self._four(total, codes, e.splat(x))
         elif self.is_wide:
-            first, *rest = (self._pairs(codes, e.splat(x)) for codes, x in pieces)
-            total = b.add(total, self._widened(b.add(first, rest[0]), 1))
+            first, second = (self._pairs(codes, e.splat(x)) for codes, x in pieces)
+            total = b.add(total, self._widened(b.add(first, second), 1))
         else:
             for codes, x in pieces:
                 total = b.add(total, self._pairs(codes, e.splat(x)))
