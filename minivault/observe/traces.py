@@ -7,11 +7,15 @@ their own: a collector that is gone or hangs costs spans, never an answer.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from minivault import __version__
 from minivault.errors import ConfigError
 from minivault.observe.ended import Ended, Refused
 from minivault.observe.gen_ai import attributes_of, operation
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 QUEUE_SPANS = 2048
 EXPORT_TIMEOUT_S = 5.0
@@ -32,7 +36,7 @@ class Traces:
         session = requests.Session()
         session.trust_env = False  # a proxy would be another machine than the one that was named
         address = f"{endpoint.rstrip('/').removesuffix('/v1/traces')}/v1/traces"
-        self._exporter = OTLPSpanExporter(address, timeout=EXPORT_TIMEOUT_S, session=session)
+        self._exporter: SpanExporter = OTLPSpanExporter(address, timeout=EXPORT_TIMEOUT_S, session=session)
         named = Resource({"service.name": "minivault", "service.version": __version__})
         resource = named.merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
