@@ -127,9 +127,10 @@ def test_the_proxy_lets_through_what_the_server_allows() -> None:
     assert seconds(proxy("proxy_read_timeout")) > DEFAULTS.deadline_s
 
 
+@pytest.mark.services
 def test_the_proxys_site_is_one_that_nginx_takes(tmp_path: Path) -> None:
     if shutil.which("nginx") is None or shutil.which("openssl") is None:
-        pytest.skip("nginx and openssl, which could judge the site, are not installed")
+        pytest.skip("nginx and openssl, which could judge the site, are not installed: `make faults` installs nginx")
     key, certificate = tmp_path / "site.key", tmp_path / "site.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=llm.example.org", "-days", "1"]
     subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)

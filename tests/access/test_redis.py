@@ -21,7 +21,8 @@ from tests.live import GUARD_S, free_port, until
 
 HAS_PACKAGE = importlib.util.find_spec("redis") is not None
 SERVER = shutil.which("redis-server")
-needs_redis = pytest.mark.skipif(not (HAS_PACKAGE and SERVER), reason="no Redis server is installed here")
+pytestmark = pytest.mark.services
+needs_redis = pytest.mark.skipif(not (HAS_PACKAGE and SERVER), reason="no Redis server here: `make faults` installs it")
 LIMIT = parse_limit("600/hour")
 assert LIMIT is not None
 

