@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.codegen import CPUCodeLibrary, JITCPUCodegen
+
+log = logging.getLogger("minivault.engine")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,9 +64,10 @@ def _sources(package: Path) -> str:
 class _Locator:
     """What numba asks of a cache's place."""
 
-    def __init__(self, folder: Path, package: Path) -> None:
+    def __init__(self, folder: Path, file: Path) -> None:
         self._folder = folder
-        self._stamp = _sources(package)
+        self._stamp = _sources(file.parent)
+        self._py_file = str(file)  # named where numba warns that it can't keep a function
 
     def get_cache_path(self) -> str:
         return str(self._folder)
@@ -85,7 +89,7 @@ class _Locator:
 class _Kept(CompileResultCacheImpl):
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._lineno = function.__code__.co_firstlineno
-        self._locator = _Locator(folder, Path(function.__code__.co_filename).parent)
+        self._locator = _Locator(folder, Path(function.__code__.co_filename))
         self._filename_base = self.get_filename_base(function.__qualname__, "")  # type: ignore[no-untyped-call]
 
 
@@ -97,8 +101,12 @@ class _Cache(FunctionCache):
     @contextlib.contextmanager
     def _guard_against_spurious_io_errors(self) -> Any:
         """Whatever goes wrong with the files, the code is compiled instead."""
-        with contextlib.suppress(Exception):
+        try:
             yield
+        except Warning:
+            raise
+        except Exception as error:
+            log.warning("compiled kernels: %s: they are compiled at every start until that is mended", error)
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ from minivault.engine.exact.units import by_outputs, shared, width_of_unit
 @part
 def embedded(m: Model, phase: int, step: int, num: int) -> bool:
     """x = embedding[token] (+ positions[position])."""
-    return shared(m, phase, step, num, _embed, ())
+    return _embed(m, phase, step, num, ())
 
 
+@shared
 @part
 def _embed(m: Model, r: int) -> None:
     embed(m.shape, m.weights, m.rows.tokens[r], m.rows.positions[r], m.scratch.x[r])
@@ -28,9 +29,10 @@ def _embed(m: Model, r: int) -> None:
 @part
 def finally_normalized(m: Model, phase: int, step: int, thread: int, num: int) -> bool:
     """z = quantised norm(x) of the wanted rows."""
-    return shared(m, phase, step, num, _normalize, (thread,))
+    return _normalize(m, phase, step, num, (thread,))
 
 
+@shared
 @part
 def _normalize(m: Model, i: int, thread: int) -> None:
     s, hidden, norm = m.scratch, m.shape.hidden, m.shape.layers * NUM_NORMS
@@ -43,9 +45,10 @@ def scored(kind: Any, m: Model, phase: int, step: int, num: int) -> bool:
     """logits = head z, capped where the model does."""
     which = len(m.weights.maps) - 1
     outputs = m.weights.maps[which, ROWS]
-    return by_outputs(m, phase, step, num, outputs, width_of_unit(m, outputs, 128) // 8, _score, (kind, which))
+    return _score(m, phase, step, num, outputs, width_of_unit(m, outputs, 128) // 8, (kind, which))
 
 
+@by_outputs
 @part
 def _score(m: Model, r0: int, r1: int, n0: int, n1: int, kind: Any, which: int) -> None:
     cap, logits = np.float32(m.shape.logit_cap), m.scratch.logits

@@ -40,9 +40,10 @@ def experts(kind: Any, m: Model, phase: int, step: int, layer: int, num: int) ->
 @part
 def routed(m: Model, phase: int, step: int, layer: int, num: int) -> bool:
     """Each row's experts and their shares; the share of the MLP that all rows go through, where it has one."""
-    return by_rows(m, phase, step, num, _route, (layer,))
+    return _route(m, phase, step, num, (layer,))
 
 
+@by_rows
 @part
 def _route(m: Model, r: int, layer: int) -> None:
     routes = m.scratch.routes
@@ -98,9 +99,10 @@ def _share(m: Model, numbers: Any, places: Any, shares: Any) -> None:
 @part
 def sorted_by_expert(m: Model, phase: int, step: int, num: int) -> bool:
     """The quantised rows of each expert one after the other, and the parts that these make."""
-    return shared(m, phase, step, 1, _sort, (num,))
+    return _sort(m, phase, step, 1, (num,))
 
 
+@shared
 @part
 def _sort(m: Model, _unit: int, num: int) -> None:
     routes, place, parts = m.scratch.routes, 0, 0
@@ -130,9 +132,10 @@ def _copy_row(z: Quantized, r: int, to: Quantized, place: int) -> None:
 @part
 def activated_by_experts(kind: Any, m: Model, phase: int, step: int, first: int, num: int) -> bool:
     """f = quantised act(gate z) * (up z), of every row at every expert of its."""
-    return by_experts(m, phase, step, num, m.shape.expert_mlp, 32, _activate, (kind, first))
+    return _activate(m, phase, step, num, m.shape.expert_mlp, 32, (kind, first))
 
 
+@by_experts
 @part
 def _activate(m: Model, r0: int, r1: int, n0: int, n1: int, before: int, kind: Any, first: int) -> None:
     w, routes, b0, b1 = m.weights, m.scratch.routes, before + n0, before + n1
@@ -160,9 +163,10 @@ def _through_gate(m: Model, gate: Any, up: Any) -> None:
 def given(kind: Any, m: Model, phase: int, step: int, which: int, num: int) -> bool:
     """b + W f, of every row at every expert of its."""
     outputs = m.weights.maps[which, ROWS] // m.shape.experts
-    return by_experts(m, phase, step, num, outputs, 16, _give, (kind, which))
+    return _give(m, phase, step, num, outputs, 16, (kind, which))
 
 
+@by_experts
 @part
 def _give(m: Model, r0: int, r1: int, n0: int, n1: int, before: int, kind: Any, which: int) -> None:
     routes = m.scratch.routes
@@ -172,9 +176,10 @@ def _give(m: Model, r0: int, r1: int, n0: int, n1: int, before: int, kind: Any, 
 @part
 def summed(m: Model, phase: int, step: int, num: int) -> bool:
     """x = x + share * what an expert gives, for each of a row's in their order."""
-    return by_rows(m, phase, step, num, _sum, ())
+    return _sum(m, phase, step, num, ())
 
 
+@by_rows
 @part
 def _sum(m: Model, r: int) -> None:
     routes, x = m.scratch.routes, m.scratch.x[r]

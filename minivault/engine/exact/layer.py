@@ -34,9 +34,10 @@ def normalized(m: Model, phase: int, step: int, thread: int, norm: int, is_for_m
     """z = quantised norm(x), for attention or the MLP; for both at first where they read the same x."""
     if is_for_mlp and m.shape.is_parallel:
         return True
-    return by_rows(m, phase, step, num, _normalize, (thread, norm, is_for_mlp))
+    return _normalize(m, phase, step, num, (thread, norm, is_for_mlp))
 
 
+@by_rows
 @part
 def _normalize(m: Model, r: int, thread: int, norm: int, is_for_mlp: bool) -> None:
     if not is_for_mlp:
@@ -60,9 +61,10 @@ def _read(m: Model, thread: int, norm: int, r: int, z: Any) -> None:
 def projected(kind: Any, m: Model, phase: int, step: int, thread: int, layer: int, num: int) -> bool:
     """q, k, v = W z + b, a head a unit, each put where attention finds it unless all are to be normed together."""
     outputs = (m.shape.heads + 2 * m.shape.groups) * m.shape.lanes
-    return by_outputs(m, phase, step, num, outputs, m.shape.lanes, _project, (kind, thread, layer))
+    return _project(m, phase, step, num, outputs, m.shape.lanes, (kind, thread, layer))
 
 
+@by_outputs
 @part
 def _project(m: Model, r0: int, r1: int, column: int, _stop: int, kind: Any, thread: int, layer: int) -> None:
     shape, s = m.shape, m.scratch
@@ -83,9 +85,10 @@ def headed(kind: Any, m: Model, phase: int, step: int, thread: int, layer: int, 
     """All heads of q and all of k normed together, then each put where attention finds it."""
     if m.shape.head_norm != ALL_HEADS:
         return True
-    return shared(m, phase, step, num, _place_heads, (kind, thread, layer))
+    return _place_heads(m, phase, step, num, (kind, thread, layer))
 
 
+@shared
 @part
 def _place_heads(m: Model, r: int, kind: Any, thread: int, layer: int) -> None:
     shape, s, norm = m.shape, m.scratch, layer * NUM_NORMS
@@ -108,9 +111,10 @@ def attended(kind: Any, m: Model, phase: int, step: int, thread: int, layer: int
     while per_unit * width % 32 and per_unit < shape.groups:
         per_unit += 1
     packs = (shape.groups + per_unit - 1) // per_unit
-    return shared(m, phase, step, tiles * packs, _attend_in_groups, (kind, thread, layer, packs, per_unit, width))
+    return _attend_in_groups(m, phase, step, tiles * packs, (kind, thread, layer, packs, per_unit, width))
 
 
+@shared
 @part
 def _attend_in_groups(
     m: Model, unit: int, kind: Any, thread: int, layer: int, packs: int, per_unit: int, width: int
@@ -130,9 +134,10 @@ def _attend_in_groups(
 def added(kind: Any, m: Model, phase: int, step: int, which: int, z: Any, num: int) -> bool:
     """x = x + b + W z; or b + W z by itself, where it is normed before it joins x."""
     outputs = m.weights.maps[which, ROWS]
-    return by_outputs(m, phase, step, num, outputs, width_of_unit(m, outputs, 16), _add, (kind, which, z))
+    return _add(m, phase, step, num, outputs, width_of_unit(m, outputs, 16), (kind, which, z))
 
 
+@by_outputs
 @part
 def _add(m: Model, r0: int, r1: int, n0: int, n1: int, kind: Any, which: int, z: Any) -> None:
     is_apart = m.shape.has_output_norms
@@ -146,9 +151,10 @@ def joined(m: Model, phase: int, step: int, thread: int, norm: int, num: int) ->
     """x = x + norm(b + W z)."""
     if not m.shape.has_output_norms:
         return True
-    return by_rows(m, phase, step, num, _join, (thread, norm))
+    return _join(m, phase, step, num, (thread, norm))
 
 
+@by_rows
 @part
 def _join(m: Model, r: int, thread: int, norm: int) -> None:
     s, hidden = m.scratch, m.shape.hidden
@@ -161,9 +167,10 @@ def _join(m: Model, r: int, thread: int, norm: int) -> None:
 def activated(kind: Any, m: Model, phase: int, step: int, first: int, num: int) -> bool:
     """f = quantised act(gate z) * (up z), or act(up z)."""
     outputs = m.weights.maps[first + UP, ROWS]
-    return by_outputs(m, phase, step, num, outputs, width_of_unit(m, outputs, 32), _activate, (kind, first))
+    return _activate(m, phase, step, num, outputs, width_of_unit(m, outputs, 32), (kind, first))
 
 
+@by_outputs
 @part
 def _activate(m: Model, r0: int, r1: int, n0: int, n1: int, kind: Any, first: int) -> None:
     s = m.scratch
