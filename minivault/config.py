@@ -123,6 +123,11 @@ class Settings:
     vault_keep_days: float = setting(
         0, ge=0, le=36525, meaning="days in which nothing may be pruned or redacted; 0 = none"
     )
+    watermark_key_file: str = setting(
+        "",
+        meaning="file of the key that answers are marked with (docs/watermark.md): 32 bytes as hex, base64 or raw; "
+        "empty = they are not",
+    )
     disconnect_check: bool = setting(True, meaning="stop a generation when its client closes its sending side")
     receive_timeout_s: float = setting(10, gt=0, le=3600, meaning="limit for a request's header and for each receive")
     send_timeout_s: float = setting(20, gt=0, le=3600, meaning="limit for each send to a client that does not read")

@@ -68,6 +68,8 @@ class SamplingParams:
     """Where thoughts are told from the answer. `possible`: it may begin with one; `begun`: it begins inside one."""
     thinking_budget: int | None = None
     """Most tokens of thought, after which it is ended."""
+    watermark: str | None = None
+    """The mark (scheme and key id) that tokens are drawn by instead of the seed; None = they are not marked."""
     unsaid: tuple[str, ...] = ()
     """Of a request: parameters that it does not say, whose values are only the dialect's. Of a task: those that took
     the model's own value for that reason."""
@@ -477,6 +479,10 @@ class ModelInfo:
     """The setting that would allow for a larger context; empty where that is all that the model reads."""
     sampling: tuple[tuple[str, float], ...] = ()
     """How tokens are drawn where a request does not say: names of `SamplingParams`, and their values."""
+    watermark: str = ""
+    """The mark (scheme and key id) that answers carry; empty where they are not marked."""
+    unmarked_fingerprint: str = ""
+    """Of the same engine where answers are not marked, if they are."""
     vocabulary_kind: str = "gpt2"
     """In GGUF's words: `gpt2` for byte-level BPE, `llama` for SentencePiece."""
 

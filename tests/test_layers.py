@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"interaction", "replay", "batches"},
     {"service"},
     {"engine", "structured", "models", "vault", "wire", "access", "metrics", "history", "observe"},
-    {"families", "talk"},
+    {"families", "talk", "watermark"},
     {"types"},
     {"config", "errors", "faults", "moment", "setting", "spelling", "tracing"},
     {"__init__"},

@@ -30,6 +30,7 @@ _EXACT: dict[str, frozenset[Role]] = {
     "/status": _EVERYONE,
     "/openapi.json": _EVERYONE,
     "/said": _AUDITORS,
+    "/watermark/detect": _AUDITORS,
     "/vault/records/<id_or_seq>/check": _EVERYONE,
     "/vault/records/<id_or_seq>/replay": _EVERYONE,
 }

@@ -17,7 +17,7 @@ from minivault.history import History
 from minivault.interaction import Recorder
 from minivault.models.catalog import name_of
 from minivault.models.named import names_in
-from minivault.service import Model
+from minivault.service import Model, mark_of
 
 bp = Blueprint("status", __name__)
 STEP_S = 20
@@ -48,6 +48,7 @@ def health() -> Response:
             "model": _model_name(here),
             "fingerprint_parts": dict(info.fingerprint_parts) if info else {},
             "models": [_model(model) for model in here.roster],
+            "watermark": mark.told if (mark := mark_of(here.settings)) else None,
             "version": __version__,
         }
     )

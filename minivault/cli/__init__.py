@@ -46,6 +46,7 @@ COMMANDS = {
     "replay": Entry(
         "replay", "Run recorded answers again, with their recorded prompt tokens, parameters and seed, and compare."
     ),
+    "detect": Entry("detect", "Look for this server's mark in a text."),
     "calibrate": Entry("calibrate", "Measure what tells honest answers from others, on the model of the settings."),
     "keys": Entry("keys", "Make, list and revoke access keys."),
     "config": Entry("config", "Show every setting, its value and where it came from."),

@@ -123,6 +123,22 @@ def rotate(key: str, as_json: bool) -> None:
         _hand_over(rotated, token)
 
 
+@keys.command(epilog=examples("keys watermark ~/watermark.key"))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def watermark(file: Path) -> None:
+    """Make a key that answers are marked with, in a new FILE for MINIVAULT_WATERMARK_KEY_FILE.
+
+    Whoever has it can tell marked text, and can write some. Keep a copy: without it what it marked cannot be told, and
+    those answers cannot be replayed.
+    """
+    from minivault.watermark import create_key
+
+    mark = create_key(file)
+    record_act("keys watermark", **mark.told)
+    click.echo(f"Key {mark.key_id} is in {one_line(str(file))}. Keep a copy of it.", err=True)
+    write(f"MINIVAULT_WATERMARK_KEY_FILE={one_line(str(file.absolute()))}\n")
+
+
 def _file() -> KeyFile:
     return KeyFile(load_settings().keys_file)
 

@@ -40,6 +40,7 @@ from minivault.types import (
     TokenLogprob,
     TopLogprob,
 )
+from minivault.watermark import Mark
 
 log = logging.getLogger("minivault.engine")
 
@@ -62,11 +63,13 @@ class Engine:
         max_running: int,
         prefix_cache_bytes: int = 0,
         step_tokens: int = STEP_TOKENS,
+        mark: Mark | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
         self._tokenizer = tokenizer
         self._clock = clock
+        self._mark = mark
         self._slots = Slots(min(max_running, runner.num_slots), runner.context)
         self._prefix_cache = PrefixCache(runner, prefix_cache_bytes)
         self._blocks = Blocks(runner, self._prefix_cache)
@@ -116,11 +119,12 @@ class Engine:
         """Queue a job. Raises ContextExceeded or BadRequest when it can never run."""
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
-        ensure_possible(job, self._slots.context, self._runner.vocabulary_size)
+        ensure_possible(job, self._slots.context, self._runner.vocabulary_size, self._mark)
+        mark = None if job.params.watermark is None else self._mark
         now = self._clock()
         self._sequences[job.id] = sequence = Sequence(
             job=job,
-            sampling=SamplingState(job.params, job.prompt_tokens, job.constraint, self._ends(job)),
+            sampling=SamplingState(job.params, job.prompt_tokens, job.constraint, self._ends(job), mark),
             detokenizer=Detokenizer(self._tokenizer.decoder(), job.params.stop, job.thought, job.marks),
             max_new_tokens=min(job.params.max_tokens, self._slots.context - len(job.prompt_tokens)),
             submitted_ns=now,

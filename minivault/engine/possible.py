@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from minivault.errors import BadRequest, ContextExceeded
+from minivault.errors import BadRequest, ContextExceeded, Unsupported
 from minivault.types import Job
+from minivault.watermark import Mark
 
 
-def ensure_possible(job: Job, context: int, vocabulary: int) -> None:
-    """Raise ContextExceeded for a job that does not fit, BadRequest for one that is wrong in itself."""
+def ensure_possible(job: Job, context: int, vocabulary: int, mark: Mark | None = None) -> None:
+    """Raise ContextExceeded for a job that does not fit, BadRequest for one that is wrong in itself, or whose mark is
+    not the one that is here."""
+    if job.params.watermark is not None and (mark is None or job.params.watermark != mark.name):
+        raise Unsupported(f"the key of the mark {job.params.watermark} is not here", field="watermark")
     num_tokens, num_answer = len(job.prompt_tokens), len(job.answer) or min(1, job.params.max_tokens)
     if job.params.max_tokens < 0:
         raise BadRequest("max_tokens must not be negative", field="max_tokens")

@@ -20,7 +20,7 @@ from minivault.interaction.recording import Recording
 from minivault.metrics import Load, Metrics, VaultState
 from minivault.observe.ended import Ended
 from minivault.observe.watchers import Watchers
-from minivault.service import Roster, roster_of
+from minivault.service import Roster, mark_of, roster_of
 from minivault.tracing import trace_id_of
 from minivault.types import ModelInfo, Task, Usage
 from minivault.vault import Opening, Vault, VaultStatus, new_id
@@ -201,6 +201,8 @@ def _ended(
 
 def _open_vault(settings: Settings, vault: str) -> Vault:
     start: dict[str, Any] = {"version": __version__, "settings_digest": settings.digest}
+    if (mark := mark_of(settings)) is not None:
+        start["watermark"] = mark.told
     size = settings.vault_segment_mb << 20
     try:
         return Vault.open(

@@ -103,9 +103,32 @@ def why_not_comparable(record: Mapping[str, Any], info: ModelInfo, parts: Mappin
     """Why a record cannot be replayed here; None when it can."""
     if (reason := why_empty(record)) is not None:
         return reason
-    if record.get("fingerprint") != info.fingerprint:
+    if (reason := why_another_mark(record, info)) is not None:
+        return reason
+    if not is_same_engine(str(record.get("fingerprint")), info, parts):
         return _what_differs(str(record.get("fingerprint")), info, parts)
     return None if _is_held(record) else f"it holds no tokens ({record.get('status')})"
+
+
+def why_another_mark(record: Mapping[str, Any], info: ModelInfo) -> str | None:
+    """Why the numbers that a record's tokens were drawn by are not to be had here; None where they are."""
+    mark = record.get("parameters", {}).get("watermark")
+    if mark is None or mark == info.watermark:
+        return None
+    ours = f"the key here is of {info.watermark}" if info.watermark else "there is none here"
+    return f"the mark's key is not here: its tokens were drawn by {mark}, {ours} (MINIVAULT_WATERMARK_KEY_FILE)"
+
+
+def is_same_engine(fingerprint: str, info: ModelInfo, parts: Mapping[str, Parts]) -> bool:
+    """Whether a fingerprint is ours but for the mark, which each answer's own parameters name."""
+    if fingerprint in (info.fingerprint, info.unmarked_fingerprint or info.fingerprint):
+        return True
+    theirs = parts.get(fingerprint, {})
+    return bool(theirs) and _unmarked(theirs) == _unmarked(info.fingerprint_parts)
+
+
+def _unmarked(parts: Parts) -> Parts:
+    return {name: value for name, value in parts.items() if name != "watermark"}
 
 
 def _is_held(record: Mapping[str, Any]) -> bool:
@@ -130,6 +153,7 @@ def _what_differs(fingerprint: str, info: ModelInfo, parts: Mapping[str, Parts])
     theirs, ours = parts.get(fingerprint, {}), info.fingerprint_parts
     if not theirs or not ours:
         return told
+    theirs, ours = _unmarked(theirs), _unmarked(ours)
     changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
     what = "other model" if set(changed) <= PARTS_OF_A_MODEL else "other engine"
     return f"{what} ({', '.join(changed)}): {told}"
@@ -150,7 +174,7 @@ def regenerate(
         model.ensure_loaded()
     except Unavailable:
         return None
-    if opening.get("fingerprint") != model.info.fingerprint:
+    if not is_same_engine(str(opening.get("fingerprint")), model.info, {}) or why_another_mark(opening, model.info):
         return None
     if _is_elsewhere(opening):
         return None

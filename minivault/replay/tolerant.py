@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from minivault.errors import GenerationFailed, MiniVaultError
-from minivault.replay.exact import ELSEWHERE, MEASURED, PARTS_OF_A_MODEL, Parts, task_from_record, why_empty
+from minivault.replay.exact import (
+    ELSEWHERE,
+    MEASURED,
+    PARTS_OF_A_MODEL,
+    Parts,
+    is_same_engine,
+    task_from_record,
+    why_another_mark,
+    why_empty,
+)
 from minivault.replay.limits import Kind, Limits
 from minivault.service import Generation, Model
 from minivault.types import Delta, Failed, Judgement, ModelInfo
@@ -99,9 +108,11 @@ def why_not_judged(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[st
 
 
 def _why_another(record: Mapping[str, Any], info: ModelInfo, parts: Mapping[str, Parts]) -> str | None:
-    """Another model, or tokens that were drawn by other rules, as far as the fingerprints' parts tell."""
+    """Another model, or tokens that were drawn by other rules, as far as the mark and the fingerprints' parts tell."""
+    if (reason := why_another_mark(record, info)) is not None:
+        return reason
     fingerprint = str(record.get("fingerprint"))
-    if fingerprint == info.fingerprint:
+    if is_same_engine(fingerprint, info, parts):
         return None
     theirs, ours = parts.get(fingerprint, {}), info.fingerprint_parts
     if not theirs or not ours:

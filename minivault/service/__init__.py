@@ -7,6 +7,7 @@ A `Model` takes a request and answers with events; the `Roster` finds it by name
 from minivault.service.decision import Cancelled, measured, weighed
 from minivault.service.engine_loop import Generation
 from minivault.service.local import LocalModel
+from minivault.service.marking import mark_of
 from minivault.service.model import Loaded, Model, ModelStatus
 from minivault.service.room import Room
 from minivault.service.roster import Roster, roster_of
@@ -20,6 +21,7 @@ __all__ = [
     "ModelStatus",
     "Room",
     "Roster",
+    "mark_of",
     "measured",
     "roster_of",
     "weighed",

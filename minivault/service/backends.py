@@ -24,12 +24,13 @@ from minivault.models.template import chat_template
 from minivault.service.context import cache_bytes, raised_by, wanted_context
 from minivault.service.fingerprint import fingerprint
 from minivault.service.footprint import ensure_fits, footprint_of
+from minivault.service.marking import FIELD, mark_of
 from minivault.service.memory import free_bytes, free_now
 from minivault.service.model import Loaded
 from minivault.structured import RULES
 from minivault.talk.calls import call_format_of
 from minivault.talk.thoughts import thought_format_of
-from minivault.types import ModelInfo
+from minivault.types import ModelInfo, Tokenizer
 
 if TYPE_CHECKING:
     from minivault.engine.runner import Runner
@@ -54,6 +55,7 @@ def check_backend(settings: Settings) -> None:
     if settings.backend == "upstream":
         _check_upstream(settings)
         return
+    mark_of(settings)
     if settings.backend != "local":
         resolve_backend(settings)
         return
@@ -100,8 +102,19 @@ def ensure_room(settings: Settings, files: ModelFiles) -> None:
         ensure_fits(files.name, need_bytes(settings, files), budget_bytes(settings), "raise MINIVAULT_MODELS_MB")
 
 
+def ensure_unmarked(settings: Settings) -> None:
+    """Raise ConfigError where engines elsewhere, which draw by numbers of their own, were to mark what they say."""
+    if settings.watermark_key_file:
+        message = (
+            f"{FIELD} is set, and engines elsewhere (MINIVAULT_BACKEND=upstream) draw their tokens themselves: nothing "
+            "would be marked; unset it, or serve the model here"
+        )
+        raise ConfigError(message, field=FIELD)
+
+
 def _check_upstream(settings: Settings) -> None:
     """Engines elsewhere may come up later, but where they are must be known, and their key readable."""
+    ensure_unmarked(settings)
     if not settings.upstream_urls:
         message = "MINIVAULT_BACKEND=upstream needs MINIVAULT_UPSTREAM_URL, like http://gpu1:8000/v1"
         raise ConfigError(message, field="MINIVAULT_UPSTREAM_URL")
@@ -122,6 +135,14 @@ def resolve_backend(settings: Settings) -> Backend:
         return cast(Backend, getattr(importlib.import_module(module), function))
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"MINIVAULT_BACKEND={settings.backend!r}: {error}", field="MINIVAULT_BACKEND") from None
+
+
+def tokenizer_of(settings: Settings, name: str | None) -> Tokenizer:
+    """The tokenizer of a model of the store, without its weights; of the first of the settings where none is named. A
+    backend of somebody's own has to load its model. Raises ModelError."""
+    if settings.backend not in ("local", "upstream"):
+        return resolve_backend(settings)(settings).tokenizer
+    return load_tokenizer(store(settings).resolve(name or each_model(settings)[0].model))
 
 
 def store(settings: Settings) -> ModelStore:

@@ -19,6 +19,7 @@ from minivault.errors import Draining, LoadFailed, Loading, MiniVaultError
 from minivault.service.backends import Backend
 from minivault.service.engine_loop import EngineLoop, Generation
 from minivault.service.labels import Labels
+from minivault.service.marking import mark_of, marking
 from minivault.service.model import Loaded, ModelStatus, State
 from minivault.types import FinishReason, Job, ModelInfo
 
@@ -197,15 +198,17 @@ class EngineThread:
 
         started = time.monotonic()
         sampler.load(self._settings.kernels_dir)
-        loaded = self._backend(self._settings)
+        loaded, mark = self._backend(self._settings), mark_of(self._settings)
         tokenizer, runner = loaded.tokenizer, loaded.runner
         engine = Engine(
             runner,
             tokenizer,
             max_running=self._settings.max_running,
             prefix_cache_bytes=self._settings.prefix_cache_mb << 20,
+            mark=mark,
         )
-        info = replace(loaded.info, has_chat=tokenizer.has_chat_template, has_tools=tokenizer.has_chat_template)
+        has_template = tokenizer.has_chat_template
+        info = marking(replace(loaded.info, has_chat=has_template, has_tools=has_template), mark)
         with self._lock:
             self._loaded, self._engine, self._has_loaded = replace(loaded, info=info), engine, True
         self._end_loading("ready", "")

@@ -145,7 +145,8 @@ def _settled(params: SamplingParams, num_tokens: int, tokenizer: Tokenizer, info
     from_model: dict[str, Any] = {name: value for name, value in info.sampling if name in params.unsaid}
     params = replace(params, **from_model, unsaid=tuple(from_model))
     top_k = min(params.top_k, tokenizer.vocabulary_size)
-    return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k)
+    mark = info.watermark or None
+    return replace(params, seed=seed, max_tokens=min(params.max_tokens, room), top_k=top_k, watermark=mark)
 
 
 def _ensure_it_can_end(params: SamplingParams, tokenizer: Tokenizer) -> None:

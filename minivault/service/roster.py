@@ -10,7 +10,7 @@ from typing import Any
 
 from minivault.config import Settings
 from minivault.errors import Draining, LoadFailed, Loading, ModelError, ModelNotFound, Unavailable
-from minivault.service.backends import budget_bytes, described, each_model, need_bytes, store
+from minivault.service.backends import budget_bytes, described, each_model, ensure_unmarked, need_bytes, store
 from minivault.service.local import LocalModel
 from minivault.service.model import Model, ModelStatus
 from minivault.service.room import Room
@@ -133,6 +133,7 @@ def _local(settings: Settings, room: Room) -> LocalModel:
 
 def _upstream(settings: Settings) -> Roster:
     """The models of engines elsewhere: those that the settings name, or all that there turn out to be."""
+    ensure_unmarked(settings)
     fleet = Fleet(settings)
     named = [UpstreamModel(settings, fleet, name) for name in fleet.names()]
     if named:

@@ -18,6 +18,7 @@ from minivault.vault.journal import Journal
 from minivault.vault.proof.receipt import Receipt
 from minivault.vault.record import Draft, Place, canonical, compact, draft
 from minivault.vault.writer import Work, Writer
+from minivault.watermark import num_marked
 
 Status = Literal["completed", "cancelled", "failed", "interrupted"]
 MAX_OPENING = 48 << 20
@@ -100,11 +101,25 @@ def interaction(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> Draft
         "completion_tokens": closing["completion_tokens"],
         **({"scores": closing["scores"]} if closing.get("scores") else {}),
         **({"upstream": dict(closing["upstream"])} if closing.get("upstream") else {}),
+        **_marked(opening, closing),
         "client": opening["client"],
         "user_agent": opening["user_agent"],
         **{key: opening[key] for key in _WHERE_GIVEN if opening.get(key)},
     }
     return draft("interaction", opening["time_ns"], opening["boot"], content, id_=opening["id"])
+
+
+def _marked(opening: Mapping[str, Any], closing: Mapping[str, Any]) -> dict[str, Any]:
+    """By which mark an answer's tokens were drawn, and how many of them; null where the tokens are not known. The
+    likeliest token (temperature 0) is taken and not drawn."""
+    name = opening["parameters"].get("watermark")
+    if name is None or opening["source"] != "model":
+        return {}
+    scheme, _, key = name.partition(":")
+    num: int | None = num_marked(closing["completion_tokens"]) if opening["parameters"]["temperature"] > 0 else 0
+    if closing.get("reconstructed") is False:
+        num = None
+    return {"watermark": {"scheme": scheme, "key": key, "num_marked": num}}
 
 
 class Entry:

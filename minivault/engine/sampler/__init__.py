@@ -5,7 +5,8 @@ constraint's mask, that of the least length, temperature, top-k, top-p, min-p, d
 of the tokens in canonical order (higher logit first, equal logits by lower id). Of what they keep, the token with the
 highest score is drawn: logit / temperature plus Gumbel noise (Maddison, Tarlow, Minka: "A* Sampling", 2014) from a
 number that belongs to (seed, index in the answer, token id) alone. So a small change of the logits changes a token only
-where two scores nearly tie, and none after it. Temperature 0 takes the first token of the order.
+where two scores nearly tie, and none after it. Temperature 0 takes the first token of the order. Where answers are
+marked, the number belongs to (key, the tokens before it, token id) instead: `minivault.watermark`.
 
 - repetition penalty r (CTRL, arXiv 1909.05858): a token of the prompt or the answer has its logit divided by r if
   positive, else multiplied by r.
@@ -30,6 +31,7 @@ import numpy.typing as npt
 
 from minivault.errors import GenerationFailed
 from minivault.types import Constraint, SamplingParams, TokenLogprob, TopLogprob
+from minivault.watermark import Contexts, Mark, lane_of, purpose_of
 
 __all__ = [
     "VERSION",
@@ -79,8 +81,9 @@ class SamplingState:
         prompt: Sequence[int],
         constraint: Constraint | None = None,
         ends: Collection[int] = (),
+        mark: Mark | None = None,
     ) -> None:
-        """`ends` are the tokens that end the answer, which `min_tokens` keeps back."""
+        """`ends` are the tokens that end the answer, which `min_tokens` keeps back; `mark` is what it is marked by."""
         self.params = params
         self.constraint = constraint
         self.num_accepted = 0
@@ -94,10 +97,14 @@ class SamplingState:
         seed = params.seed or 0
         self._cuts = float(params.temperature), params.top_k, float(params.top_p), float(params.min_p)
         self._key = seed & _HALF, seed >> 32 & _HALF
+        self._mark, self._contexts = mark, None if mark is None else Contexts()
+        self._purpose = purpose_of(lane_of(seed))
 
     def drawing(self) -> tuple[float, int, float, float, int, int, int, int]:
         """What the next draw takes besides the row: temperature and cuts, and where its numbers come from (the two
         halves of a key, the position, the purpose: `philox.Stream`)."""
+        if self._mark is not None and self._contexts is not None and (context := self._contexts.fresh) is not None:
+            return *self._cuts, *self._mark.words(context), self._purpose
         return *self._cuts, *self._key, self.num_accepted, ANSWER
 
     def accept(self, token_id: int) -> None:
@@ -105,6 +112,8 @@ class SamplingState:
         self.num_accepted += 1
         self.counts[token_id] = self.counts.get(token_id, 0) + 1
         self._seen[token_id] = True
+        if self._contexts is not None:
+            self._contexts.accept(token_id)
         if self.constraint is not None:
             self.constraint.accept(token_id)
 

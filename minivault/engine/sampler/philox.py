@@ -21,20 +21,20 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
 
 Word = Any
-"""An np.uint64, or an array of them."""
+"""An unsigned integer, or an array of them."""
 
 
 class Stream(NamedTuple):
     """Where numbers come from: the two halves of the key, and two words of the counter. Whoever wants other numbers
     (keyed by something else than a seed, say) makes another of these, and nothing else changes."""
 
-    key_low: int
-    key_high: int
-    position: int
+    key_low: Word
+    key_high: Word
+    position: Word
     purpose: int
 
 
-def _round(a: Word, b: Word, c: Word, d: Word, k: np.uint64, m: np.uint64) -> tuple[Word, Word, Word, Word]:
+def _round(a: Word, b: Word, c: Word, d: Word, k: Word, m: Word) -> tuple[Word, Word, Word, Word]:
     first, second = _MULTIPLIERS[0] * a, _MULTIPLIERS[1] * c
     return (second >> _HALF) ^ b ^ k, second & _LOW, (first >> _HALF) ^ d ^ m, first & _LOW
 
@@ -43,11 +43,12 @@ _compiled_round = compiled(_round)
 
 
 def numbers_of(stream: Stream, token_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The numbers of any tokens, in NumPy: those that `fill` gives."""
+    """The numbers of any tokens, in NumPy: those that `fill` gives. The words of a stream may be arrays, one for each
+    token."""
     ids = token_ids.astype(np.uint64)
     a, b = np.full_like(ids, stream.position), ids // np.uint64(4)
     c, d = np.full_like(ids, stream.purpose), np.zeros_like(ids)
-    k, m = np.uint64(stream.key_low), np.uint64(stream.key_high)
+    k, m = np.asarray(stream.key_low, np.uint64), np.asarray(stream.key_high, np.uint64)
     for _ in range(_ROUNDS):
         a, b, c, d = _round(a, b, c, d, k, m)
         k, m = (k + _KEY_STEPS[0]) & _LOW, (m + _KEY_STEPS[1]) & _LOW

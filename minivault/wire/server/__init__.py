@@ -11,6 +11,7 @@ from minivault.wire.schema import Receipt
 from minivault.wire.server import schema
 from minivault.wire.server.redaction import RedactionBody
 from minivault.wire.server.said import SaidBody
+from minivault.wire.server.watermark import DetectBody
 
 _READ = ("400", "401", "403", "404", "429", "503")
 _FILTERS = ("text", "since", "until", "model", "key", "status", "api", "type", "user")
@@ -97,6 +98,15 @@ VAULT = (
         "Was a text ever an answer, or a part of one?",
         request=SaidBody,
         reply=schema.Said,
+        error=Error,
+        errors=_READ,
+    ),
+    Operation(
+        "post",
+        "/watermark/detect",
+        "Does a text carry this server's mark?",
+        request=DetectBody,
+        reply=schema.Detected,
         error=Error,
         errors=_READ,
     ),

@@ -234,3 +234,17 @@ class Said(Shape):
     num_more: Count = Field(description="records that may say it, too, and were not looked at")
     is_part_sought: bool = Field(description="also as a part of an answer, for which a text needs 8 words")
     reach: SaidReach
+
+
+class Detected(Shape):
+    """How conspicuous a text is. Of texts that have nothing to do with the key, a part `p_value` is as conspicuous."""
+
+    model: str
+    scheme: str
+    key: str
+    num_tokens: Count
+    num_counted: Count = Field(description="tokens behind four others that follow each other for the first time")
+    score: float = Field(description="not far above `num_counted` where there is no mark")
+    lane: int | None = Field(description="of the key's streams, the one that the text looks most like")
+    p_value: float
+    log10_p: float
