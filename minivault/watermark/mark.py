@@ -7,8 +7,8 @@ was used before in the same answer would give the same numbers again, which is n
 nobody counts the token (Hu et al., arXiv 2310.10669, and SynthID-Text, Nature 634, 818-823, do likewise).
 
 By one key alone, answers of other seeds would go on alike from the first four tokens that they have in common, and to a
-plain question nearly all begin alike. So a key has LANES streams for each context; the seed of an answer says which is its
-own; a detector looks through all, and pays for that in its p-value.
+plain question nearly all begin alike. So a key has LANES streams for each context, and the seed of an answer says which
+is its own; a detector looks through all, and pays for that in its p-value.
 """
 
 from __future__ import annotations

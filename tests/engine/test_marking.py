@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +47,7 @@ REQUESTS = st.lists(
                 "repetition_penalty": st.sampled_from([1.0, 1.3]),
                 "stop": st.sampled_from([(), ("ba",)]),
                 "logprobs": st.sampled_from([None, 1]),
+                "ignore_eos": st.booleans(),
             }
         ),
     ),
@@ -67,7 +69,7 @@ def test_marked_or_not_an_answer_is_the_same_in_any_company_and_with_any_guesses
 ) -> None:
     runner = ScriptedRunner(hesitant, context=128, block_tokens=block_tokens, num_drafts=num_drafts)
     drive = driving(runner, max_running=max_running, prefix_cache_bytes=cache_bytes)
-    jobs = [drive.submit(prompt, **params) for prompt, params in requests]
+    jobs = [drive.submit(prompt, **{**MARKED, **params}) for prompt, params in requests]
     drive.finish()
     drive.ensure_nothing_left()
     for job, (prompt, params) in zip(jobs, requests, strict=True):
@@ -79,13 +81,14 @@ def test_marked_or_not_an_answer_is_the_same_in_any_company_and_with_any_guesses
 
 def test_an_answer_that_loses_its_place_goes_on_as_it_would_have() -> None:
     """The cache holds too little for two: the second begins again in the middle of its answer."""
-    runner = ScriptedRunner(babble, context=128, block_tokens=4, num_blocks=30)
+    runner = ScriptedRunner(wander, context=128, block_tokens=4, num_blocks=34)
     drive = driving(runner, max_running=2)
-    jobs = [drive.submit(prompt, max_tokens=80, **MARKED) for prompt in ("one", "two")]
-    drive.finish()
+    with patch("minivault.engine.scheduler.AHEAD_POSITIONS", 0):
+        jobs = [drive.submit(prompt, max_tokens=80, ignore_eos=True, **MARKED) for prompt in ("one", "two")]
+        drive.finish()
     assert drive.engine.stats["preemptions"] > 0
     for job, prompt in zip(jobs, ("one", "two"), strict=True):
-        assert drive.transcripts[job].tokens == alone(prompt, max_tokens=80).tokens
+        assert drive.transcripts[job].tokens == alone(prompt, wander, max_tokens=80, ignore_eos=True).tokens
 
 
 def test_answers_of_other_seeds_begin_apart() -> None:

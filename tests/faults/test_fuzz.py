@@ -26,6 +26,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 REFUSED = {
     "/v1/batches": 404,  # its example names a file that is not there
     "/said": 403,
+    "/watermark/detect": 403,
     "/vault/records/{id_or_seq}/redaction": 403,  # nobody knows who is asking, without a connection
 }
 FIELDS = sorted(
