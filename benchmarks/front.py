@@ -1,9 +1,10 @@
 """What a front costs: an engine elsewhere that costs nothing, this server before it with the vault on, and clients.
 
-    python -m benchmarks.front [--clients 1,8,32] [--tokens 64] [--json]
+    python -m benchmarks.front [--clients 1,8,32] [--tokens 64] [--gaps 0,5] [--json]
 
-The engine sends every answer's tokens, an event each, as fast as they are read. It, the front and the clients share
-this machine's cores, so processor time is what counts: the front's own is read from the kernel, by answer and by token.
+The engine sends every answer's tokens, an event each: all at once, so that a front finds many in one piece, and with a
+gap in milliseconds between them, as a model does, so that each comes alone. It, the front and the clients share this
+machine's cores, so processor time is what counts: the front's own is read from the kernel, by answer and by token.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,19 +34,20 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def stream_of(num_tokens: int) -> bytes:
+def stream_of(num_tokens: int) -> list[bytes]:
     """A whole chat stream as a server sends it, an event a chunk."""
     token = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]}
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
     usage = {"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": num_tokens}}
     events = [*[token] * num_tokens, last, usage]
-    said = b"".join(chunk(b"data: " + json.dumps(event).encode() + b"\n\n") for event in events)
-    return said + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    said = [chunk(b"data: " + json.dumps(event).encode() + b"\n\n") for event in events]
+    return [*said, chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"]
 
 
-def serve(listening: socket.socket, num_tokens: int) -> None:
-    """The engine: a thread a connection, and the same bytes to every question."""
-    streamed = HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked\r\n") + stream_of(num_tokens)
+def serve(listening: socket.socket, num_tokens: int, gap_s: float) -> None:
+    """The engine: a thread a connection, and the same bytes to every question, `gap_s` between two tokens."""
+    head, pieces = HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked\r\n"), stream_of(num_tokens)
+    pieces = [head, *pieces] if gap_s else [head + b"".join(pieces)]
     listed = HEAD % (b"application/json", b"Content-Length: %d\r\n" % len(MODELS)) + MODELS
 
     def talk(sock: socket.socket) -> None:
@@ -56,17 +58,21 @@ def serve(listening: socket.socket, num_tokens: int) -> None:
                     name, _, value = line.partition(b":")
                     length = int(value) if name.lower() == b"content-length" else length
                 lines.read(length)
-                sock.sendall(streamed if request.startswith(b"POST") else listed)
+                for piece in pieces if request.startswith(b"POST") else [listed]:
+                    sock.sendall(piece)
+                    time.sleep(gap_s)
 
     while True:
         sock, _ = listening.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=talk, args=(sock,), daemon=True).start()
 
 
 @contextmanager
-def engine(num_tokens: int) -> Iterator[str]:
+def engine(num_tokens: int, gap_s: float = 0.0) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
-        process = multiprocessing.get_context("fork").Process(target=serve, args=(listening, num_tokens), daemon=True)
+        context, given = multiprocessing.get_context("fork"), (listening, num_tokens, gap_s)
+        process = context.Process(target=serve, args=given, daemon=True)
         process.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         process.kill()
@@ -146,22 +152,29 @@ def measure(front: LiveServer, num_clients: int, num_tokens: int, *, is_streamed
     }
 
 
+def rows(num_tokens: int, gap_ms: float, num_clients: Sequence[int], sync: str) -> Iterator[dict[str, Any]]:
+    """What is measured of one engine, streamed and whole."""
+    with engine(num_tokens, gap_ms / 1e3) as url, tempfile.TemporaryDirectory() as folder:
+        settings = {"backend": "upstream", "upstream_url": url, "rate_limit": "", "vault_sync": sync}
+        with live_server(Path(folder), **settings) as front:
+            front.wait_ready()
+            for number in num_clients:
+                for is_streamed in (True, False):
+                    yield {"gap_ms": gap_ms} | measure(front, number, num_tokens, is_streamed=is_streamed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--gaps", default="0,5")
     parser.add_argument("--sync", default="synced", choices=["synced", "written", "async"])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    rows = []
-    with engine(given.tokens) as url, tempfile.TemporaryDirectory() as folder:
-        settings = {"backend": "upstream", "upstream_url": url, "rate_limit": "", "vault_sync": given.sync}
-        with live_server(Path(folder), **settings) as front:
-            front.wait_ready()
-            for num_clients in map(int, given.clients.split(",")):
-                for is_streamed in (True, False):
-                    rows.append(measure(front, num_clients, given.tokens, is_streamed=is_streamed))
-                    print(json.dumps(rows[-1]) if given.json else rows[-1], flush=True)
+    num_clients = [int(number) for number in given.clients.split(",")]
+    for gap_ms in map(float, given.gaps.split(",")):
+        for row in rows(given.tokens, gap_ms, num_clients, given.sync):
+            print(json.dumps(row) if given.json else row, flush=True)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,6 @@ class Metrics:
         if timings.first_token_ns:
             self.prefill.observe(timings.prefill_ns * NS)
             self.first_token.observe(timings.first_token_ns * NS)
-        self._measure_memory()
 
     def measure(self, load: Load, vault: VaultState | None = None) -> None:
         """Take down this worker's state as it is now; None where nothing is known of the vault."""
@@ -191,7 +190,7 @@ class Metrics:
         return Gauge(f"minivault_{name}", meaning, labels, registry=self.own, multiprocess_mode=mode)
 
     def _measure_memory(self) -> None:
-        """Keep the figure of before where no file descriptor is left to read a new one: no answer may fail by that."""
+        """Keep the figure of before where no file descriptor is left to read a new one."""
         with suppress(OSError):
             self.resident.set(psutil.Process().memory_info().rss)
 

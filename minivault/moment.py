@@ -10,7 +10,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def rfc3339(time_ns: int) -> str:
     """A time since 1970 as RFC 3339 writes it: UTC, with nine digits of a second and `Z`."""
     seconds, fraction = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+    return f"{datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]}.{fraction:09d}Z"
 
 
 def read_moment(text: str) -> int:

@@ -25,14 +25,15 @@ def test_an_interaction_is_counted_where_no_file_can_be_opened() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         metrics.observe("generate", "completed", "stop", Usage(3, 2, 0), Timings(0, 1, 2, 10**9))
+        metrics.measure(Load())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert metrics.totals() == (1, 1000.0, 2)
 
 
-def test_memory_is_measured_with_each_interaction() -> None:
+def test_memory_is_measured_with_every_state() -> None:
     metrics = Metrics()
-    metrics.observe("generate", "completed", "stop", Usage(3, 2, 0), Timings(0, 1, 2, 3))
+    metrics.measure(Load())
     assert (metrics.own.get_sample_value("minivault_resident_bytes") or 0) > 1e6
 
 

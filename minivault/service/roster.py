@@ -95,6 +95,11 @@ class Roster:
         state = "ready" if first.state == "resting" else first.state
         return ModelStatus(state, first.reason, running, waiting, dict(stats), dict(cache))
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request that names no model would be served. Asked several times for each connection."""
+        return self.default.status().state in ("ready", "resting")
+
     def ensure_ready(self) -> None:
         """Raises Loading, LoadFailed or Draining while a request that names no model would not be served."""
         self.default.start()

@@ -94,7 +94,7 @@ class Hooks:
         install_offline_guard(settings)
         keep_few_arenas()
         roster = worker_roster(settings)
-        worker.standing = Standing(self._readiness, worker.age, lambda: roster.status().state == "ready")
+        worker.standing = Standing(self._readiness, worker.age, lambda: roster.is_ready)
         harden_sockets(worker.sockets, receive_s=settings.receive_timeout_s, send_s=settings.send_timeout_s)
         with self._thread_limit(worker):
             # The engine thread gives the lock up at every tensor operation; it must not wait 5 ms to get it back.

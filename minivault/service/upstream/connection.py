@@ -54,10 +54,13 @@ class Chunked:
                 found.append(piece)
                 at += len(piece)
                 self._left -= len(piece)
+                if self._left:
+                    break
             end = data.find(b"\r\n", at)
-            if self._left or end < 0:
+            if end < 0:
                 break
-            self._read(data[at:end])
+            if end > at or self._is_last:  # an empty line is the end of a chunk
+                self._read(data[at:end])
             at = end + 2
         self._held = data[at:]
         if len(self._held) > MAX_HEAD:
@@ -65,15 +68,15 @@ class Chunked:
         return b"".join(found)
 
     def _read(self, line: bytes) -> None:
-        """A line between the data of two chunks: the end of one, the size of the next, or what follows the last."""
+        """A line between the data of two chunks: the size of the next, or what follows the last."""
         if self._is_last:
             self.is_whole = not line
-        elif line:
-            size = _SIZE.match(line)
-            if size is None:
-                raise Malformed("a chunk without a size")
-            self._left = int(size[1], 16)
-            self._is_last = self._left == 0
+            return
+        size = _SIZE.match(line)
+        if size is None:
+            raise Malformed("a chunk without a size")
+        self._left = int(size[1], 16)
+        self._is_last = self._left == 0
 
 
 class Exchange:
