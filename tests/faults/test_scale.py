@@ -6,25 +6,23 @@ What each client sees is told in docs/scale.md.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from minivault.vault.merged import check_all, node_of
 from minivault.vault.reader import read_records
-from tests.live import GUARD_S, PROJECT, LiveServer, free_port, live_server, until
+from tests.faults.sites import Stream, ask, engine_process, is_recorded, record_of
+from tests.live import GUARD_S, LiveServer, free_port, live_server, until
 
 SERVER = shutil.which("redis-server")
 HAS_REDIS = SERVER is not None and importlib.util.find_spec("redis") is not None
@@ -45,31 +43,6 @@ class Site:
     redis: subprocess.Popen[bytes]
 
 
-class Stream:
-    """One client's stream, as far as it has read."""
-
-    def __init__(self, stack: ExitStack, front: LiveServer, prompt: str) -> None:
-        sent = httpx.stream("POST", front.url + "/stream-generate", json={"prompt": prompt}, timeout=GUARD_S)
-        self._response = stack.enter_context(sent)
-        self.id = self._response.headers["X-Request-Id"]
-        self._lines = self._response.iter_lines()
-        self.text = json.loads(next(self._lines))["token"]
-        self.last: dict[str, Any] = {}
-
-    def read_some(self, num_lines: int) -> None:
-        for _ in range(num_lines):
-            self.text += json.loads(next(self._lines))["token"]
-
-    def read_on(self) -> None:
-        """To the end, whole or broken."""
-        try:
-            for line in self._lines:
-                self.last = json.loads(line)
-                self.text += self.last.get("token", "")
-        except httpx.TransportError:
-            self.last = {}
-
-
 def is_listening(port: int) -> bool:
     with socket.socket() as sock:
         return not sock.connect_ex(("127.0.0.1", port))
@@ -80,13 +53,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         engines = {}
         for _ in range(2):
-            command = [sys.executable, "-m", "tests.service.upstream.engine"]
-            process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-            stack.callback(process.wait, GUARD_S)
-            stack.callback(process.kill)
-            assert process.stdout is not None
-            stack.callback(process.stdout.close)
-            engines[process.stdout.readline().strip()] = process
+            url, process = stack.enter_context(engine_process())
+            engines[url] = process
         port = free_port()
         assert SERVER is not None
         redis = [SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
@@ -111,26 +79,17 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(fronts, engines, shared)
 
 
-def record_of(front: LiveServer, id_: str) -> dict[str, Any]:
-    front.wait_for(lambda: any(record["id"] == id_ for record in read_records(front.vault)))
-    return next(record for record in read_records(front.vault) if record["id"] == id_)
-
-
-def ask(front: LiveServer, prompt: str) -> httpx.Response:
-    return httpx.post(front.url + "/generate", json={"prompt": prompt}, timeout=GUARD_S)
-
-
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped, as if the net were cut"])
 def test_an_engine_that_goes_fails_its_answers_and_takes_no_others(site: Site, sig: signal.Signals) -> None:
     front = site.fronts[0]
     with ExitStack() as stack:
-        streams = [Stream(stack, front, f"question {number} ") for number in range(4)]
+        streams = [Stream(stack, front.url, f"question {number} ") for number in range(4)]
         url, engine = next(iter(site.engines.items()))
         engine.send_signal(sig)
         front.wait_for(lambda: f"the engine at {url} is down" in front.log)
         (worker,) = front.workers()
-        front.wait_for(lambda: any(_is_cut(stream, front) for stream in streams))
-        gone = [stream for stream in streams if _is_cut(stream, front)]
+        front.wait_for(lambda: any(is_recorded(stream, front) for stream in streams))
+        gone = [stream for stream in streams if is_recorded(stream, front)]
         for stream in gone:
             stream.read_on()
             assert stream.last["finish_reason"] == "error"
@@ -140,7 +99,7 @@ def test_an_engine_that_goes_fails_its_answers_and_takes_no_others(site: Site, s
         assert worker in front.workers()
     front.wait_for(lambda: httpx.get(front.url + "/health").json()["running"] == 0)
     for number in range(10):
-        answered = ask(front, f"once {number}")
+        answered = ask(front.url, f"once {number}")
         assert answered.json()["response"] == f"once {number}"
         assert record_of(front, answered.headers["X-Request-Id"])["upstream"]["server"] != url
     if sig == signal.SIGSTOP:
@@ -149,36 +108,31 @@ def test_an_engine_that_goes_fails_its_answers_and_takes_no_others(site: Site, s
     assert [one.exit_code for one in check_all([front.vault for front in site.fronts])] == [0, 0]
 
 
-def _is_cut(stream: Stream, front: LiveServer) -> bool:
-    """Whether its record says that it failed; one that goes on has none."""
-    return any(record["id"] == stream.id for record in read_records(front.vault))
-
-
 def test_generations_are_counted_over_both_fronts_and_a_lost_redis_refuses_nobody(site: Site) -> None:
     one, other = site.fronts
     with ExitStack() as stack:
-        running = [Stream(stack, front, "on and on ") for front in (one, other, one, other)]
+        running = [Stream(stack, front.url, "on and on ") for front in (one, other, one, other)]
         assert len(running) == 4
-        refused = ask(other, "once more")
+        refused = ask(other.url, "once more")
         assert refused.status_code == 429
         assert "generations" in refused.text
         site.redis.kill()
         site.redis.wait(GUARD_S)
-        assert ask(other, "once more").json()["response"] == "once more"
+        assert ask(other.url, "once more").json()["response"] == "once more"
     for front in site.fronts:
         front.wait_for(lambda front=front: httpx.get(front.url + "/health").json()["running"] == 0)
-        assert ask(front, "once again").status_code == 200
+        assert ask(front.url, "once again").status_code == 200
     assert [one.exit_code for one in check_all([front.vault for front in site.fronts])] == [0, 0]
 
 
 def test_a_front_that_is_killed_loses_no_word_and_the_other_goes_on(site: Site) -> None:
     one, other = site.fronts
     with ExitStack() as stack:
-        stream = Stream(stack, one, "on and on ")
+        stream = Stream(stack, one.url, "on and on ")
         stream.read_some(3)
         (worker,) = one.workers()
         os.kill(worker, signal.SIGKILL)
-        assert ask(other, "once").json()["response"] == "once"
+        assert ask(other.url, "once").json()["response"] == "once"
         stream.read_on()
         assert stream.last.get("done") is None
     record = record_of(one, stream.id)

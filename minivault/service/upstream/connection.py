@@ -113,16 +113,19 @@ class Exchange:
     def lines(self) -> Iterator[list[bytes]]:
         """The lines of the reply's body without their ends, those together that have come together. Raises one of
         FAILURES."""
-        held = b""
+        held, num_held = list[bytes](), 0  # pieces of a line, joined once: a long one comes in hundreds
         for piece in self._pieces():
             self.heard_at = time.monotonic()
-            *whole, held = (held + piece).split(b"\n")
-            if whole:
-                yield whole
-            if len(held) > MAX_LINE:
+            begun, *more = piece.split(b"\n")
+            held.append(begun)
+            num_held += len(begun)
+            if more:
+                yield [b"".join(held), *more[:-1]]
+                held, num_held = [more[-1]], len(more[-1])
+            if num_held > MAX_LINE:
                 raise Malformed(f"a line of more than {MAX_LINE} bytes")
-        if held:
-            yield [held]
+        if num_held:
+            yield [b"".join(held)]
 
     def _pieces(self) -> Iterator[bytes]:
         response = self._response

@@ -8,8 +8,9 @@ is noted in `told`, which the record keeps.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from minivault.errors import GenerationFailed
 from minivault.talk.thoughts import thought_format
@@ -21,6 +22,11 @@ REASONS: Mapping[str, FinishReason] = {"length": "length", "abort": "error", "er
 """Every other word for an end is one that the model came to by itself."""
 TOLD = ("id", "model", "system_fingerprint", "service_tier")
 LEAST = -9999.0
+MOST = 1 << 53
+"""Beyond it, a count or an id is nonsense."""
+MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
+"""What reading raises where there is a number for a text, a text for an object, and the like."""
+log = logging.getLogger("minivault.service")
 
 
 class AnswerReader:
@@ -43,7 +49,15 @@ class AnswerReader:
         """What the engine said of this answer."""
 
     def feed(self, chunk: Mapping[str, Any]) -> list[Delta]:
-        """What one object of the stream adds. Raises GenerationFailed where it tells of a failure."""
+        """What one object of the stream adds. Raises GenerationFailed where it tells of a failure, or nothing that can
+        be read."""
+        try:
+            return self._fed(chunk)
+        except MISSHAPEN as error:
+            log.warning("an engine elsewhere sent what is no answer: %r", error)
+            raise GenerationFailed("the engine elsewhere sent an object that is no answer") from error
+
+    def _fed(self, chunk: Mapping[str, Any]) -> list[Delta]:
         if error := chunk.get("error"):
             raise GenerationFailed(f"the engine elsewhere failed: {message_of(error)}")
         if not self.told:
@@ -92,7 +106,7 @@ class AnswerReader:
             text, reasoning = _text(choice.get("text")), ""
         scored, ids = choice.get("logprobs"), choice.get("token_ids")
         logprobs = tuple(_logprobs(scored)) if scored and isinstance(scored, dict) else ()
-        tokens = tuple(token for token in ids if isinstance(token, int)) if ids and isinstance(ids, list) else ()
+        tokens = tuple(filter(_is_count, ids)) if ids and isinstance(ids, list) else ()
         self._has_logprobs = self._has_logprobs or bool(logprobs)
         if reason := _text(choice.get("finish_reason")):
             self.reason = REASONS.get(reason, "stop")
@@ -170,7 +184,11 @@ def _usage(told: Mapping[str, Any]) -> Usage:
 
 def _count(told: Any, name: str) -> int:
     value = told.get(name) if isinstance(told, dict) else None
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if _is_count(value) else 0
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < MOST
 
 
 def _logprobs(scored: Mapping[str, Any]) -> Iterator[TokenLogprob]:
@@ -197,7 +215,7 @@ def _scored(item: Mapping[str, Any]) -> TopLogprob:
         told = bytes(data) if isinstance(data, list) else _text(item.get("token")).encode()
     except (TypeError, ValueError):
         told = b""
-    return TopLogprob(token if isinstance(token, int) else -1, _number(item.get("logprob")), told)
+    return TopLogprob(token if _is_count(token) else -1, _number(item.get("logprob")), told)
 
 
 def _number(value: Any) -> float:

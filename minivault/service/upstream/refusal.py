@@ -23,7 +23,7 @@ from minivault.service.upstream.server import Server
 TOO_LONG = ("context length", "context size", "context_length", "exceed_context", "context window", "too long")
 """How engines say that a prompt does not fit."""
 TRY_ELSEWHERE = frozenset({401, 403, 404, 429, 500, 502, 503, 504})
-"""Refusals that are a server's own and not the request's."""
+"""Refusals that are a server's own and not the request's; so is what is no refusal at all, as a redirect."""
 
 
 class Refused(OSError):
@@ -49,7 +49,7 @@ def refusal(response: HTTPResponse, server: Server) -> Exception:
 def judged(status: int, told: Any, server: Server, retry_after: str = "") -> Exception:
     """The same of a reply that has been read."""
     message = message_of(told)
-    if status in TRY_ELSEWHERE:
+    if status in TRY_ELSEWHERE or not 400 <= status < 500:
         return Refused(_servers_own(status, message, server, retry_after))
     says = f"the engine that answers here refuses this: {message}"
     if any(words in message.lower() for words in TOO_LONG):
@@ -66,4 +66,4 @@ def _servers_own(status: int, message: str, server: Server, retry_after: str) ->
     if status in (429, 503):
         after_s = int(retry_after) if retry_after.isdigit() else 2
         return Overloaded(f"the engine elsewhere is busy: {message}", retry_after_s=after_s)
-    return GenerationFailed(f"the engine elsewhere failed with {status}: {message}")
+    return GenerationFailed(f"the engine elsewhere failed with {status}: {message or 'no reason given'}")

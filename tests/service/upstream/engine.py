@@ -8,6 +8,7 @@ the middle of a stream.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ Reply = Callable[[str, Body], "Iterable[Any] | Error"]
 class Engine:
     """Serves on a port of its own until it is stopped."""
 
-    def __init__(self, reply: Reply, *, models: Iterable[Body], others: dict[str, Any]) -> None:
+    def __init__(self, reply: Reply, *, models: Iterable[Body], others: dict[str, Any], host: str) -> None:
         self.reply = reply
         self.models = list(models)
         self.others = others
@@ -56,11 +57,11 @@ class Engine:
         self.headers: list[dict[str, str]] = []
         self.connections: set[Any] = set()
         self.left = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer((host, 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self.url = f"http://{host}:{self._server.server_address[1]}/v1"
 
     def stop(self) -> None:
         """No new connection is taken."""
@@ -75,9 +76,10 @@ def engine(
     *,
     models: Iterable[Body] = ({"id": "m", "owned_by": "vllm", "max_model_len": 512},),
     others: dict[str, Any] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Engine]:
     """A running engine; `others` are further paths and what they say."""
-    running = Engine(reply, models=models, others=others or {})
+    running = Engine(reply, models=models, others=others or {}, host=host)
     try:
         yield running
     finally:
@@ -167,8 +169,9 @@ def endless(_path: str, body: Body) -> Iterator[Any]:
 
 
 def main() -> None:
-    """In a process of its own: prints its address, then answers `endless` until it is killed."""
-    with engine(endless) as running:
+    """In a process of its own: prints its address, then answers `endless` until it is killed. Where it listens may be
+    given."""
+    with engine(endless, host=next(iter(sys.argv[1:]), "127.0.0.1")) as running:
         print(running.url, flush=True)
         threading.Event().wait()
 

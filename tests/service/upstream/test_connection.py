@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -95,3 +96,22 @@ def test_a_connection_that_is_closed_for_good_is_not_kept(there: Engine) -> None
     assert said(second)
     second.close()
     pool.close()
+
+
+def test_lines_are_the_same_however_they_come_and_a_long_one_takes_its_length() -> None:
+    long = b"x" * (8 << 20)
+    sent = b"one\n\ntwo\n" + long + b"\nthree"
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(sent)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        pool = Pool(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        exchange = asked(pool)
+        there, _ = listening.accept()
+        sending = threading.Thread(target=there.sendall, args=(reply + sent,))
+        sending.start()
+        exchange.response(GUARD_S)
+        lines = [line for some in exchange.lines() for line in some]
+        sending.join()
+        there.close()
+        exchange.close()
+        pool.close()
+    assert lines == [b"one", b"", b"two", long, b"three"]

@@ -211,6 +211,8 @@ def test_what_breaks_after_the_first_byte_fails_and_is_not_asked_again() -> None
         (Error(404, {"error": "no m"}), ModelNotFound, "no m"),
         (Error(429, {"error": "slow down"}, {"Retry-After": "7"}), Overloaded, "slow down"),
         (Error(500, "<html>oops"), GenerationFailed, "oops"),
+        (Error(302, ""), GenerationFailed, "302"),
+        (Error(501, {"error": "not here"}), GenerationFailed, "not here"),
         ([{"error": {"message": "out of memory"}}], GenerationFailed, "out of memory"),
         ([], GenerationFailed, "in the middle"),
         ([BREAK], UpstreamUnavailable, "broke off"),

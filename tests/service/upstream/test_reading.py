@@ -9,7 +9,7 @@ import pytest
 
 from minivault.errors import GenerationFailed
 from minivault.service.upstream.reading import AnswerReader
-from minivault.types import SamplingParams
+from minivault.types import SamplingParams, Usage
 from minivault.wire.tool_calls import read_tool_calls
 
 ASKED = SamplingParams()
@@ -127,3 +127,25 @@ def test_an_error_in_the_stream_fails_the_answer(error: Any) -> None:
 def test_an_engine_that_talks_nonsense_breaks_nothing(chunk: dict[str, Any]) -> None:
     reader = AnswerReader(SamplingParams())
     json.dumps([delta.text for delta in [*reader.feed(chunk), *reader.finish()]])
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{"delta": [1]}]},
+        {"choices": [{"delta": {"tool_calls": 5}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": "f"}]}}]},
+        {"choices": [{"text": "x", "logprobs": {"tokens": 5, "token_logprobs": 1}}]},
+        {"choices": [{"text": "x", "logprobs": {"content": [{"token": "x", "logprob": 10**400}]}}]},
+    ],
+)
+def test_what_has_no_shape_of_an_answer_is_the_engines_failure(chunk: dict[str, Any]) -> None:
+    with pytest.raises(GenerationFailed, match="no answer"):
+        AnswerReader(SamplingParams()).feed(chunk)
+
+
+@pytest.mark.parametrize("count", [10**400, -1, True, 1.5, "7", None])
+def test_a_count_that_is_none_counts_nothing(count: Any) -> None:
+    reader = AnswerReader(SamplingParams())
+    reader.feed({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": 3}})
+    assert reader.usage == Usage(0, 3)
