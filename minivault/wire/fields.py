@@ -97,6 +97,7 @@ SAMPLERS: Foreign = {
         harmless=(0, -1),
     ),
     **refused("the order of sampling steps is fixed; leave it out", "samplers", "sampler_seed", "logits_processors"),
+    **noted("whether answers are marked is the operator's to say", "watermark", "watermarking"),
     **noted(
         "of no effect without what it belongs to",
         *("mirostat_tau", "mirostat_eta", "dynatemp_exponent", "xtc_threshold", "dry_base", "dry_allowed_length"),

@@ -133,9 +133,12 @@ def test_every_way_of_asking_is_marked_alike(client: FlaskClient, settings: Sett
     chat.pop("top_k")
     several = client.post("/v1/chat/completions", json=chat).get_json()
     client.post("/generate", json={"prompt": "one", "stop": ["e"], **FREE})
+    client.post("/v1/completions", json={"model": "wanderer", "prompt": "one", "watermarking": False, "max_tokens": 30})
     client.post("/generate", json={"prompt": "one", "format": schema, **FREE})
     found = records(settings)
-    assert all(record["watermark"]["num_marked"] is not None for record in found)
+    assert len(found) == 9 and all(
+        record["watermark"]["num_marked"] > 0 for record in found if record["completion_tokens"][5:]
+    )
     assert found[0]["completion_tokens"] == found[1]["completion_tokens"] == found[2]["completion_tokens"]
     assert len({json.dumps(choice["message"]["content"]) for choice in several["choices"]}) == 3
     for record in found:
