@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.engine import Engine
-from minivault.engine.sampler import Logits, SamplingState, judge, sample
+from minivault.engine.sampler import Choice, Logits, SamplingState, judge, sample
 from minivault.errors import ContextExceeded
 from minivault.types import Constraint, Delta, Finished, Job, Judgement, SamplingParams
 from tests.engine.driving import Drive, Transcript
@@ -121,34 +121,65 @@ def test_what_does_not_fit_is_refused() -> None:
         engine.submit(Job("a", (1,) * 50, SamplingParams(), answer=(1,) * 100))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=600)
 @given(
     params=PARAMS,
+    top_p=st.one_of(st.sampled_from([0.0, 1e-6, 0.5, 0.95, 1 - 1e-9, 1.0]), st.floats(0, 1)),
+    temperature=st.one_of(st.sampled_from([0.0, 0.1, 1.0, 3.0]), st.floats(0.01, 5)),
     seed=st.integers(0, 1000),
-    vocabulary=st.sampled_from([SMALL, LARGE]),
-    kind=st.sampled_from(["peaked", "flat", "forbidden"]),
+    vocabulary=st.sampled_from([20, SMALL, LARGE]),
+    kind=st.sampled_from(["peaked", "flat", "ties", "forbidden"]),
     noise=st.sampled_from([1e-4, 1e-2, 0.3]),
 )
 def test_a_small_change_of_the_logits_is_a_small_distance(
-    params: SamplingParams, seed: int, vocabulary: int, kind: str, noise: float
+    params: SamplingParams, top_p: float, temperature: float, seed: int, vocabulary: int, kind: str, noise: float
 ) -> None:
-    """What another engine draws is never farther off than its logits are from ours, both ways. Top-p apart, which may
-    leave one token here and another there, with none of the others to draw against."""
-    params = replace(params, top_p=1.0)
+    """What another engine draws is never farther off than its logits are from ours, both ways."""
+    params = replace(params, top_p=top_p, temperature=temperature)
     row = logits_of(seed, vocabulary, kind)
-    theirs = row + np.random.default_rng(seed).uniform(-noise, noise, vocabulary).astype(np.float32)
+    moves = np.random.default_rng(seed)
+    theirs = row + (moves.choice([-noise, noise], vocabulary) * moves.choice([1, 0.3], vocabulary)).astype(np.float32)
     (choice,) = sample(theirs[None], [SamplingState(params, (1, 2))])
+    assert isinstance(choice, Choice)
     found = judge(row, choice.token_id, SamplingState(params, (1, 2)))
-    assert found.distance <= 4 * params.repetition_penalty * noise + 1e-4
+    assert found.distance <= 2 * params.repetition_penalty * noise + 1e-4
     assert (found.distance == 0) or found.drawn != choice.token_id
 
 
-def test_another_seed_is_farther_off_than_another_arithmetic() -> None:
+@settings(deadline=None, max_examples=200)
+@given(
+    top_p=st.one_of(st.sampled_from([0.0, 0.5, 0.95]), st.floats(0, 0.99)),
+    temperature=st.sampled_from([0.1, 1.0, 3.0]),
+    top_k=st.sampled_from([0, 3, 40]),
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["peaked", "flat", "ties"]),
+)
+def test_what_a_cut_alone_keeps_back_comes_when_the_logits_move_by_its_distance(
+    top_p: float, temperature: float, top_k: int, seed: int, kind: str
+) -> None:
+    """So the distance is no smaller than it has to be: those far above the token fall by half of it, the token rises
+    by half, and the others rise no higher than that."""
+    row = logits_of(seed, SMALL, kind)
+    params = SamplingParams(top_p=top_p, top_k=top_k, temperature=temperature, seed=seed)
+    (wanted,) = sample(row[None], [SamplingState(replace(params, top_p=1.0), ())])
+    assert isinstance(wanted, Choice)
+    found = judge(row, wanted.token_id, SamplingState(params, ()))
+    half = np.float32(found.distance / 2 + 1e-4)
+    place = row[wanted.token_id]
+    moved = np.where(row > place + 2 * half, row - half, np.minimum(row + half, place + half - np.float32(1e-5)))
+    moved[wanted.token_id] = place + half
+    (choice,) = sample(moved[None], [SamplingState(params, ())])
+    assert isinstance(choice, Choice)
+    assert choice.token_id == wanted.token_id
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.95, 1.0])
+def test_another_seed_is_farther_off_than_another_arithmetic(top_p: float) -> None:
     row, totals = logits_of(1, LARGE, "flat"), [0.0, 0.0]
     theirs = row + np.random.default_rng(1).uniform(-1e-3, 1e-3, LARGE).astype(np.float32)
     for seed in range(50):
-        (choice,) = sample(theirs[None], [SamplingState(SamplingParams(temperature=1.0, seed=seed), ())])
+        (choice,) = sample(theirs[None], [SamplingState(SamplingParams(temperature=1.0, seed=seed, top_p=top_p), ())])
         for which in (0, 1):
-            state = SamplingState(SamplingParams(temperature=1.0, seed=seed + which), ())
+            state = SamplingState(SamplingParams(temperature=1.0, seed=seed + which, top_p=top_p), ())
             totals[which] += judge(row, choice.token_id, state).distance
     assert totals[1] > 5 * totals[0]
