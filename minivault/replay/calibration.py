@@ -1,7 +1,8 @@
 """Calibration: where the line runs between honest answers and others, measured on answers of both kinds.
 
 A model gives answers; then each is judged by the same model under other arithmetic, which is honest, and with another
-seed and by the same model at fewer bits a weight, which are not. Nothing is recorded.
+seed and by the same model at fewer bits a weight, which are not. Half of the answers give the line, the others try it.
+Nothing is recorded.
 """
 
 from __future__ import annotations
@@ -35,6 +36,21 @@ PROMPTS = (
     "Describe a winter morning in the mountains.",
     "Translate 'good morning, my friend' into French, and say how it is pronounced.",
 )
+HELD_OUT = (
+    "Why do leaves turn red in autumn?",
+    "Write a short letter to a friend who has moved away.",
+    "Explain to a child how a bicycle stays upright.",
+    "List five rivers of Europe and the seas they flow into.",
+    "How do I repair a flat tyre?",
+    "Tell a story about a lighthouse keeper and a storm.",
+    "What is the difference between a virus and a bacterium?",
+    "Write a Python function that reverses a string.",
+    "Give three reasons to walk to work.",
+    "Who was Johannes Kepler?",
+    "Describe a market in a small town on a Saturday.",
+    "Translate 'where is the station, please?' into Spanish, and say how it is pronounced.",
+)
+"""What the line is tried on: no answer to these has moved it."""
 LENGTHS = (8, 16, 24, 32, 48, 64)
 """Of windows: an answer of so many tokens is judged."""
 MARGIN = 1.25
@@ -49,6 +65,8 @@ class Judged:
 
     name: str
     is_honest: bool
+    is_held_out: bool = False
+    """They say how good the line is, and have no part in it."""
     found: dict[Kind, list[Sequence[float]]] = field(default_factory=lambda: {"sampled": [], "greedy": []})
 
     def summary(self, kind: Kind) -> dict[str, Any]:
@@ -64,9 +82,17 @@ class Judged:
 
     def means(self, kind: Kind, length: int) -> list[float]:
         """Of all windows of `length` tokens, none of which overlap."""
-        answers = self.found[kind]
-        starts = ((answer, at) for answer in answers for at in range(0, len(answer) - length + 1, length))
-        return [sum(answer[at : at + length]) / length for answer, at in starts]
+        return [sum(window) / length for window in self._windows(kind, length)]
+
+    def num_within(self, kind: Kind, limits: Limits) -> tuple[int, int]:
+        """How many windows of the fewest tokens keep to the limits, and how many there are."""
+        windows = list(self._windows(kind, limits.num_tokens))
+        limit = limits.of(kind) * limits.num_tokens
+        return sum(sum(window) <= limit and max(window) <= limits.worst for window in windows), len(windows)
+
+    def _windows(self, kind: Kind, length: int) -> Iterator[Sequence[float]]:
+        for answer in self.found[kind]:
+            yield from (answer[at : at + length] for at in range(0, len(answer) - length + 1, length))
 
 
 def calibrate(settings: Settings, told: Told, max_tokens: int = 96) -> list[Judged]:
@@ -76,19 +102,19 @@ def calibrate(settings: Settings, told: Told, max_tokens: int = 96) -> list[Judg
     with _loaded(settings, load_local) as model:
         records, runner = list(_answers(model, max_tokens)), model.info.runner
         told("judging: another seed")
-        runs.append(
-            _judge("another seed", False, model, [_reseeded(record) for record in records if _is_drawn(record)])
-        )
+        runs += _judge("another seed", False, model, [_reseeded(record) for record in records if _is_drawn(record)])
     for name, is_honest, alter in _ways(runner):
         told(f"judging: {name}")
         other = replace(settings, runner="transformers")
         with _loaded(other, partial(load_local, alter=alter)) as model:
-            runs.append(_judge(name, is_honest, model, records))
+            runs += _judge(name, is_honest, model, records)
     return runs
 
 
 def line(runs: Sequence[Judged]) -> Limits | None:
-    """The limits that tell them apart, for the fewest tokens that do; None where none do."""
+    """The limits that tell them apart, for the fewest tokens that do; None where none do. Those held out are not
+    looked at."""
+    runs = [run for run in runs if not run.is_held_out]
     worst = max(
         distance for run in runs if run.is_honest for kind in run.found for a in run.found[kind] for distance in a
     )
@@ -124,7 +150,7 @@ def _ways(runner: str) -> Iterator[tuple[str, bool, Callable[[Any], Any] | None]
 def _answers(model: LocalModel, max_tokens: int) -> Iterator[dict[str, Any]]:
     for temperature in (0.7, 1.0, 0.0):
         begun = []
-        for number, prompt in enumerate(PROMPTS):
+        for number, prompt in enumerate(PROMPTS + HELD_OUT):
             params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=number)
             task = model.prepare(GenerationRequest(prompt=prompt, params=params))
             begun.append((task, model.generate(task, f"calibrate-{temperature}-{number}")))
@@ -165,8 +191,10 @@ def _is_drawn(record: Mapping[str, Any]) -> bool:
     return bool(record["parameters"]["temperature"])
 
 
-def _judge(name: str, is_honest: bool, model: LocalModel, records: Records) -> Judged:
-    judged = Judged(name, is_honest)
+def _judge(name: str, is_honest: bool, model: LocalModel, records: Records) -> tuple[Judged, Judged]:
+    """What gives the line, and what is held out of it."""
+    both = Judged(name, is_honest), Judged(name, is_honest, is_held_out=True)
     for record, judgement in judgements(model, records):
+        judged = both[record["prompt"] in HELD_OUT]
         judged.found["sampled" if _is_drawn(record) else "greedy"].append(judgement.distances)
-    return judged
+    return both
