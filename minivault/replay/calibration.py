@@ -98,7 +98,8 @@ class Judged:
 def calibrate(settings: Settings, told: Told, max_tokens: int = 96) -> list[Judged]:
     """Answers by the settings' first model, judged in every way. `told` hears what is being done."""
     told("giving answers")
-    runs, settings = [], replace(each_model(settings)[0], watermark_key_file="")  # a seed must make a difference
+    settings = replace(each_model(settings)[0], watermark_key_file="")  # a seed must make a difference
+    runs = list[Judged]()
     with _loaded(settings, load_local) as model:
         records, runner = list(_answers(model, max_tokens)), model.info.runner
         told("judging: another seed")
