@@ -125,4 +125,9 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         names = file.namelist()
     folders = {name.split("/")[0] for name in names}
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"minivault"}
-    assert {"minivault/vault/verify.py", "minivault/py.typed", "minivault/worker/configuration.py"} <= set(names)
+    assert {
+        "minivault/vault/verify.py",
+        "minivault/vault/evidence.py",
+        "minivault/py.typed",
+        "minivault/worker/configuration.py",
+    } <= set(names)

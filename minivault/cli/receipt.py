@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,6 +46,7 @@ def verify(
 
     By themselves: is each signed, and do two of one place agree? Exit codes are those of `vault verify`.
     """
+    from minivault.vault.evidence import ask_server
     from minivault.vault.verify import as_json as report_as_json
     from minivault.vault.verify import describe, read_argument, verify_receipts
 
@@ -53,9 +55,8 @@ def verify(
     report = verify_receipts(
         file,
         vault=vault,
-        url=parse_address(url).base_url if url else "",
         public_key=read_argument(pubkey, "--pubkey") if pubkey else None,
-        api_key=load_settings().api_key if url else "",
+        ask=partial(ask_server, parse_address(url).base_url, load_settings().api_key) if url else None,
     )
     write((report_as_json(report) if as_json else describe(report)) + "\n")
     ctx.exit(report.exit_code)

@@ -1,7 +1,8 @@
 """The append-only, tamper-evident record of every interaction. See docs/vault.md for the format and its limits.
 
 Files of the log are opened only in this package: what keeps it is here, what proves it in `proof/`. It knows nothing of
-HTTP, models or the command line; `verify.py` imports nothing but the standard library.
+HTTP, models or the command line; `verify.py` imports nothing but the standard library, and `evidence.py` no
+more than that file.
 
 For those who read a vault from Python (docs/vault.md): `Archive` shows and searches, `Filter` chooses, `verify_vault`
 checks everything.
@@ -9,11 +10,11 @@ checks everything.
 
 from minivault.vault.archive import Archive
 from minivault.vault.entry import Closing, Entry, Opening, Status
+from minivault.vault.evidence import verify as verify_vault
 from minivault.vault.reader import Filter
 from minivault.vault.record import Place, new_id
 from minivault.vault.segments import vault_id
 from minivault.vault.vault import Vault, VaultStatus
-from minivault.vault.verify import verify as verify_vault
 
 __all__ = [
     "Archive",

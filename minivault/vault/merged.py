@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.vault.archive import Archive
+from minivault.vault.evidence import verify
 from minivault.vault.place import Record
 from minivault.vault.reader import Filter
-from minivault.vault.verify import TAMPERED, UNREADABLE, Report, verify
+from minivault.vault.verify import TAMPERED, UNREADABLE, Report
 
 
 @dataclass(frozen=True, slots=True)

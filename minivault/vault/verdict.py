@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minivault.moment import rfc3339
-from minivault.vault.verify import as_json, verify
+from minivault.vault.evidence import verify
+from minivault.vault.verify import as_json
 
 KEPT = "last-verify.json"
 _TOLD = ("exit_code", "verdict", "seq", "hash", "first_bad_seq", "num_records")

@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""Check a MiniVault log, an excerpt of one, or receipts, without MiniVault: `python verify.py PATH [options]`.
+"""Check a vault, and receipts against it, without MiniVault: `python verify.py DIRECTORY [options]`.
 
 This file is the auditor's: it uses the Python standard library only, imports nothing of the program that wrote the log,
 and re-implements the format of docs/vault.md from its text. That is also why it is one file and longer than others. It
-reads each line once, holds one at a time, and writes nothing.
+reads each line once, holds one at a time, and writes nothing. From top to bottom: Ed25519; the tree over all records;
+one record; the whole log (`Verifier` puts each record before every check); files; receipts; the command line.
+
+What was given out of a vault and is checked without it (excerpts, proofs), and what others say of it (witnesses,
+timestamps, a server), is the matter of `evidence.py`, which needs this file beside it.
 
 Exit status: 0 intact; 1 intact, with traces of a crash; 2 changed since it was written (the first bad seq is named);
 3 something could not be read, or of what was kept elsewhere nothing could be compared; 64 wrong arguments, and nothing
@@ -30,8 +34,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote
 
 fcntl: Any = None
 with suppress(ImportError):  # an auditor's machine need not be Linux
@@ -85,8 +87,8 @@ PLACED = ("vault", "seq", "id", "time_ns", "hash", "prev", "content_sha256", "re
 SPELLED = ("vault", "id", "hash", "prev", "key")
 
 Fields = dict[str, Any]
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-_compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder().decode
 _BEGINNING = b'{"type":"'
 _SEALED = re.compile(r"log-(\d{12,})\.jsonl(\.gz)?")
@@ -199,8 +201,8 @@ _NOTE = re.compile(
     r"\n(?P<lines>(?:\u2014 [^\n]+\n)+)"
 )
 _ORIGIN = re.compile(r"minivault/([0-9a-f-]{36})(?:/([1-9]\d{0,17}))?")
-LOG_KEY, COSIGNER_KEY = 1, 4
-"""Types of signatures in a note: a log's, and a witness's with its time."""
+LOG_KEY = 1
+"""The type of a log's signature in a note; witnesses sign with others."""
 
 
 class Merkle:
@@ -214,7 +216,7 @@ class Merkle:
     def add(self, record_hash: bytes) -> None:
         count, node = 1, hashlib.sha256(b"\0" + record_hash).digest()
         while self.peaks and self.peaks[-1][0] == count:
-            node = _node(self.peaks.pop()[1], node)
+            node = node_hash(self.peaks.pop()[1], node)
             count *= 2
         self.peaks.append((count, node))
         self.size += 1
@@ -222,56 +224,12 @@ class Merkle:
     def root(self) -> bytes:
         node = self.peaks[-1][1] if self.peaks else hashlib.sha256(b"").digest()
         for _, left in reversed(self.peaks[:-1]):
-            node = _node(left, node)
+            node = node_hash(left, node)
         return node
 
 
-def _node(left: bytes, right: bytes) -> bytes:
+def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
-
-
-def is_included(record_hash: bytes, index: int, size: int, path: list[bytes], root: bytes) -> bool:
-    """Whether a record is leaf `index` of the tree of `size` leaves with that root (RFC 9162 §2.1.3.2)."""
-    if not 0 <= index < size:
-        return False
-    place, last, node = index, size - 1, hashlib.sha256(b"\0" + record_hash).digest()
-    for sibling in path:
-        if last == 0:
-            return False
-        if place & 1 or place == last:
-            node = _node(sibling, node)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            node = _node(node, sibling)
-        place, last = place >> 1, last >> 1
-    return last == 0 and node == root
-
-
-def is_consistent(old: int, old_root: bytes, size: int, root: bytes, path: list[bytes]) -> bool:
-    """Whether the tree of `size` leaves begins with the one of `old` leaves (RFC 9162 §2.1.4.2)."""
-    if old == size:
-        return not path and old_root == root
-    if old == 0:
-        return not path and old_root == hashlib.sha256(b"").digest()
-    if not 0 < old < size or not path:
-        return False
-    path = path if old & (old - 1) else [old_root, *path]
-    place, last = old - 1, size - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    first = second = path[0]
-    for node in path[1:]:
-        if last == 0:
-            return False
-        if place & 1 or place == last:
-            first, second = _node(node, first), _node(node, second)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            second = _node(second, node)
-        place, last = place >> 1, last >> 1
-    return last == 0 and (first, second) == (old_root, root)
 
 
 @dataclass(frozen=True)
@@ -310,16 +268,6 @@ class TreeNote:
         found = [data[4:] for name, data in self.signatures if (name, data[:4]) == (self.origin, id_)]
         return bool(found) and all(is_signed(key, self.text.encode(), signature) for signature in found)
 
-    def cosigned_at(self, name: str, key: bytes) -> int | None:
-        """When a witness says that it saw this, in seconds since 1970; None where it has not signed it validly."""
-        id_ = note_key_id(name, COSIGNER_KEY, key)
-        for data in (data for signer, data in self.signatures if (signer, data[:4]) == (name, id_)):
-            time_s = int.from_bytes(data[4:12], "big")
-            message = f"cosignature/v1\ntime {time_s}\n{self.text}".encode()
-            if len(data) == 76 and is_signed(key, message, data[12:]):
-                return time_s
-        return None
-
 
 def note_key_id(name: str, type_: int, key: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + bytes([type_]) + key).digest()[:4]
@@ -342,124 +290,6 @@ def _note_of(match: re.Match[str]) -> TreeNote | None:
     return TreeNote(match["text"], match["origin"], int(match["size"]), root, tuple(signatures), sha)
 
 
-def stamped_at(response: bytes, imprint: bytes) -> str | None:
-    """The time in a timestamp authority's response, `YYYYmmddHHMMSSZ`; None where it is not about that SHA-256.
-
-    Its signature is not checked here: that takes the authority's certificates, and `openssl ts -verify`.
-    """
-    try:
-        token = _der(_der(response)[0])[1]  # TimeStampResp: status, ContentInfo
-        signed = _der(_der(_der(token)[1])[0])  # ContentInfo: type, [0] SignedData
-        content = _der(signed[2])  # SignedData: version, digestAlgorithms, encapContentInfo
-        info = _der(_der(_der(content[1])[0])[0])  # [0] OCTET STRING TSTInfo: version, policy, imprint, serial, time
-        return info[4].decode("ascii") if _der(info[2])[1] == imprint else None
-    except (IndexError, ValueError):
-        return None
-
-
-def _der(data: bytes) -> list[bytes]:
-    """What each element of a DER encoding holds."""
-    found, at = [], 0
-    while at < len(data):
-        size, at = data[at + 1], at + 2
-        if size & 0x80:
-            width = size & 0x7F
-            size, at = int.from_bytes(data[at : at + width], "big"), at + width
-        if at + size > len(data):
-            raise ValueError("an element is longer than what it is in")
-        found.append(data[at : at + size])
-        at += size
-    return found
-
-
-def parse_vkey(text: str) -> tuple[str, int, bytes] | None:
-    """The name, the type and the Ed25519 key of a verifier key (C2SP signed-note); None where it is none."""
-    name, _, rest = text.strip().partition("+")
-    id_, _, data = rest.partition("+")
-    raw = unbase64(data)
-    if len(raw) != 33 or not name or re.search(r"\s", name) or raw[0] not in (LOG_KEY, COSIGNER_KEY):
-        return None
-    return (name, raw[0], raw[1:]) if note_key_id(name, raw[0], raw[1:]).hex() == id_ else None
-
-
-class Policy:
-    """Whom to believe about a log (C2SP tlog-policy): its keys, witnesses, and how many of them must have cosigned."""
-
-    def __init__(self, text: str) -> None:
-        self.logs: dict[str, list[bytes]] = {}
-        self.witnesses: dict[str, tuple[str, bytes]] = {}
-        self.groups: dict[str, tuple[int, list[str]]] = {}
-        self.quorum: str | None = None
-        self.taken: set[str] = set()
-        keys: set[bytes] = set()
-        for number, line in enumerate(text.splitlines(), 1):
-            words = line.split()
-            if not words or words[0].startswith("#"):
-                continue
-            read = {"log": self._log, "witness": self._witness, "group": self._group, "quorum": self._quorum}
-            if words[0] not in read or not read[words[0]](words[1:], keys):
-                raise Misused(f"--policy: line {number} is not as c2sp.org/tlog-policy has it: {line.strip()[:100]}")
-        if self.quorum is None:
-            raise Misused("--policy: it has no line `quorum`")
-
-    def _key(self, text: str, type_: int, keys: set[bytes]) -> tuple[str, bytes] | None:
-        parsed = parse_vkey(text)
-        if parsed is None or parsed[1] != type_ or parsed[2] in keys:
-            return None
-        keys.add(parsed[2])
-        return parsed[0], parsed[2]
-
-    def _log(self, words: list[str], keys: set[bytes]) -> bool:
-        key = self._key(words[0], LOG_KEY, keys) if len(words) in (1, 2) else None
-        if key is not None:
-            self.logs.setdefault(key[0], []).append(key[1])
-        return key is not None
-
-    def _witness(self, words: list[str], keys: set[bytes]) -> bool:
-        key = self._key(words[1], COSIGNER_KEY, keys) if len(words) in (2, 3) and self._is_new(words[0]) else None
-        if key is not None:
-            self.witnesses[words[0]] = key
-        return key is not None
-
-    def _group(self, words: list[str], _keys: set[bytes]) -> bool:
-        if len(words) < 3 or not self._is_new(words[0]):
-            return False
-        name, count, members = words[0], words[1], words[2:]
-        least = {"any": 1, "all": len(members)}.get(count, int(count) if re.fullmatch("[1-9][0-9]{0,3}", count) else 0)
-        is_known = all(one in self.witnesses or one in self.groups for one in members)
-        is_once = len({*members}) == len(members) and self.taken.isdisjoint(members)
-        if not (1 <= least <= len(members) and is_known and is_once):
-            return False
-        self.taken.update(members)
-        self.groups[name] = (least, members)
-        return True
-
-    def _quorum(self, words: list[str], _keys: set[bytes]) -> bool:
-        is_right = len(words) == 1 and self.quorum is None
-        if is_right and (words[0] == "none" or words[0] in self.witnesses or words[0] in self.groups):
-            self.quorum = words[0]
-            return True
-        return False
-
-    def _is_new(self, name: str) -> bool:
-        return name != "none" and name not in self.witnesses and name not in self.groups
-
-    def knows(self, note: TreeNote) -> bool:
-        """Whether a log of the policy signed it; a policy without logs leaves that to others."""
-        return not self.logs or any(note.is_signed_by(key) for key in self.logs.get(note.origin, ()))
-
-    def is_met(self, note: TreeNote) -> bool:
-        """Whether enough witnesses have cosigned it."""
-        seen = {one for one, (name, key) in self.witnesses.items() if note.cosigned_at(name, key) is not None}
-        return self.quorum == "none" or self._has(str(self.quorum), seen)
-
-    def _has(self, name: str, seen: set[str]) -> bool:
-        if name in self.witnesses:
-            return name in seen
-        least, members = self.groups[name]
-        return sum(self._has(member, seen) for member in members) >= least
-
-
 def unbase64(text: object) -> bytes:
     """The bytes of a text in base64, in its one spelling; empty where it is none."""
     try:
@@ -475,7 +305,7 @@ def unbase64(text: object) -> bytes:
 def check_form(fields: Fields, line: bytes) -> None:
     """Its spelling and types: a space or a doubled key is a change too, though the values hash the same."""
     try:
-        spelled = _compact(fields).encode("ascii")
+        spelled = compact(fields).encode("ascii")
     except (ValueError, RecursionError):
         raise Bad("it holds a value no record can hold") from None
     if spelled != line:
@@ -503,7 +333,7 @@ def part_of(fields: Fields) -> Fields:
 def check_hash(fields: Fields) -> None:
     content, marks = content_of(fields), MARKS_3 if fields["v"] == 3 else MARKS
     chained = {key: value for key, value in fields.items() if key not in content and key not in marks}
-    if digest(_canonical(chained).encode("ascii")) != fields["hash"]:
+    if digest(canonical(chained).encode("ascii")) != fields["hash"]:
         raise Bad("its hash is not that of its fields")
 
 
@@ -538,7 +368,7 @@ def check_part(fields: Fields, part: Fields, is_gone: bool) -> None:
 
 
 def check_commitment(fields: Fields, content: Fields, salt_key: str, digest_key: str) -> None:
-    if fields[digest_key] != digest(_salt(fields, salt_key) + _canonical(content).encode("ascii")):
+    if fields[digest_key] != digest(_salt(fields, salt_key) + canonical(content).encode("ascii")):
         raise Bad("its content has been changed")
 
 
@@ -963,17 +793,16 @@ def is_signature(fields: Fields, type_: str) -> bool:
     unsigned = ("signature", *SALTS) if type_ == "receipt" else ("signature",)
     message = {key: value for key, value in fields.items() if key not in unsigned}
     signature, key = unwrap(fields.get("signature")), unwrap(fields.get("key"))
-    return fields.get("type") == type_ and is_signed(key, _canonical(message).encode("ascii"), signature)
+    return fields.get("type") == type_ and is_signed(key, canonical(message).encode("ascii"), signature)
 
 
 class Heads:
     """The tree over the records has the roots that were signed, in the vault and in notes that were kept elsewhere."""
 
-    def __init__(self, reading: Reading, signatures: Signatures, kept: list[TreeNote], policy: Policy | None) -> None:
+    def __init__(self, reading: Reading, signatures: Signatures, kept: list[TreeNote]) -> None:
         self.reading = reading
         self.signatures = signatures
         self.kept = kept
-        self.policy = policy
         self.own: list[TreeNote] = []
         self.left: list[TreeNote] = []
         self.trees: dict[int, Merkle] = {}
@@ -997,7 +826,7 @@ class Heads:
             elif base < seq and (tree := self.stored(base, seq - base)) is not None:
                 self.trees[base] = tree
         for tree in self.trees.values():
-            tree.add(_hash_bytes(self.reading.report.hash))
+            tree.add(hash_bytes(self.reading.report.hash))
         while self.left and self.left[-1].last_seq <= seq:
             self._compare(self.left.pop(), seq)
 
@@ -1014,33 +843,6 @@ class Heads:
             told = f"the tree head of size {note.size}: what the tree begins with was pruned and is not kept"
             report.unproven.append(told)
 
-    def _ask_policy(self) -> None:
-        """The newest head that enough witnesses have seen says how far nobody can rewrite the log unseen."""
-        if self.policy is None or self.reading.is_excerpt:
-            return
-        policy, report = self.policy, self.reading.report
-        met = [note for note in (*self.own, *self.kept) if policy.knows(note) and policy.is_met(note)]
-        if not met:
-            self.reading.found(UNREADABLE, report.seq, "no tree head is cosigned as the policy asks")
-            return
-        seq = max(note.last_seq for note in met)
-        self.reading.note(seq, "witnessed", f"all records up to seq {seq}: enough witnesses have cosigned their tree")
-        if seq < report.seq:
-            report.unproven.append(f"that witnesses have seen what is after seq {seq}")
-
-    def _tell_times(self, note: TreeNote) -> None:
-        seq = note.last_seq
-        for response in note.timestamps:
-            time_ = stamped_at(response, note.digest)
-            if time_ is None:
-                self.reading.found(
-                    TAMPERED, seq, f"seq {seq}: a timestamp is not of the tree head that it is kept with"
-                )
-            else:
-                self.reading.report.num_timestamps += 1
-                message = f"all records up to seq {seq} existed at {time_}, says a timestamp authority"
-                self.reading.note(seq, "timestamp", message)
-
     def finish(self) -> None:
         """What a head covers may have been signed by a key that only a later record names."""
         report, found = self.reading.report, self.reading.found
@@ -1050,15 +852,11 @@ class Heads:
                 found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head belongs to another vault")
             elif not any(note.is_signed_by(unwrap(key)) for key in self.signatures.keys):
                 found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head is not signed by a key of the vault")
-            self._tell_times(note)
-        self._ask_policy()
-        if report.num_timestamps:
-            report.unproven.append("who made the timestamps: that takes the authority's certificates")
         for note in self.left if not self.reading.is_excerpt else ():
             found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a tree head signed {note.last_seq}")
 
 
-def _hash_bytes(text: str) -> bytes:
+def hash_bytes(text: str) -> bytes:
     try:
         return bytes.fromhex(text.removeprefix("sha256:"))
     except ValueError:
@@ -1076,7 +874,6 @@ class Verifier:
         expect_head: str = "",
         kept: Iterable[Fields] = (),
         kept_heads: Iterable[TreeNote] = (),
-        policy: Policy | None = None,
         max_line: int = MAX_LINE_MB << 20,
         watch: Callable[[int], None] | None = None,
     ) -> None:
@@ -1088,7 +885,7 @@ class Verifier:
         self.segments = Segments(reading)
         self.redactions = Redactions(reading, self.segments)
         self.signatures = signatures = Signatures(reading, public_key, expect_head, list(kept))
-        self.heads = Heads(reading, signatures, list(kept_heads), policy)
+        self.heads = Heads(reading, signatures, list(kept_heads))
         self.meanings: dict[str, tuple[Callable[[Fields], None], ...]] = {
             "genesis": (chain.on_genesis, signatures.learn),
             "segment": (signatures.learn,),
@@ -1232,7 +1029,7 @@ def _own_checkpoints(name: str, fd: int, size: int, report: Callable[[int, int, 
             left -= len(line)
             fields = parse(line.strip())
             seq = fields.get("seq") if fields else None
-            if fields is None or type(seq) is not int or not _can_spell(fields):
+            if fields is None or type(seq) is not int or not can_spell(fields):
                 severity = TAMPERED if line.endswith(b"\n") else CRASH
                 report(severity, last + 1, f"{name}: a line is no checkpoint")
             elif seq < last:
@@ -1242,9 +1039,9 @@ def _own_checkpoints(name: str, fd: int, size: int, report: Callable[[int, int, 
                 yield fields
 
 
-def _can_spell(fields: Fields) -> bool:
+def can_spell(fields: Fields) -> bool:
     try:
-        return bool(_canonical(fields))
+        return bool(canonical(fields))
     except (ValueError, RecursionError):
         return False
 
@@ -1375,185 +1172,6 @@ def _lock(fd: int) -> bool:
     return False
 
 
-class Hashing:
-    """A file whose lines are hashed once the next is asked for: the digest is of everything before the last line."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.sha, self.last = file, hashlib.sha256(), b""
-        self.num_lines = 0
-
-    def readline(self, size: int = -1) -> bytes:
-        self.sha.update(self.last)
-        self.num_lines += self.last.endswith(b"\n")
-        self.last = self.file.readline(size)
-        return self.last
-
-
-class Excerpt:
-    """An exported excerpt: a header, records whole or withheld, what proves them, a seal over all of it."""
-
-    def __init__(self, verifier: Verifier, file: IO[bytes]) -> None:
-        self.verifier, self.report, self.found = verifier, verifier.report, verifier.found
-        self.file = Hashing(file)
-        self.header: Fields = {}
-        self.checkpoint: Fields | None = None
-        self.seal: Fields | None = None
-        self.has_later = False
-        self.covered = ("", 0)
-        self.note: TreeNote | None = None
-        self.pending: Fields | None = None
-        """In format 3 the record whose proof comes next."""
-        self.num_whole = 0
-
-    def check(self, name: str) -> None:
-        self.header = parse(self.file.readline(PIECE).removesuffix(b"\n")) or {}
-        if self.header.get("type") != "export" or self.header.get("v") not in (1, 2, 3):
-            self.found(UNREADABLE, 0, f"{name} is no export of a vault that this verifier knows")
-            return
-        self.verifier.signatures.learn(self.header)
-        if self.header["v"] == 3:
-            self.check_proven()
-            return
-        self.verifier.feed_from(self.file, take=self.take)  # type: ignore[arg-type]
-        self.verifier.chain.end_file(is_last=True)
-        if self.checkpoint is None:
-            self.found(TAMPERED, self.report.seq + 1, "the excerpt does not end in a checkpoint")
-            return
-        self._check_head(self.checkpoint)
-        if self.header["v"] == 1:
-            self._name_unproven()
-        else:
-            self._check_seal()
-
-    def check_proven(self) -> None:
-        """Format 3: each record with its path to a signed head of the tree, then the seal."""
-        notes = parse_notes(str(self.header.get("head")))
-        self.note = notes[0] if len(notes) == 1 else None
-        key = self.header.get("public_key")
-        if self.note is None or self.note.vault != self.header.get("vault") or not self.note.is_signed_by(unwrap(key)):
-            self.found(TAMPERED, 0, "its tree head is not signed by the key that it names")
-            return
-        self._check_key({"key": key})
-        self.report.num_signatures += 1
-        self.verifier.feed_from(self.file, take=self.take_proven)  # type: ignore[arg-type]
-        if self.pending is not None:
-            self.found(TAMPERED, self.report.seq + 1, "its last record has no proof")
-        if self.num_whole != self.header.get("records"):
-            self.found(TAMPERED, self.report.seq + 1, "it holds another number of records than its header says")
-        self._check_seal()
-
-    def take_proven(self, line: bytes) -> None:
-        """A record, its proof, and so on; then the seal, and nothing more."""
-        fields = parse(line.removesuffix(b"\n"))
-        if self.seal is not None or fields is None or not _can_spell(fields):
-            self.found(TAMPERED, self.report.seq + 1, "a line of it is damaged, or stands after its end")
-        elif line.startswith(b'{"type":"seal",') and self.pending is None:
-            self.seal, self.covered = fields, ("sha256:" + self.file.sha.hexdigest(), self.file.num_lines)
-            if not _is_spelled(fields, line):
-                self.found(TAMPERED, self.report.seq + 1, "its seal is damaged")
-        elif self.pending is None:
-            self.pending = fields
-            self._take_record(fields, line)
-        else:
-            self._take_path(fields, line)
-            self.pending = None
-
-    def _take_record(self, fields: Fields, line: bytes) -> None:
-        before, seq = (self.report.seq, self.report.hash), fields.get("seq")
-        try:
-            check_form(fields, line.removesuffix(b"\n"))
-            check_hash(fields)
-            check_content(fields, is_excerpt=True)
-            if self.report.num_records and fields["seq"] <= before[0]:
-                raise Bad("it is not in the order of the log")
-            if self.report.num_records and fields["seq"] == before[0] + 1 and fields["prev"] != before[1]:
-                raise Bad("it does not follow the record before it")
-            self.verifier.redactions.check(fields)
-            if fields["type"] == "redaction":
-                self.verifier.redactions.on_redaction(fields)
-        except Bad as reason:
-            self.found(TAMPERED, seq if type(seq) is int else before[0] + 1, f"seq {seq}: {reason}")
-        self.verifier.reading.advance(fields)
-        self.num_whole += "withheld" not in fields
-
-    def _take_path(self, fields: Fields, line: bytes) -> None:
-        seq, path = self.report.seq, fields.get("path")
-        nodes = [unbase64(node) for node in path] if isinstance(path, list) else []
-        is_its = _is_spelled(fields, line) and (fields.get("type"), fields.get("seq")) == ("proof", seq)
-        note = self.note
-        if note is None or not is_its:
-            self.found(TAMPERED, seq, f"seq {seq}: it has no proof")
-        elif not is_included(_hash_bytes(self.report.hash), seq - note.base, note.size, nodes, note.root):
-            self.found(TAMPERED, seq, f"seq {seq}: it is not in the tree that was signed")
-
-    def take(self, line: bytes) -> None:
-        """A record, until the checkpoint; then the seal, and nothing more."""
-        seq = self.report.seq + 1
-        if self.seal is not None or (self.checkpoint is not None and not line.startswith(b'{"type":"seal",')):
-            self.found(TAMPERED, seq, "something stands after its end")
-        elif line.startswith((b'{"type":"checkpoint",', b'{"type":"seal",')):
-            fields = parse(line.removesuffix(b"\n"))
-            if fields is None or type(fields.get("seq", 0)) is not int or not _is_spelled(fields, line):
-                self.found(TAMPERED, seq, "its checkpoint or its seal is damaged")
-            elif self.checkpoint is None and fields["type"] == "checkpoint" and "seq" in fields:
-                self.checkpoint = fields
-            elif self.checkpoint is not None:
-                self.seal = fields
-                self.covered = ("sha256:" + self.file.sha.hexdigest(), self.file.num_lines)
-        else:
-            self.has_later = self.has_later or b',"v":1,' not in line[:200]
-            self.verifier.feed(line)
-
-    def _check_head(self, checkpoint: Fields) -> None:
-        if self.header.get("from_seq") != self.report.first_seq:
-            self.found(TAMPERED, self.report.first_seq, "the excerpt does not start where its header says")
-        if {checkpoint["seq"], self.header.get("to_seq")} != {self.report.seq}:
-            self.found(TAMPERED, self.report.seq + 1, f"its checkpoint is of seq {checkpoint['seq']}")
-        self._check_key(checkpoint)
-        self.verifier.signatures.check_checkpoint(checkpoint)
-
-    def _check_seal(self) -> None:
-        if self.seal is None:
-            self.found(TAMPERED, self.report.seq + 1, "it lacks the seal that covers every line of it")
-            return
-        said = (self.seal.get("sha256"), self.seal.get("lines"))
-        if said != self.covered or self.seal.get("vault") != self.header.get("vault"):
-            self.found(TAMPERED, self.report.first_seq, "it is not the excerpt that was sealed")
-        self._check_key(self.seal)
-        if not is_signature(self.seal, "seal"):
-            self.found(TAMPERED, self.report.first_seq, "the signature of its seal is not valid")
-        self.report.num_signatures += 1
-        first, last = self.report.first_seq, self.report.seq
-        others = "other records" if self.note else f"records before seq {first} and after seq {last}"
-        self.report.unproven.append(f"what {others} say, and that the exporter chose as the filter says")
-
-    def _check_key(self, signed: Fields) -> None:
-        signatures = self.verifier.signatures
-        if signed.get("key") not in signatures.keys or (signatures.trusted and signed["key"] not in signatures.trusted):
-            self.found(TAMPERED, self.report.seq, "it is signed by another key than the one to trust")
-
-    def _name_unproven(self) -> None:
-        if self.has_later:
-            self.found(TAMPERED, self.report.first_seq, "an excerpt of format 1 holds records of a later format")
-        if self.seal is not None:
-            self.found(TAMPERED, self.report.seq + 1, "something stands after its end")
-        for told in ("filter", "number of records", "time"):
-            self.report.unproven.append(f"the {told} of its header, which nothing signs in an excerpt of format 1")
-        if self.report.num_withheld:
-            told = f"that the {self.report.num_withheld} withheld records were not among the chosen"
-            self.report.unproven.append(told)
-
-
-def _is_spelled(fields: Fields, line: bytes) -> bool:
-    return _can_spell(fields) and _compact(fields).encode("ascii") + b"\n" == line
-
-
-def check_excerpt(verifier: Verifier, path: Path) -> None:
-    verifier.segments.begin_file(path.name)
-    with opened(path) as file:
-        Excerpt(verifier, file).check(path.name)
-
-
 def check_journal(verifier: Verifier, directory: Path) -> None:
     """Interactions that a killed process left open: they will be recorded when the vault is next opened."""
     try:
@@ -1606,11 +1224,11 @@ def sound_receipts(path: Path, text: str) -> list[Fields]:
     """The receipts of a file in the order of their seqs, each once and of a form that can be checked."""
     found: dict[str, Fields] = {}
     for fields in receipts_in(text):
-        if not _can_spell(fields) or type(fields.get("seq")) is not int or fields.get("v") != 1:
+        if not can_spell(fields) or type(fields.get("seq")) is not int or fields.get("v") != 1:
             raise Misused(f"{path}: it holds a receipt of a form that this verifier does not know")
         if fields.get("type") != "receipt" or not all(isinstance(fields.get(name), str) for name in SPELLED):
             raise Misused(f"{path}: it holds a receipt that lacks one of {', '.join(SPELLED)}")
-        found[_canonical(fields)] = fields
+        found[canonical(fields)] = fields
     if not found:
         raise Misused(f"{path}: it holds no receipt; keep the member `receipt` of a reply, or the whole reply")
     return sorted(found.values(), key=lambda fields: int(fields["seq"]))
@@ -1636,46 +1254,6 @@ def check_receipts(receipts: list[Fields], public_key: str, found: Callable[[int
             )
 
 
-def ask_server(url: str, receipt: Fields, api_key: str, found: Callable[[int, int, str], None]) -> bool:
-    """Hold a receipt against what the server at `url` gives now, its proof of inclusion too; whether it could be."""
-    seq, id_ = receipt["seq"], receipt["id"]
-    place = f"{url.rstrip('/')}/receipts/{quote(id_, safe='')}"
-    try:
-        given = parse(_fetched(place, api_key).strip())
-        proof = _fetched(f"{place}/proof", api_key).decode("utf-8", "replace")
-    except HTTPError as error:
-        error.close()
-        hint = "; it was pruned or cut, or another key asked" if error.code == 404 else ""
-        found(UNREADABLE, seq, f"seq {seq}: the server answers {error.code} for record {id_}{hint}")
-        return False
-    except (URLError, OSError, ValueError) as error:
-        found(UNREADABLE, seq, f"seq {seq}: {url} cannot be asked: {getattr(error, 'reason', error)}")
-        return False
-    if given is None or not _can_spell(given) or not is_signature(given, "receipt"):
-        found(UNREADABLE, seq, f"seq {seq}: the server gives no receipt that is signed")
-        return False
-    if any(given.get(name) != receipt.get(name) for name in PLACED):
-        found(TAMPERED, seq, f"seq {seq}: the server now signs another record than it did")
-    elif given["key"] != receipt["key"]:
-        found(UNREADABLE, seq, f"seq {seq}: the server signs with another key now; compare with the vault itself")
-    else:
-        proven = Verifier()
-        check_proof(proven, proof, receipt["key"])
-        if proven.report.exit_code != INTACT or proven.report.hash != receipt["hash"]:
-            told = "; ".join(finding.message for finding in proven.report.findings) or "it is of another record"
-            found(TAMPERED, seq, f"seq {seq}: the server's proof that the record is in its log does not hold: {told}")
-    return True
-
-
-def _fetched(url: str, api_key: str) -> bytes:
-    from urllib.request import Request, urlopen
-
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    with urlopen(Request(url, headers=headers), timeout=30) as reply:
-        data: bytes = reply.read(PIECE)
-    return data
-
-
 def holds_receipts(path: Path) -> bool:
     """Whether a file is no excerpt and has receipts in it."""
     with suppress(OSError, Misused):
@@ -1686,9 +1264,14 @@ def holds_receipts(path: Path) -> bool:
 
 
 def verify_receipts(
-    path: Path, *, vault: Path | None = None, url: str = "", public_key: str | None = None, api_key: str = ""
+    path: Path,
+    *,
+    vault: Path | None = None,
+    public_key: str | None = None,
+    ask: Callable[[Verifier, list[Fields]], None] | None = None,
 ) -> Report:
-    """Check the receipts in a file by themselves, and against a vault's directory or a server where one is given.
+    """Check the receipts in a file by themselves, and against a vault's directory where one is given; else against what
+    `ask` knows, if anything.
 
     Raises Misused for arguments that do not fit.
     """
@@ -1702,59 +1285,14 @@ def verify_receipts(
     if vault is not None and report.exit_code == INTACT:
         if not vault.is_dir():
             raise Misused(f"--vault {vault}: it is no directory")
-        return _run(verifier, check_log, vault)
-    if url and report.exit_code == INTACT:
+        return run(verifier, check_log, vault)
+    if ask is not None and vault is None and report.exit_code == INTACT:
         report.num_kept = len(receipts)
-        report.num_compared = sum(ask_server(url, receipt, api_key, verifier.found) for receipt in receipts)
-        report.unproven.append("that the server's vault is whole and agrees with what it says: that takes the vault")
+        ask(verifier, receipts)
     elif vault is None:
         report.unproven.append("that the vault still holds these records: --vault or --url compares")
     report.vault, report.public_key = str(receipts[0].get("vault")), ", ".join(told)
     return report
-
-
-# --- proofs ----------------------------------------------------------------------------------------------------------
-
-PROOF = "c2sp.org/tlog-proof@v1"
-
-
-def check_proof(verifier: Verifier, text: str, public_key: str) -> None:
-    """A `.tlog-proof` of one record, which carries the record's chained part as its `extra`."""
-    report, found = verifier.report, verifier.found
-    match = re.fullmatch(
-        rf"{re.escape(PROOF)}\n(?:extra ([^\n]*)\n)?index (0|[1-9]\d{{0,17}})\n((?:[^\n]+\n)*)\n(.+)", text, re.DOTALL
-    )
-    notes = parse_notes(match[4]) if match else []
-    if match is None or len(notes) != 1:
-        found(UNREADABLE, 0, "it is no proof that this verifier knows")
-        return
-    extra, index, note = unbase64(match[1]), int(match[2]), notes[0]
-    fields = parse(extra)
-    report.vault, report.public_key, report.num_signatures = note.vault, public_key, 1
-    report.first_seq = report.seq = seq = index + note.base
-    if not note.is_signed_by(unwrap(public_key)):
-        found(TAMPERED, seq, "its tree head is not signed by the key to trust")
-    policy = verifier.heads.policy
-    if policy is not None and not (policy.knows(note) and policy.is_met(note)):
-        found(UNREADABLE, seq, "its tree head is not cosigned as the policy asks")
-    path = [unbase64(line) for line in match[3].splitlines()]
-    report.hash = digest(extra)
-    if fields is None or fields.get("seq") != seq or not _can_spell(fields) or _canonical(fields).encode() != extra:
-        found(TAMPERED, seq, "its `extra` is not the chained part of the record it proves")
-    elif not is_included(_hash_bytes(report.hash), index, note.size, path, note.root):
-        found(TAMPERED, seq, f"seq {seq}: it is not in the tree that was signed")
-    else:
-        report.num_records = report.num_heads = 1
-        told = ", ".join(
-            f"{name} {fields[name]}" for name in ("type", "id", "timestamp", "content_sha256") if name in fields
-        )
-        verifier.reading.note(seq, "record", f"seq {seq}: {told}; in the tree of {note.size} records")
-
-
-def is_proof(path: Path) -> bool:
-    with suppress(OSError), os.fdopen(open_plain(path), "rb") as file:
-        return file.read(len(PROOF)) == PROOF.encode()
-    return False
 
 
 # --- the arguments ---------------------------------------------------------------------------------------------------
@@ -1802,7 +1340,7 @@ def kept_checkpoints(text: str) -> list[Fields]:
     kept = []
     for number, line in said_lines(_NOTE.sub("", text)):
         fields = parse(line.encode("ascii", "replace"))
-        if fields is None or type(fields.get("seq")) is not int or not _can_spell(fields):
+        if fields is None or type(fields.get("seq")) is not int or not can_spell(fields):
             raise Misused(f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` prints")
         if not is_signature(fields, "checkpoint"):
             raise Misused(f"--checkpoint: line {number} is not what was signed; it was changed where it was kept")
@@ -1821,54 +1359,74 @@ def kept_heads(text: str) -> list[TreeNote]:
     return notes
 
 
-def verify(
+def prepared(
     path: Path,
     *,
-    expect_head: str | None = None,
-    checkpoint: Path | None = None,
-    public_key: str | None = None,
-    policy: Path | None = None,
-    max_line_mb: int = MAX_LINE_MB,
-    watch: Callable[[int], None] | None = None,
-) -> Report:
-    """Check a vault's directory or an exported file; `public_key` is the text of a `vault.pub`. `watch` is told now and
-    then how many records have been checked.
-
-    Raises Misused for arguments that do not fit, and nothing for what it reads: the report says it all.
-    """
+    expect_head: str | None,
+    checkpoint: Path | None,
+    public_key: str | None,
+    max_line_mb: int,
+    watch: Callable[[int], None] | None,
+) -> Callable[[], Verifier]:
+    """Makes verifiers of what is at `path`. Raises Misused for arguments that do not fit."""
     if not os.path.exists(path):  # noqa: PTH110 - it raises nothing
         raise Misused(f"{path} does not exist")
     if max_line_mb < 1:
         raise Misused("--max-line-mb: at least 1")
     kept = "" if checkpoint is None else read_argument(checkpoint, "--checkpoint")
-    new = partial(
+    return partial(
         Verifier,
         is_excerpt=not path.is_dir(),
         public_key="" if public_key is None else public_key_of(public_key),
         expect_head="" if expect_head is None else head_of(expect_head),
         kept=kept_checkpoints(kept) if checkpoint is not None else [],
         kept_heads=kept_heads(kept),
-        policy=None if policy is None else Policy(read_argument(policy, "--policy")),
         max_line=max_line_mb << 20,
         watch=watch,
     )
-    if is_proof(path):
-        if public_key is None:
-            raise Misused("--pubkey: a proof is believed by the key that is given with it; a copy of vault.pub")
-        verifier = new()
-        check_proof(verifier, read_argument(path, "proof"), verifier.signatures.keys[0])
-        return verifier.report
+
+
+def verify(
+    path: Path,
+    *,
+    expect_head: str | None = None,
+    checkpoint: Path | None = None,
+    public_key: str | None = None,
+    max_line_mb: int = MAX_LINE_MB,
+    watch: Callable[[int], None] | None = None,
+) -> Report:
+    """Check a vault's directory; `public_key` is the text of a `vault.pub`. `watch` is told now and then how many
+    records have been checked.
+
+    Raises Misused for arguments that do not fit, and nothing for what it reads: the report says it all.
+    """
+    new = prepared(
+        path,
+        expect_head=expect_head,
+        checkpoint=checkpoint,
+        public_key=public_key,
+        max_line_mb=max_line_mb,
+        watch=watch,
+    )
     if not path.is_dir():
-        return _run(new(), check_excerpt, path)
-    before = _segments_there(path)
-    report = _run(new(), check_log, path)
-    if report.exit_code == INTACT or before == _segments_there(path):
-        return report
-    with locked(path / "maintenance.lock"):  # a redaction or a prune came between: once more, while none can
-        return _run(new(), check_log, path)
+        raise Misused(f"{path} is no directory and holds no receipts; excerpts and proofs are checked by evidence.py")
+    verifier = check_vault(new, path)
+    if count := sum(len(note.timestamps) for note in verifier.heads.own):
+        verifier.report.unproven.append(f"what the {count} timestamps of its tree heads say: evidence.py reads them")
+    return verifier.report
 
 
-def _run(verifier: Verifier, check: Callable[[Verifier, Path], None], path: Path) -> Report:
+def check_vault(new: Callable[[], Verifier], directory: Path) -> Verifier:
+    """Check a vault's directory, and once more if a redaction or a prune came between."""
+    verifier, before = new(), _segments_there(directory)
+    if run(verifier, check_log, directory).exit_code != INTACT and before != _segments_there(directory):
+        with locked(directory / "maintenance.lock"):  # while none can come between
+            run(verifier := new(), check_log, directory)
+    return verifier
+
+
+def run(verifier: Verifier, check: Callable[[Verifier, Path], None], path: Path) -> Report:
+    """Put everything at `path` before the verifier."""
     try:
         check(verifier, path)
     except (OSError, EOFError, zlib.error) as error:
@@ -1926,56 +1484,56 @@ def as_json(report: Report) -> str:
     return json.dumps({**asdict(report), "first_bad_seq": report.first_bad_seq, "verdict": VERDICTS[report.exit_code]})
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """The options that every way to check has."""
+
+    def __init__(self, prog: str, told: str, path: str) -> None:
+        super().__init__(prog=prog, description=told.partition("\n")[0])
+        self.add_argument("path", type=Path, help=path)
+        self.add_argument("--expect-head", metavar="HASH", help="a head noted earlier; it must be in the log")
+        self.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoints kept elsewhere")
+        self.add_argument(
+            "--pubkey", type=Path, metavar="FILE", help="the only key to trust (`vault.pub`, kept elsewhere)"
+        )
+        self.add_argument(
+            "--max-line-mb", type=int, default=MAX_LINE_MB, metavar="N", help="longest line to read whole"
+        )
+        self.add_argument("--vault", type=Path, metavar="DIR", help="compare receipts with this vault")
+        self.add_argument("--json", action="store_true", help="print the report as JSON")
+
     def error(self, message: str) -> NoReturn:
         """End with a status that is no verdict."""
         self.print_usage(sys.stderr)
         self.exit(MISUSED, f"{self.prog}: error: {message}\n")
 
-
-def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="verify.py", description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("path", type=Path, help="a vault's directory, an exported file, or a file with receipts")
-    parser.add_argument("--expect-head", metavar="HASH", help="a head noted earlier; it must be in the log")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoints kept elsewhere")
-    parser.add_argument(
-        "--pubkey", type=Path, metavar="FILE", help="the only key to trust (`vault.pub`, kept elsewhere)"
-    )
-    parser.add_argument("--max-line-mb", type=int, default=MAX_LINE_MB, metavar="N", help="longest line to read whole")
-    parser.add_argument(
-        "--policy", type=Path, metavar="FILE", help="whose cosignatures to ask for (c2sp.org/tlog-policy)"
-    )
-    parser.add_argument("--vault", type=Path, metavar="DIR", help="compare receipts with this vault")
-    parser.add_argument("--url", default="", help="compare receipts with what this server gives now")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="with --url: holds the access key that asked")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    return parser.parse_args(arguments)
+    def tell(self, check: Callable[[str | None], Report], given: argparse.Namespace) -> int:
+        """Check with the text of the key to trust, print what was found, and return the exit status."""
+        try:
+            report = check(None if given.pubkey is None else read_argument(given.pubkey, "--pubkey"))
+        except Misused as error:
+            print(f"{self.prog}: error: {error}", file=sys.stderr)
+            return MISUSED
+        print(as_json(report) if given.json else describe(report))
+        return report.exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    given = _arguments(arguments)
-    try:
-        public_key = None if given.pubkey is None else read_argument(given.pubkey, "--pubkey")
-        if given.vault is not None or given.url or holds_receipts(given.path):
-            api_key = "" if given.key_file is None else read_argument(given.key_file, "--key-file").strip()
-            report = verify_receipts(
-                given.path, vault=given.vault, url=given.url, public_key=public_key, api_key=api_key
-            )
-        else:
-            report = verify(
-                given.path,
-                expect_head=given.expect_head,
-                checkpoint=given.checkpoint,
-                public_key=public_key,
-                policy=given.policy,
-                max_line_mb=given.max_line_mb,
-            )
-    except Misused as error:
-        print(f"verify.py: error: {error}", file=sys.stderr)
-        return MISUSED
-    print(as_json(report) if given.json else describe(report))
-    return report.exit_code
+    parser = Parser("verify.py", __doc__ or "", "a vault's directory, or a file with receipts")
+    given = parser.parse_args(arguments)
+
+    def check(public_key: str | None) -> Report:
+        if given.vault is not None or holds_receipts(given.path):
+            return verify_receipts(given.path, vault=given.vault, public_key=public_key)
+        return verify(
+            given.path,
+            expect_head=given.expect_head,
+            checkpoint=given.checkpoint,
+            public_key=public_key,
+            max_line_mb=given.max_line_mb,
+        )
+
+    return parser.tell(check, given)
 
 
 if __name__ == "__main__":

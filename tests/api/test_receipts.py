@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from werkzeug.test import TestResponse
 
 from minivault.access.keys import KeyFile, NewKey
 from minivault.config import Settings
+from minivault.vault.evidence import ask_server, verify
 from minivault.vault.reader import read_records
-from minivault.vault.verify import Report, verify, verify_receipts
+from minivault.vault.verify import Report, verify_receipts
 from tests.api.schema_client import items
 
 CHAT = [{"role": "user", "content": "say hello"}]
@@ -136,10 +138,10 @@ def test_a_server_is_asked_what_it_says_now(app: Flask, settings: Settings, tmp_
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     try:
-        report = verify_receipts(path, url=url)
+        report = verify_receipts(path, ask=partial(ask_server, url, ""))
         assert (report.exit_code, report.num_compared) == (0, 1), report.findings
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert verify_receipts(path, url=url).exit_code == 3, "nobody answers"
+    assert verify_receipts(path, ask=partial(ask_server, url, "")).exit_code == 3, "nobody answers"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from minivault.vault import Closing, Opening, Place, Vault, new_id
+from minivault.vault.evidence import verify
 from minivault.vault.reader import read_records
-from minivault.vault.verify import Report, verify
+from minivault.vault.verify import Report
 
 START_NS = 1_795_000_000_000_000_000
 _numbers = itertools.count(1)

@@ -34,7 +34,7 @@ def export(wanted: Filter, format_: str, output: Path | None) -> None:
     """Write an excerpt of the log.
 
     As jsonl it carries its proof: of each record the path to a signed head of the tree over all records.
-    `vault verify FILE`, or `verify.py` alone, checks it. As csv, sqlite or parquet (extra `parquet`) it is
+    `vault verify FILE`, or `evidence.py`, checks it. As csv, sqlite or parquet (extra `parquet`) it is
     a table without proof, for those who count.
     """
     is_file = format_ in ("sqlite", "parquet")
@@ -97,9 +97,9 @@ def verify(
     bad seq is named); 3 something could not be read, or nothing that was kept elsewhere could be compared; 64 wrong
     usage, and nothing was checked.
     """
+    from minivault.vault.evidence import verify as verify_path
     from minivault.vault.verify import MAX_LINE_MB, describe, read_argument
     from minivault.vault.verify import as_json as report_as_json
-    from minivault.vault.verify import verify as verify_path
 
     directory = path or load_settings().log_dir
     with counting("verified", _num_records(directory)) as progress:

@@ -84,7 +84,8 @@ def report(
 
 def _verified(directory: Path, checkpoint: Path | None, pubkey: Path | None, watch: Callable[[int], None]) -> Report:
     """What the verifier says. Raises UsageError."""
-    from minivault.vault.verify import Misused, read_argument, verify
+    from minivault.vault.evidence import verify
+    from minivault.vault.verify import Misused, read_argument
 
     try:
         public_key = read_argument(pubkey, "--pubkey") if pubkey else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import httpx
 
 from minivault.errors import ConfigError, Unreachable, VaultError
+from minivault.vault.evidence import COSIGNER_KEY, cosigned_at, parse_vkey
 from minivault.vault.proof.prove import Prover
-from minivault.vault.verify import COSIGNER_KEY, parse_notes, parse_vkey
+from minivault.vault.verify import parse_notes
 
 TIMEOUT_S = 30.0
 
@@ -28,7 +29,7 @@ def cosignature(prover: Prover, url: str, vkey: str) -> str:
     if reply.status_code != 200:
         raise VaultError(f"the witness refuses ({reply.status_code}): {reply.text.strip()[:200]}")
     signed = parse_notes(f"{prover.signed.head.text}\n{reply.text}")
-    if len(signed) != 1 or signed[0].cosigned_at(key[0], key[2]) is None:
+    if len(signed) != 1 or cosigned_at(signed[0], key[0], key[2]) is None:
         raise VaultError("what the witness answers is not signed by its key")
     lines = [line for line in reply.text.splitlines() if line.startswith(f"\N{EM DASH} {key[0]} ")]
     return "".join(f"{line}\n" for line in lines)

@@ -1,7 +1,7 @@
 """An excerpt of the log that proves itself: the chosen records whole, each with its path to a signed tree head.
 
 The file starts with a header, which holds that head, and ends in a seal: a signature over every byte before it. Of
-records that were not chosen it tells nothing, except of the redactions of those that were. `verify.py FILE` checks it
+records that were not chosen it tells nothing, except of the redactions of those that were. `evidence.py FILE` checks it
 without the vault. Nothing is sealed that was not checked first.
 """
 

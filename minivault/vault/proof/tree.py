@@ -33,6 +33,32 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
+def is_consistent(old: int, old_root: bytes, size: int, root: bytes, path: list[bytes]) -> bool:
+    """Whether the tree of `size` leaves begins with the one of `old` leaves (RFC 9162 §2.1.4.2)."""
+    if old == size:
+        return not path and old_root == root
+    if old == 0:
+        return not path and old_root == EMPTY_ROOT
+    if not 0 < old < size or not path:
+        return False
+    path = path if old & (old - 1) else [old_root, *path]
+    place, last = old - 1, size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    first = second = path[0]
+    for node in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            first, second = node_hash(node, first), node_hash(node, second)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            second = node_hash(second, node)
+        place, last = place >> 1, last >> 1
+    return last == 0 and (first, second) == (old_root, root)
+
+
 def num_hashes(size: int) -> int:
     """How many subtrees are complete in a tree of `size` leaves."""
     return 2 * size - size.bit_count()

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from minivault.errors import ConfigError
 from minivault.vault.disk import DIRECTORY_MODE, Disk
+from minivault.vault.evidence import parse_vkey
 from minivault.vault.proof.key import SigningKey, raw
 from minivault.vault.proof.note import COSIGNATURE, encode, key_id, verifier_key
-from minivault.vault.verify import TreeNote, is_consistent, parse_notes, parse_vkey, unbase64
+from minivault.vault.proof.tree import EMPTY_ROOT, is_consistent
+from minivault.vault.verify import TreeNote, parse_notes, unbase64
 
 MAX_BODY = 1 << 16
 MAX_PROOF = 63
-_EMPTY = hashlib.sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ class Witness:
 
     def _cosigned(self, old: int, path: list[bytes], note: TreeNote) -> Reply:
         before = self._last(note.origin)
-        size, root = (before.size, before.root) if before is not None else (0, _EMPTY)
+        size, root = (before.size, before.root) if before is not None else (0, EMPTY_ROOT)
         if old != size:
             return Reply(HTTPStatus.CONFLICT, f"{size}\n", "text/x.tlog.size")
-        is_sound = bool(note.size) or note.root == _EMPTY
+        is_sound = bool(note.size) or note.root == EMPTY_ROOT
         is_grown = not path if not old else is_consistent(old, root, note.size, note.root, path)
         if not (is_sound and is_grown):
             return Reply(HTTPStatus.UNPROCESSABLE_ENTITY, "it does not extend what was cosigned before\n")

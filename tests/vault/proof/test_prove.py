@@ -11,7 +11,8 @@ import pytest
 from minivault.errors import BadRequest, Unavailable, VaultError
 from minivault.vault.archive import Archive
 from minivault.vault.proof.heads import signed_heads
-from minivault.vault.verify import Misused, is_consistent, parse_notes, unbase64
+from minivault.vault.proof.tree import is_consistent
+from minivault.vault.verify import Misused, parse_notes, unbase64
 from tests.vault.samples import check
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minivault.errors import ConfigError, VaultError
+from minivault.vault import verify
 from minivault.vault.archive import Archive
 from minivault.vault.proof.heads import signed_heads
 from minivault.vault.proof.timestamp import bounds, query
@@ -91,7 +92,8 @@ def test_a_timestamp_bounds_the_time_of_all_records_before_it(archive: Archive, 
     report = check(archive.directory)
     assert (report.exit_code, report.num_timestamps) == (0, 1)
     assert f"{bound.time:%Y%m%d%H%M%SZ}" in " ".join(note.message for note in report.notes)
-    assert "certificates" in " ".join(report.unproven), "the one-file verifier says that it does not check who"
+    assert "certificates" in " ".join(report.unproven), "evidence.py says that it does not check who"
+    assert "1 timestamps" in " ".join(verify.verify(archive.directory).unproven), "verify.py, that it reads none"
 
 
 def test_openssl_reads_query_and_response(archive: Archive, authority: Authority, tmp_path: Path) -> None:

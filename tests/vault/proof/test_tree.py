@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.disk import Disk
+from minivault.vault.evidence import is_included
 from minivault.vault.log import Log
 from minivault.vault.proof.heads import catch_up, is_behind, last_head, signed_heads
-from minivault.vault.proof.tree import TREE, Tree, num_hashes
-from minivault.vault.verify import Merkle, is_consistent, is_included
+from minivault.vault.proof.tree import TREE, Tree, is_consistent, num_hashes
+from minivault.vault.verify import Merkle
 from tests.vault.samples import ask, check, records
 
 Make = Callable[..., Vault]

@@ -15,9 +15,10 @@ from minivault.cli.witness import serving
 from minivault.errors import ConfigError, VaultError
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
+from minivault.vault.evidence import cosigned_at, parse_vkey
 from minivault.vault.proof.asking import cosignature
 from minivault.vault.proof.witness import MAX_BODY, Witness
-from minivault.vault.verify import Misused, parse_notes, parse_vkey
+from minivault.vault.verify import Misused, parse_notes
 from tests.vault.samples import ask, check
 
 Make = Callable[..., Vault]
@@ -61,7 +62,7 @@ def test_what_extends_is_cosigned_and_what_was_seen_is_remembered(archive: Archi
     key = parse_vkey(witness.verifier_key)
     assert key is not None
     note = parse_notes(body.decode().partition("\n\n")[2] + reply.body)[0]
-    assert note.cosigned_at(key[0], key[2]) == NOW
+    assert cosigned_at(note, key[0], key[2]) == NOW
     archive.show("3")
     for old in (0, first - 1, first + 1):
         refused = witness.add_checkpoint(request(archive, old))
