@@ -8,12 +8,13 @@ vault. What a hold says stays as long as it is in force.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minivault.errors import Retained
 from minivault.vault.place import Record, in_place, lawful
 from minivault.vault.reader import Filter
+from minivault.vault.texts import everything, has_text
 
 SETTING = "MINIVAULT_VAULT_KEEP_DAYS"
 DAY_NS = 86_400 * 10**9
@@ -33,8 +34,12 @@ class Hold:
     reason: str = ""
 
     def covers(self, record: Record) -> bool:
-        """Whether it keeps a record: what it asks for, and its own."""
-        return record["seq"] == self.seq or self.wanted.matches(record)
+        """Whether it keeps a record: what it asks for, and its own. A text may stand anywhere in the content, since too
+        much is kept rather than too little."""
+        if record["seq"] == self.seq:
+            return True
+        text = self.wanted.text
+        return replace(self.wanted, text="").matches(record) and (not text or has_text(text, everything(record)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ in its place; `read_records` alone is not, and is for the vault's own upkeep.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -31,6 +30,7 @@ from minivault.vault.place import (
 )
 from minivault.vault.record import compact, parse
 from minivault.vault.segments import ACTIVE, segments
+from minivault.vault.texts import has_text, request_of, written
 
 _WINDOW = 64
 """How many records are looked at first where some are not shown."""
@@ -144,7 +144,8 @@ class Filter:
         return cls(**{"type": None, **told, "key": tuple(told.get("key", ()))})
 
     def matches(self, record: Record) -> bool:
-        """Whether a record is one of them. Text is looked for in prompt and response, whatever its case."""
+        """Whether a record is one of them. Text is looked for in what was asked, thought and answered, whatever its
+        case."""
         for name in ("type", "model", "status", "api"):
             wanted = getattr(self, name)
             if wanted is not None and record.get(name) != wanted:
@@ -158,7 +159,7 @@ class Filter:
             return False
         if self.until_ns is not None and time_ns >= self.until_ns:
             return False
-        return not self.text or any(self.text.lower() in str(record.get(k, "")).lower() for k in ("prompt", "response"))
+        return not self.text or has_text(self.text, written(record))
 
     def may_match(self, line: bytes) -> bool:
         """A quick look at a line's bytes: False only where it cannot match."""
@@ -168,7 +169,9 @@ class Filter:
                 return False
         if self.user is not None and _PLAIN.fullmatch(self.user) and self.user.encode("ascii") not in line:
             return b"\\\\u" in line  # a client may have spelled any letter so
-        return not self.text.isascii() or compact(self.text)[1:-1].lower() in line.lower()
+        if not self.text.isascii() or compact(self.text)[1:-1] != self.text.encode("ascii"):
+            return True  # it is spelled twice over in a request
+        return self.text.lower().encode("ascii") in line.lower() or b"\\\\u" in line
 
     def describe(self) -> dict[str, Any]:
         """What was asked, as a `read` record says it."""
@@ -181,13 +184,7 @@ def users_of(record: Record) -> set[str]:
 
     It is the client's word, and gone with the content.
     """
-    request = record.get("request")
-    try:
-        body = json.loads(request) if isinstance(request, str) else None
-    except (ValueError, RecursionError):
-        return set()
-    if not isinstance(body, dict):
-        return set()
+    body = request_of(record)
     metadata = body.get("metadata")
     said = (
         body.get("user"),

@@ -22,7 +22,7 @@ from minivault.vault.disk import Disk
 from minivault.vault.keeping import DAY_NS, holds_in_force
 from minivault.vault.reader import Filter, users_of
 from minivault.vault.rewrite import compress_segments
-from tests.vault.samples import START_NS, Clock, ask, check, records
+from tests.vault.samples import START_NS, Clock, ask, check, closing, opening, records
 
 Make = Callable[..., Vault]
 DAYS = 10
@@ -155,6 +155,49 @@ def test_a_record_among_older_ones_that_is_young_by_its_clock_keeps_its_segment(
     clock.step(20 * 86_400)
     with opened(directory, clock, 7) as archive:
         assert archive.prune(7).seq is None
+
+
+def chat(**fields: Any) -> str:
+    return json.dumps({"messages": [{"role": "user", "content": "Hello"}], **fields})
+
+
+TOLD = {
+    "a system prompt": {"request": chat(messages=[{"role": "system", "content": 'Say "Falcon"'}])},
+    "an earlier turn": {"request": chat(messages=[{"role": "user", "content": [{"type": "text", "text": "FALCON"}]}])},
+    "a tool": {"request": chat(tools=[{"function": {"name": "falcon", "description": "flies"}}])},
+    "what a tool gave": {"request": chat(messages=[{"role": "tool", "content": '{"bird": "falcon"}'}])},
+    "letters as escapes": {"request": '{"system": "f\\u0061lcon"}'},
+    "a prompt": {"prompt": "A falcon?"},
+    "a call of a tool": {"response": '<tool_call>{"name": "falcon"}</tool_call>'},
+    "a thought": {"reasoning": "They mean the falcon.", "response": "A bird."},
+}
+
+
+@pytest.mark.parametrize("told", TOLD.values(), ids=TOLD)
+def test_a_text_is_found_and_held_wherever_somebody_wrote_it(
+    told: dict[str, Any], vault: Vault, directory: Path
+) -> None:
+    said = {name: told[name] for name in ("response", "reasoning") if name in told}
+    entry = vault.begin(opening(**{name: told[name] for name in told if name not in said}))
+    entry.finish(closing(**said))
+    ask(vault)
+    vault.close()
+    with Archive(directory, by="me", disk=Quick()) as archive:
+        assert [record["id"] for record in archive.search(Filter(text="falcon"), limit=9)] == [entry.id]
+        archive.hold("case-1", Filter(text="falcon", type=None), "a case")
+        with pytest.raises(Retained, match="case-1"):
+            archive.redact(entry.id, "asked for")
+        archive.redact("last", "asked for")
+
+
+def test_what_a_template_adds_is_held_and_not_found(vault: Vault, directory: Path) -> None:
+    ask(vault, rendered_prompt="You are a helpful falcon.")
+    vault.close()
+    with Archive(directory, by="me", disk=Quick()) as archive:
+        assert list(archive.search(Filter(text="falcon"), limit=9)) == []
+        archive.hold("case-1", Filter(text="falcon", type=None), "a case")
+        with pytest.raises(Retained, match="case-1"):
+            archive.redact("last", "asked for")
 
 
 def test_a_hold_in_force_keeps_its_own_record(directory: Path) -> None:

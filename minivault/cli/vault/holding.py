@@ -28,7 +28,7 @@ def hold() -> None:
 
 @hold.command(epilog=examples("vault hold add case-12 --user bob --since 2026-01-01 --reason litigation"))
 @click.argument("name")
-@click.option("--text", help="With this in prompt or response, whatever its case.")
+@click.option("--text", help="With this anywhere in what was asked, read, thought or answered, whatever its case.")
 @filter_options
 @click.option("--all", "is_all", is_flag=True, help="Everything that the vault holds and will hold.")
 @click.option("--reason", required=True, help="Why; it is recorded.")

@@ -60,7 +60,7 @@ def show(id_: str, as_json: bool) -> None:
 @click.option("-n", "--limit", type=click.IntRange(min=0), default=0, help="Only the last so many; 0 = all.")
 @json_lines_option
 def search(wanted: Filter, limit: int, as_json: bool) -> None:
-    """List the interactions with TEXT in prompt or response, whatever its case."""
+    """List the interactions with TEXT in what was asked, thought or answered, whatever its case."""
     with opened() as archive:
         found = archive.search(wanted, limit)
     print_records(found, as_json, names=key_names(), if_none=none_matches(wanted))
