@@ -8,7 +8,20 @@ from flask import Flask, Response, g, request
 
 from minivault import tracing
 from minivault.access import guard
-from minivault.api import anthropic, errors, integrity, native, ollama, openai, receipts, said, status, vault, watermark
+from minivault.api import (
+    anthropic,
+    errors,
+    holds,
+    integrity,
+    native,
+    ollama,
+    openai,
+    receipts,
+    said,
+    status,
+    vault,
+    watermark,
+)
 from minivault.api.disconnect import DisconnectWatcher
 from minivault.cli import minivault as commands
 from minivault.config import Settings, load_settings
@@ -44,7 +57,7 @@ def create_app(settings: Settings | None = None, recorder: Recorder | None = Non
         on_auth_failure=recorder.record_auth_failure,
         on_storage_failure=recorder.metrics.rate_storage_failures.inc,
     )
-    for bp in (*DIALECTS, status.bp, receipts.bp, vault.bp, integrity.bp, said.bp, watermark.bp, pages.bp):
+    for bp in (*DIALECTS, status.bp, receipts.bp, vault.bp, integrity.bp, holds.bp, said.bp, watermark.bp, pages.bp):
         app.register_blueprint(bp)
     app.cli.add_command(commands)
     errors.init_app(app)

@@ -31,7 +31,7 @@ TAIL_S, ALIVE_S = 300, 10
 @bp.get("/records")
 def records() -> Response:
     """The last records that match, in order, as NDJSON. Filters are query parameters; `type=any` for other kinds."""
-    wanted, limit = _filter(), _limit()
+    wanted, limit = wanted_of(), _limit()
     with archive() as opened:
         lines = [NDJSON.frame(record) for record in opened.search(wanted, limit)]
     return Response(lines, content_type=NDJSON.content_type)
@@ -60,7 +60,7 @@ def tail() -> Response:
 @bp.get("/export")
 def export() -> Response:
     """The records that match as a file: `format=jsonl` with the proof that it is an excerpt, or `csv`."""
-    kind, wanted = request.args.get("format", "jsonl"), _filter()
+    kind, wanted = request.args.get("format", "jsonl"), wanted_of()
     if kind not in ("jsonl", "csv"):
         raise BadRequest("format must be jsonl or csv", field="format")
     with ExitStack() as open_until_failed:
@@ -103,11 +103,12 @@ def _tail(last: Sequence[Record], directory: Path, is_stopping: Callable[[], boo
             return
 
 
-def _filter() -> Filter:
+def wanted_of(known: Sequence[str] = FILTERS) -> Filter:
+    """What the query asks for. Raises BadRequest for a parameter that is not known."""
     given = request.args
     for name in given:
-        if name not in FILTERS:
-            raise BadRequest(f"{name} is no filter; there are {', '.join(FILTERS)}", field=name)
+        if name not in known:
+            raise BadRequest(f"{name} is no filter; there are {', '.join(known)}", field=name)
     return Filter(
         text=given.get("text", ""),
         since_ns=time_ns("since"),

@@ -27,7 +27,7 @@ FORMS = {"postV1Files"}
 """Requests that are no JSON."""
 NEED_ANOTHER = {"postV1Batches"}
 """Requests that name what another one has made."""
-NEED_A_KEY = {"postVaultRecordsIdOrSeqRedaction", "postSaid"}
+NEED_A_KEY = {"postVaultRecordsIdOrSeqRedaction", "postVaultHolds", "postVaultHoldsNameRelease", "postSaid"}
 """Requests that nobody in particular may make."""
 
 

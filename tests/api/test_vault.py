@@ -31,7 +31,7 @@ def lines(response: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.get_data(as_text=True).splitlines()]
 
 
-READING = ["records", "records/1", "verify", "light", "timeline", "export", "records/1/redaction"]
+READING = ["records", "records/1", "verify", "light", "timeline", "export", "records/1/redaction", "holds"]
 
 
 @pytest.mark.parametrize("path", [f"/vault/{name}" for name in READING])
@@ -119,6 +119,33 @@ def test_a_redaction_is_previewed_done_and_shown_in_the_timeline(client: FlaskCl
     drawn = client.get("/vault/timeline", headers=auditor).get_json()
     assert sum(span.get("interaction", 0) for span in drawn["counts"]) == 1
     assert {"redaction", "checkpoint"} <= {event["type"] for event in drawn["events"]}
+
+
+def test_a_hold_is_set_shown_and_lifted(client: FlaskClient, tokens: dict[str, str]) -> None:
+    auditor = as_role(tokens, "audit")
+    said = client.post("/generate", json={"prompt": "say x", "user": "bob"}, headers=as_role(tokens, "use"))
+    redaction = f"/vault/records/{said.headers['X-Request-Id']}/redaction"
+    case = {"name": "case-1", "reason": "a case"}
+    refused = [
+        client.post(f"/vault/holds{query}", json=body, headers=auditor).get_json()["error"].get("field")
+        for query, body in (
+            ("", case),
+            ("?user=bob", case | {"all": True}),
+            ("?user=bob", {"name": "case-1"}),
+            ("?user=bob", case | {"name": "a case"}),
+            ("?type=any", case),
+            ("?since=then", case),
+        )
+    ]
+    assert refused == ["all", "all", "reason", "name", "type", "since"]
+    assert client.get("/vault/holds", headers=auditor).get_json() == {"holds": []}
+    place = client.post("/vault/holds?user=bob&since=2026-01-01", json=case, headers=auditor).get_json()["hold"]
+    [hold] = client.get("/vault/holds", headers=auditor).get_json()["holds"]
+    assert (hold["name"], hold["seq"], hold["filter"]["user"]) == ("case-1", place["seq"], "bob")
+    assert client.post(redaction, json={"reason": "asked to"}, headers=auditor).status_code == 409
+    assert client.post("/vault/holds/none/release", json={"reason": "closed"}, headers=auditor).status_code == 404
+    assert client.post("/vault/holds/case-1/release", json={"reason": "closed"}, headers=auditor).status_code == 200
+    assert client.post(redaction, json={"reason": "asked to"}, headers=auditor).status_code == 200
 
 
 def test_what_a_floor_or_a_hold_keeps_is_not_redacted(client: FlaskClient, tokens: dict[str, str]) -> None:

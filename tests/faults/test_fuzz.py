@@ -27,6 +27,8 @@ REFUSED = {
     "/v1/batches": 404,  # its example names a file that is not there
     "/said": 403,
     "/watermark/detect": 403,
+    "/vault/holds": 403,
+    "/vault/holds/{name}/release": 403,
     "/vault/records/{id_or_seq}/redaction": 403,  # nobody knows who is asking, without a connection
 }
 FIELDS = sorted(

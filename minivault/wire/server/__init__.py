@@ -9,6 +9,7 @@ from minivault.wire.framing import NDJSON
 from minivault.wire.native.schema import Error, Ready
 from minivault.wire.schema import Receipt
 from minivault.wire.server import schema
+from minivault.wire.server.holding import HoldBody, ReleaseBody
 from minivault.wire.server.redaction import RedactionBody
 from minivault.wire.server.said import SaidBody
 from minivault.wire.server.watermark import DetectBody
@@ -92,6 +93,23 @@ VAULT = (
     _record("post", "/replay", "Run a recorded answer again and compare", reply=schema.Replayed),
     _record("get", "/redaction", "What a redaction would erase; nothing is done", reply=schema.Preview),
     _record("post", "/redaction", "Erase what a record holds for good", request=RedactionBody, reply=schema.Redacted),
+    _vault("get", "holds", "The legal holds in force", reply=schema.Holds),
+    _vault(
+        "post",
+        "holds",
+        "Keep the records that match from being removed, those to come included",
+        request=HoldBody,
+        reply=schema.Held,
+        query=tuple(name for name in _FILTERS if name != "type"),
+    ),
+    _vault(
+        "post",
+        "holds/{name}/release",
+        "End a hold",
+        request=ReleaseBody,
+        reply=schema.Held,
+        parameters=("name",),
+    ),
     Operation(
         "post",
         "/said",

@@ -190,6 +190,28 @@ class Redacted(Shape):
     redaction: Place
 
 
+class Held(Shape):
+    """Where the record of a hold, or of its end, stands."""
+
+    hold: Place
+
+
+class Hold(Shape):
+    """What a hold is called, the record that says so, and what it covers."""
+
+    name: str
+    seq: Count
+    id: str
+    at: Time
+    by: str
+    reason: str
+    filter: dict[str, Any]
+
+
+class Holds(Shape):
+    holds: list[Hold]
+
+
 class Difference(Shape):
     given: str
     recorded: str
