@@ -15,12 +15,12 @@ from minivault.cli.options import current_settings, examples, filter_options, js
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
 from minivault.cli.vault.group import opened
-from minivault.vault.reader import Filter
 
 if TYPE_CHECKING:
     from minivault.config import Settings
     from minivault.replay import Verdict
     from minivault.replay.tolerant import Opinion
+    from minivault.vault.reader import Filter
 
 DIFFERENT = 1
 NOTHING_COMPARED = 3
@@ -62,7 +62,7 @@ def replay(
     if limits_file is not None and not tolerant:
         raise click.UsageError("--limits goes with --tolerant.")
     limits = limits_in(limits_file)
-    if id_ is not None and wanted != Filter():
+    if id_ is not None and wanted.describe().keys() != {"type"}:
         raise click.UsageError("An ID is one record: --since, --until, --model, --key and --status go with --all.")
     with opened() as archive:
         records = archive.search(wanted) if id_ is None else [archive.show(id_)]
