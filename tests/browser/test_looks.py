@@ -73,7 +73,7 @@ def test_everything_is_reached_and_done_by_keyboard(reader: Reader) -> None:
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_everything_is_there(phone: Reader) -> None:
-    phone.open().ask(f"{RICH}\n{'x' * 300}")
+    phone.open().ask(f"{RICH}\n{'x' * 300}\n\n```\n{'code ' * 60}\n```")
     phone.ensure_no_sideways_scrolling()
     phone.ensure_accessible()
     phone.button("Settings").click()
