@@ -34,7 +34,7 @@ export function rendered(text, { isWhole = true } = {}) {
 }
 
 function scrollable(element, label) {
-  const box = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label });
+  const box = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label });
   element.replaceWith(box);
   box.append(element);
   if (label === "Code") {
