@@ -27,7 +27,10 @@ FORMS = {"postV1Files"}
 """Requests that are no JSON."""
 NEED_ANOTHER = {"postV1Batches"}
 """Requests that name what another one has made."""
-NEED_A_KEY = {"postVaultRecordsIdOrSeqRedaction", "postVaultHolds", "postVaultHoldsNameRelease", "postSaid"}
+NEED_A_KEY = {
+    *("postVaultRecordsIdOrSeqRedaction", "postVaultHolds", "postVaultHoldsNameRelease"),
+    *("postSaid", "postWatermarkDetect"),
+}
 """Requests that nobody in particular may make."""
 
 
