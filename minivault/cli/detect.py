@@ -24,7 +24,9 @@ _FIELD = "--key"
 
 @click.command(
     cls=VerdictCommand,
-    epilog=examples("detect essay.txt", "detect --key old.key --json -", "detect --model qwen3-0.6b essay.txt"),
+    epilog=examples(
+        "detect essay.txt", "detect --key old.key --json - < essay.txt", "detect --model qwen3-0.6b essay.txt"
+    ),
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), help="The key's file instead of MINIVAULT_WATERMARK_KEY_FILE.")
@@ -39,11 +41,11 @@ _FIELD = "--key"
 @json_option
 @click.pass_context
 def detect(ctx: click.Context, *, file: Path, key: Path | None, model: str | None, at: float, as_json: bool) -> None:
-    """Look for this server's mark in FILE, a text; `-` reads it from stdin.
+    """Look for this server's mark in a text.
 
-    The p-value says how probable a text would be to look as marked as this one, or more, had it nothing to do with the
-    key. No model is loaded, only its tokenizer. That no mark is found proves nothing: a text may be too short, too
-    plain or reworded.
+    FILE is a text file; `-` reads it from stdin. The p-value says how probable a text would be to look as marked as
+    this one, or more, had it nothing to do with the key. No model is loaded, only its tokenizer. That no mark is found
+    proves nothing: a text may be too short, too plain or reworded.
 
     \b
     Exit codes of this command:
