@@ -15,6 +15,16 @@ KINDS = kinds.kinds(Machine.here().flags)
 """What this CPU can run, `Plain` last."""
 
 
+COMPILING_S = 600
+"""Whichever test comes first waits for a kind's compiler, which is minutes beside other work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(COMPILING_S))
+
+
 class Loader:
     """Runners of variants with 6 slots of 320 positions, made once for each kind, number of threads and width."""
 

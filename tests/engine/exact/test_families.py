@@ -19,7 +19,6 @@ from tests.engine.exact.driving import decode, prefill, tokens
 from tests.engine.exact.test_correctness import relative_error
 
 TOKENS = tokens(150)
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(params=families.VARIANTS, scope="module")

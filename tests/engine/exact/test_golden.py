@@ -52,7 +52,6 @@ def test_the_checkpoints_are_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("variant", "bits"), [(variant, bits) for variant in VARIANTS for bits in (8, 4)])
-@pytest.mark.timeout(600)
 def test_logits_have_the_golden_digest(load: Loader, variant: str, bits: int, kind: type) -> None:
     prompts = [tokens(70, 1), tokens(33, 2), tokens(1, 3)]
     found = [load(variant, kind, bits=bits).every_logit(prompt) for prompt in prompts]
@@ -73,7 +72,6 @@ def default_model() -> Iterator[LocalModel]:
 
 
 @pytest.mark.model
-@pytest.mark.timeout(600)
 def test_the_default_model_has_the_golden_digest(default_model: LocalModel) -> None:
     with default_model.using() as engine:
         runner = cast(ExactRunner, engine.loaded.runner)
@@ -82,7 +80,6 @@ def test_the_default_model_has_the_golden_digest(default_model: LocalModel) -> N
 
 
 @pytest.mark.model
-@pytest.mark.timeout(600)
 def test_sampled_answers_have_the_golden_digest(default_model: LocalModel) -> None:
     """All at once, as they come: neither the company nor the machine changes a bit."""
     with ThreadPoolExecutor(10) as pool:

@@ -117,7 +117,6 @@ def prepare(path: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [*PACKINGS, "F16", "BF16", "F32"])
-@pytest.mark.timeout(600)
 def test_every_type_is_served_with_the_same_bits_by_every_kind(kind: str, load: Loader, tmp_path: Path) -> None:
     prepare(write_gguf(tmp_path / "model.gguf", kind), tmp_path / "model.exact")
     seen = []

@@ -33,7 +33,6 @@ def _nothing_left(load: Loader) -> None:
 @pytest.mark.parametrize("kind", KINDS[:-1])
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.timeout(600)
 def test_every_kind_of_kernel_gives_the_bits_of_the_plain_loops(
     load: Loader, variant: str, kind: type[kinds.Kind], bits: int
 ) -> None:
