@@ -38,6 +38,8 @@ ALLOWED = {
     "engine/exact/test_families.py: "
     "assert np.median(errors) < 0.08  # where two experts nearly tie, a row may get the other": BITS,
     "engine/exact/test_families.py: assert divergence(found, expected) < 0.01": BITS,
+    "engine/exact/test_lora.py: assert relative_error(found, expected) < 0.08": BITS,
+    "engine/exact/test_lora.py: assert relative_error(without, expected) > 0.2": BITS,
     "engine/exact/test_correctness.py: assert relative_error(found, mean / np.linalg.norm(mean)) < 0.03": BITS,
     "engine/test_sampler.py: assert sum((pairs[pair] - num) ** 2 / num for pair, num in expected.items()) < 37.7  "
     "# 0.1 %, 15 degrees of freedom": CHANCE,

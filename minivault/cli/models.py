@@ -102,6 +102,7 @@ def _as_object(files: ModelFiles) -> dict[str, Any]:
     values["modified"] = datetime.fromtimestamp(files.modified_ns / 1e9, timezone.utc).isoformat(timespec="seconds")
     values["architecture"] = str(files.config.get("model_type", ""))
     values["has_chat_template"] = bool(files.chat_template)
+    values["adapter"] = f"{files.adapter.directory}, {files.adapter.digest}" if files.adapter else ""
     hidden = ("config", "chat_template", "modified_ns")
     return {key: value for key, value in values.items() if key not in hidden}
 

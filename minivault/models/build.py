@@ -11,6 +11,7 @@ from typing import Any
 
 from minivault.errors import ModelError
 from minivault.models import gguf, layout
+from minivault.models.adapter import check_adapter, is_adapter
 from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.digest import digest_of_set, sha256_files
 from minivault.models.gguf.parts import parts
@@ -73,17 +74,22 @@ def describe_directory(name: str, origin: DirectoryOrigin, now_ns: int, progress
 
 
 def _describe(place: Path, progress: Progress, num_parameters: int | None = None, **known: Any) -> Manifest:
-    names = layout.check_directory(place, is_packed=num_parameters is not None)
+    if is_adapter(place):
+        names = check_adapter(place)
+    else:
+        names = layout.check_directory(place, is_packed=num_parameters is not None)
     if num_parameters is None:
         weights = [place / name for name in names if name.endswith(".safetensors")]
         num_parameters = sum(layout.check_safetensors(path) for path in weights)
     return Manifest(files=record_files(place, names, progress), num_parameters=num_parameters, **known)
 
 
-def can_be_packed(manifest: Manifest, config: dict[str, Any], origin: ModelOrigin, packer: Packer) -> bool:
+def can_be_packed(manifest: Manifest, folder: Path, origin: ModelOrigin, packer: Packer) -> bool:
     """True for a model out of a GGUF file that nobody has tried to pack in the packer's present form."""
     is_of_gguf = isinstance(origin, WheelOrigin | GgufOrigin) or "file" in (manifest.origin or {})
-    return is_of_gguf and (manifest.origin or {}).get("form") != packer.form and packer.why_not(config) is None
+    if not is_of_gguf or (manifest.origin or {}).get("form") == packer.form:
+        return False
+    return packer.why_not(layout.read_json(folder / layout.CONFIG)) is None
 
 
 def is_outdated(manifest: Manifest, origin: GgufOrigin) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models import layout
+from minivault.models import adapter, layout
 from minivault.models.catalog import HubOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.hub_files import gguf_files
@@ -70,6 +70,11 @@ class _Download:
 
     def all(self) -> list[str]:
         """Fetch settings, check them, then fetch the weights; return the names."""
+        if names := adapter.wanted(self.files):
+            self._get([layout.ADAPTER])
+            adapter.read_adapter(self.folder)
+            self._get([name for name in names if name != layout.ADAPTER])
+            return names
         settings = [name for name in self.files if not name.endswith(".safetensors") and layout.is_wanted(name)]
         if layout.CONFIG not in settings:
             raise ModelError(f"hub model {self.repository} has no config.json, so it cannot be loaded; choose another")

@@ -77,7 +77,7 @@ def check_directory(directory: Path, *, is_packed: bool = False) -> list[str]:
     if CONFIG not in names:
         raise ModelError(f"{directory} has no config.json, so it is not a model in the hub's layout; check the path")
     if ADAPTER in names:
-        raise ModelError(f"{directory} holds an adapter ({ADAPTER}); merge it into its base model and save that")
+        raise ModelError(f"{directory} holds a whole model and an adapter ({ADAPTER}); keep them apart")
     check_architecture(read_json(directory / CONFIG), directory)
     weights = [PACKED] if is_packed else weight_files(directory, names)
     for name in weights if not is_packed else ():

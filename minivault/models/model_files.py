@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from minivault.models.adapter import Adapter
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
@@ -36,3 +38,10 @@ class ModelFiles:
     """When it was pulled, or first seen, in nanoseconds since 1970."""
     chat_template: str = field(repr=False)
     config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    adapter: Adapter | None = None
+    """What is added to the weights, which are its base's then."""
+
+    @property
+    def text_directory(self) -> Path:
+        """Where tokenizer and chat template are."""
+        return self.adapter.directory if self.adapter and self.adapter.has_tokenizer else self.directory

@@ -23,7 +23,7 @@ def names_in(setting: str) -> list[str]:
 def _in_folder(name: str) -> list[str]:
     """The directories and `.gguf` files of a folder that is no model itself, by name."""
     folder = Path(name).expanduser()
-    if not folder.is_dir() or (folder / layout.CONFIG).is_file():
+    if not folder.is_dir() or _is_model(folder):
         return []
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     return [str(path.absolute()) for path in inside if _is_model(path)]
@@ -32,4 +32,4 @@ def _in_folder(name: str) -> list[str]:
 def _is_model(path: Path) -> bool:
     if path.suffix == ".gguf":
         return path.is_file() and not is_later_part(path)
-    return (path / layout.CONFIG).is_file()
+    return any((path / name).is_file() for name in (layout.CONFIG, layout.ADAPTER))

@@ -12,11 +12,12 @@ import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minivault.errors import ModelError
 from minivault.models import build, layout
+from minivault.models.adapter import WEIGHTS, Adapter, read_adapter
 from minivault.models.catalog import (
     CATALOG,
     DirectoryOrigin,
@@ -53,43 +54,68 @@ class ModelStore:
             with contextlib.suppress(ModelError):
                 manifest = read_manifest(folder)
                 if manifest is not None and not find_change(manifest, _place(manifest, folder), verify=False):
-                    found.append(_files_of(manifest, folder))
+                    found.append(self._files_of(manifest, folder))
         return found
 
     def resolve(self, name: str, *, verify: bool = False, progress: Progress = silent) -> ModelFiles:
         """The model called `name`, checked by names and sizes, or with `verify` by digests.
 
         Raises ModelError with one line that says what to do when it is missing or damaged. A directory needs no pull:
-        it is checked and its digests taken when first seen, or when one of its files has changed.
+        it is checked and its digests taken when first seen, or when one of its files has changed. An adapter is there
+        when its base is, too.
         """
+        return self._files_of(*self._found(name, verify, progress), verify, progress)
+
+    def _found(self, name: str, verify: bool, progress: Progress) -> tuple[Manifest, Path]:
+        """What the store knows of a model or an adapter, and in which folder."""
         origin = identify(name, self.catalog)
         folder = self.models_dir / store_key(name, origin, self.catalog)
         if isinstance(origin, DirectoryOrigin):
-            return self._resolve_directory(name, origin, folder, verify=verify, progress=progress)
+            return self._found_directory(name, origin, folder, verify=verify, progress=progress)
         manifest = read_manifest(folder)
         if manifest is None or (isinstance(origin, GgufOrigin) and build.is_outdated(manifest, origin)):
             raise ModelError(f"model {name} is not on this machine; get it with `minivault models pull {name}`")
         if change := find_change(manifest, folder, verify=verify, progress=progress):
             raise ModelError(f"model {name} is damaged: {change}; repair it with `minivault models pull {name}`")
-        return _files_of(manifest, folder)
+        return manifest, folder
+
+    def _files_of(
+        self, manifest: Manifest, folder: Path, verify: bool = False, progress: Progress = silent
+    ) -> ModelFiles:
+        if layout.ADAPTER not in manifest.files:
+            return _files_of(manifest, folder)
+        adapter = _adapter_of(manifest, folder)
+        try:
+            base = self._found(adapter.base, verify, progress)
+        except ModelError as error:
+            raise ModelError(f"adapter {served_name(manifest.name)} needs its base: {error.message}") from None
+        if layout.ADAPTER in base[0].files:
+            raise ModelError(f"adapter {served_name(manifest.name)} has an adapter as its base; merge them with PEFT")
+        return _adapted(_files_of(*base), adapter, manifest)
 
     def pull(self, name: str, progress: Progress = silent, packer: Packer | None = None) -> ModelFiles:
         """Make sure that `name` is here and whole: fetch, convert and check whatever is missing or damaged.
 
-        With a packer, a GGUF file's weights stay on its grid; a model that was pulled without is fetched again."""
+        With a packer, a GGUF file's weights stay on its grid; a model that was pulled without is fetched again. Of an
+        adapter the base is pulled, too."""
+        manifest, folder = self._pull(name, progress, packer)
+        if layout.ADAPTER in manifest.files:
+            self._pull(_adapter_of(manifest, folder).base, progress, packer)
+        return self._files_of(manifest, folder)
+
+    def _pull(self, name: str, progress: Progress, packer: Packer | None) -> tuple[Manifest, Path]:
         origin = identify(name, self.catalog)
         if isinstance(origin, DirectoryOrigin):
-            return self.resolve(name, verify=True, progress=progress)
+            return self._found(name, verify=True, progress=progress)
         key = store_key(name, origin, self.catalog)
         with self._writing(), self._lock(key):
             with contextlib.suppress(ModelError):
-                files = self.resolve(name, verify=True, progress=progress)
-                manifest = read_manifest(self.models_dir / key)
-                if not (manifest and packer and build.can_be_packed(manifest, files.config, origin, packer)):
-                    return files
+                manifest, folder = self._found(name, verify=True, progress=progress)
+                if not (packer and build.can_be_packed(manifest, folder, origin, packer)):
+                    return manifest, folder
             self._build(name, origin, key, progress, packer)
             self._drop_unused()
-            return self.resolve(name)
+            return self._found(name, verify=False, progress=silent)
 
     def remove(self, name: str) -> None:
         """Delete what the store holds of `name`; a directory or `.gguf` file of the user's own is never touched."""
@@ -126,8 +152,9 @@ class ModelStore:
 
     def prepared_path(self, files: ModelFiles) -> Path:
         """The folder of what is prepared from a model, there or not."""
-        made_from = digest_of_set({"weights": files.weights_digest, "config": files.config_digest})
-        return self.models_dir / ".prepared" / made_from.removeprefix("sha256:")[:32]
+        made_from = {"weights": files.weights_digest, "config": files.config_digest}
+        made_from |= {"adapter": files.adapter.digest} if files.adapter else {}
+        return self.models_dir / ".prepared" / digest_of_set(made_from).removeprefix("sha256:")[:32]
 
     def _build(self, name: str, origin: ModelOrigin, key: str, progress: Progress, packer: Packer | None) -> None:
         work = self.models_dir / ".partial" / key
@@ -154,18 +181,18 @@ class ModelStore:
         whole.rename(folder)
         shutil.rmtree(work, ignore_errors=True)
 
-    def _resolve_directory(
+    def _found_directory(
         self, name: str, origin: DirectoryOrigin, folder: Path, *, verify: bool, progress: Progress
-    ) -> ModelFiles:
+    ) -> tuple[Manifest, Path]:
         with contextlib.suppress(ModelError):
             manifest = read_manifest(folder)
             if manifest is not None and not find_change(manifest, origin.path, verify=verify, progress=progress):
-                return _files_of(manifest, folder)
+                return manifest, folder
         manifest = build.describe_directory(canonical_name(name, origin), origin, self.clock(), progress)
         with contextlib.suppress(OSError):  # only remembered; where that cannot be, it is computed again next time
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(folder, manifest)
-        return _files_of(manifest, folder)
+        return manifest, folder
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -192,6 +219,36 @@ def _digest_now(directory: Path, manifest: Manifest, names: Iterable[str]) -> st
     """Of small files, as they are now: what is loaded decides, not what was recorded once."""
     paths = [directory / name for name in names if name in manifest.files]
     return digest_of_set(sha256_files(paths))
+
+
+def _adapter_of(manifest: Manifest, folder: Path) -> Adapter:
+    files = {name: manifest.files[name].sha256 for name in (layout.ADAPTER, WEIGHTS)}
+    has_tokenizer = "tokenizer.json" in manifest.files
+    return read_adapter(_place(manifest, folder), digest_of_set(files), has_tokenizer=has_tokenizer)
+
+
+def _adapted(base: ModelFiles, adapter: Adapter, manifest: Manifest) -> ModelFiles:
+    """What a base is with an adapter."""
+    name = served_name(manifest.name)
+    if base.is_packed:
+        told = (
+            f"adapter {name} is for {base.name}, which is kept as a GGUF file has it, and nothing can be added to that"
+        )
+        raise ModelError(f"{told}; set base_model_name_or_path to the model in safetensors")
+    files = replace(
+        base,
+        name=name,
+        reference=manifest.name,
+        source=f"{manifest.source} on {base.source}",
+        size_bytes=base.size_bytes + manifest.files[WEIGHTS].size,
+        modified_ns=manifest.created_ns,
+        adapter=adapter,
+    )
+    if not adapter.has_tokenizer:
+        return files
+    template = chat_template(adapter.directory)
+    digest = _digest_now(adapter.directory, manifest, layout.TOKENIZER_FILES)
+    return replace(files, tokenizer_digest=digest, template_digest=template.digest, chat_template=template.text)
 
 
 def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:

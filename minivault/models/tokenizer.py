@@ -133,7 +133,7 @@ def load_tokenizer(files: ModelFiles, *, now: Callable[[], datetime] = datetime.
 
     Raises ModelError when its files are damaged.
     """
-    directory = files.directory
+    directory = files.text_directory
     tokenizer = _read_tokenizer(directory)
     settings = _settings(directory)
     special = _special_tokens(directory, settings)

@@ -175,6 +175,7 @@ def load_local(settings: Settings, alter: Alter | None = None) -> Loaded:
     runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, alter, **size)
     parts = {
         "weights": files.weights_digest,
+        **({"adapter": files.adapter.digest} if files.adapter else {}),
         "config": files.config_digest,
         "tokenizer": files.tokenizer_digest,
         "template": files.template_digest,
@@ -241,12 +242,12 @@ def _transformers(settings: Settings, files: ModelFiles, alter: Alter | None, **
 
     from minivault.engine.transformers import TransformersRunner
     from minivault.models import load_transformers_model
-    from minivault.service.weights import float_weights
+    from minivault.service.weights import adapter_changes, float_weights
 
     device = _device(settings)
     torch.set_num_threads(_cpu_threads(settings))
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = load_transformers_model(files, device, dtype, float_weights(settings, files))
+    model = load_transformers_model(files, device, dtype, float_weights(settings, files), adapter_changes(files))
     model = alter(model) if alter is not None else model
     free = _free_beside(settings, files) if device == "cpu" else torch.cuda.mem_get_info(device)[0]
     return TransformersRunner(model, cache_bytes=cache_bytes(settings, free), **size)
@@ -262,7 +263,7 @@ def _device(settings: Settings) -> str:
 
 def described(settings: Settings, files: ModelFiles) -> ModelInfo:
     """What the files of a model say of it, before it is loaded."""
-    config, template = files.config, chat_template(files.directory)
+    config, template = files.config, chat_template(files.text_directory)
     written = template.text + template.tool_text
     return ModelInfo(
         name=files.name,
@@ -273,7 +274,7 @@ def described(settings: Settings, files: ModelFiles) -> ModelInfo:
         num_layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         num_heads=int(config.get("num_attention_heads") or config.get("n_head") or 0),
         quantization="",
-        weights_digest=files.weights_digest,
+        weights_digest=files.adapter.digest if files.adapter else files.weights_digest,
         size_bytes=files.size_bytes,
         license=files.license,
         runner="",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from minivault.engine.exact.lora import Change
     from minivault.engine.runner import Runner
     from minivault.models.gguf.metadata import GgufFile
 
@@ -50,7 +51,7 @@ def weights_file(settings: Settings, files: ModelFiles, progress: Progress = sil
     told = partial(_in_bytes, progress, files.size_bytes)
 
     def make(path: Path) -> None:
-        exact.prepare_checkpoint(files.directory, path, told, bits=int(settings.weight_bits))
+        exact.prepare_checkpoint(files.directory, path, told, int(settings.weight_bits), files.adapter)
 
     return ModelStore(settings.models_dir).prepared(files, f"{exact.form()}-{settings.weight_bits}", make)
 
@@ -76,3 +77,8 @@ def load_exact(settings: Settings, files: ModelFiles, progress: Progress = silen
 def float_weights(settings: Settings, files: ModelFiles) -> dict[str, NDArray[np.float32]] | None:
     """Packed weights as the floats that they stand for; None where a model's files hold floats."""
     return exact.unpack(weights_file(settings, files)) if files.is_packed else None
+
+
+def adapter_changes(files: ModelFiles) -> Mapping[str, Change] | None:
+    """What the model's adapter adds to its base, by map; None where there is none."""
+    return exact.changes(files.adapter) if files.adapter else None

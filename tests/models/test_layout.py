@@ -74,7 +74,7 @@ REFUSALS: dict[str, tuple[Damage, str]] = {
     "unknown architecture": (edit_config(model_type="mystery"), "'mystery' is not a known causal LM; choose"),
     "not a causal LM": (edit_config(model_type="vit"), "'vit' is not a known causal LM"),
     "own code": (edit_config(model_type="mine", auto_map={"AutoModel": "x.Y"}), "needs code from its repository"),
-    "an adapter": (write("adapter_config.json", b"{}"), "holds an adapter .* merge it into its base model"),
+    "an adapter": (write("adapter_config.json", b"{}"), "holds a whole model and an adapter .*; keep them apart"),
     "no weights": (remove("model.safetensors"), "has no model.safetensors; get the model again"),
     "pickle only": (only_pickle, "only in pytorch_model.bin, a format that can run code"),
     "cut short": (truncate, "cut short or damaged: .* bytes instead of"),

@@ -18,21 +18,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from minivault.engine.exact.gguf_file import Gguf
+    from minivault.engine.exact.lora import Adapter, Change
     from minivault.engine.exact.runner import ExactRunner
 
-__all__ = ["form", "load", "prepare_checkpoint", "prepare_gguf", "unpack", "why_not", "why_not_file"]
+__all__ = ["changes", "form", "load", "prepare_checkpoint", "prepare_gguf", "unpack", "why_not", "why_not_file"]
 
 Progress = Callable[[int, int], None]
 
 
-def prepare_checkpoint(directory: Path, out: Path, progress: Progress | None = None, bits: int = 8) -> None:
-    """Write a weights file from config.json and safetensors files, at 8 or 4 bits a weight and a scale for 32.
+def prepare_checkpoint(
+    directory: Path, out: Path, progress: Progress | None = None, bits: int = 8, adapter: Adapter | None = None
+) -> None:
+    """Write a weights file from config.json and safetensors files, at 8 or 4 bits a weight and a scale for 32. What a
+    LoRA adapter changes is added before.
 
     `progress(done, total)` counts layers. The file appears whole or not at all. Raises ModelError in a line that names
     the tensor and its type."""
     from minivault.engine.exact import prepare
 
-    prepare.prepare_checkpoint(directory, out, progress, bits)
+    prepare.prepare_checkpoint(directory, out, progress, bits, adapter)
 
 
 def why_not_file(file: Gguf) -> str | None:
@@ -47,6 +51,13 @@ def prepare_gguf(file: Gguf, config: Config, out: Path, progress: Progress | Non
     from minivault.engine.exact import prepare
 
     prepare.prepare_gguf(file, config, out, progress)
+
+
+def changes(adapter: Adapter) -> dict[str, Change]:
+    """What a LoRA adapter adds to each map, by the hub's names, for runners that want floats. Raises ModelError."""
+    from minivault.engine.exact import lora
+
+    return lora.changes(adapter)
 
 
 def unpack(path: Path) -> dict[str, NDArray[np.float32]]:

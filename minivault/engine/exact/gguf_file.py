@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minivault.engine.exact.checkpoint import FloatRows, _widened
+from minivault.engine.exact.checkpoint import FloatRows
 from minivault.engine.exact.grids import PACKINGS
+from minivault.engine.exact.safetensors import widened
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
 from minivault.families import GGUF, GGUF_FACTORS, Block, Names
@@ -128,13 +129,13 @@ class GgufTensors:
         if tensor is None:
             return None
         values = _floats(tensor)
-        return _widened(values) if tensor.type == "BF16" else values.astype(np.float32)
+        return widened(values) if tensor.type == "BF16" else values.astype(np.float32)
 
 
 def _matrix(tensor: Tensor) -> FloatRows | PackedRows:
     if tensor.type in PACKINGS:
         return PackedRows(tensor)
-    to_float = _widened if tensor.type == "BF16" else lambda values: values.astype(np.float32)
+    to_float = widened if tensor.type == "BF16" else lambda values: values.astype(np.float32)
     return FloatRows(tensor.name, _floats(tensor), 8, to_float)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from minivault.engine.exact.checkpoint import Checkpoint
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.gguf_file import Gguf, GgufTensors
+from minivault.engine.exact.lora import Adapter
 from minivault.engine.exact.shape import padded, unpaired
 from minivault.engine.exact.support import why_not
 from minivault.engine.exact.weights import Grid, WeightsWriter
@@ -66,13 +67,15 @@ class Tensors(Protocol):
         ...
 
 
-def prepare_checkpoint(directory: Path, out: Path, progress: Progress | None = None, bits: int = 8) -> None:
+def prepare_checkpoint(
+    directory: Path, out: Path, progress: Progress | None = None, bits: int = 8, adapter: Adapter | None = None
+) -> None:
     """Write `out` from config.json and safetensors files; `bits` 8 or 4. `progress(done, total)` counts layers.
 
     Raises ModelError, in a line that names the tensor, where it cannot."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     family = _checked(config)
-    _Preparation(config, Checkpoint(directory, family.names, bits), out, progress).run()
+    _Preparation(config, Checkpoint(directory, family.names, bits, adapter), out, progress).run()
 
 
 def prepare_gguf(file: Gguf, config: Config, out: Path, progress: Progress | None = None) -> None:
