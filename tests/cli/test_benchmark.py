@@ -23,6 +23,10 @@ EVENTS = (
     b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": null}}\n\n'
     b"data: [DONE]\n\n"
 )
+FINISHED = EVENTS.replace(b'{"content": "lo"}', b'{"content": "lo"}, "finish_reason": "stop"').replace(
+    b"data: [DONE]\n\n", b""
+)
+"""As `transformers serve` ends it."""
 LLAMA_EVENTS = EVENTS.replace(
     b'"usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": null}',
     b'"timings": {"prompt_n": 9, "predicted_n": 2, "cache_n": 0}',
@@ -159,6 +163,7 @@ def test_a_number_of_clients_that_is_none_is_a_usage_error(wrong: str, cli: Cli)
     ("dialect", "stream", "path", "limit"),
     [
         ("openai", EVENTS, "/v1/chat/completions", "max_tokens"),
+        ("openai", FINISHED, "/v1/chat/completions", "max_tokens"),
         ("llama", LLAMA_EVENTS, "/v1/chat/completions", "max_tokens"),
         ("ollama", OLLAMA, "/api/chat", "num_predict"),
     ],

@@ -40,7 +40,7 @@ class Speech:
 
 
 class EventLines:
-    """Server-sent events of `/v1/chat/completions`; whole once `[DONE]` has come."""
+    """Server-sent events of `/v1/chat/completions`; whole once a `finish_reason` or `[DONE]` has come."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -59,11 +59,12 @@ class EventLines:
 
     def close(self) -> None:
         if not self._is_done:
-            raise ServerError("the answer was cut: the stream ended without [DONE]")
+            raise ServerError("the answer was cut: the stream ended without finish_reason and [DONE]")
 
     def _read(self, event: Body) -> Iterator[Body]:
         _ensure_no_error(event)
         for choice in event.get("choices") or ():
+            self._is_done = self._is_done or bool(choice.get("finish_reason"))
             delta = choice.get("delta") or {}
             if text := delta.get("content") or delta.get("reasoning_content"):
                 yield {"token": text}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from minivault.cli.client.conforming import CHECKS, SAMPLING
@@ -28,6 +29,7 @@ def print_card(card: Mapping[str, Any]) -> None:
 
 def draw(card: Mapping[str, Any], path: Path) -> None:
     """The checks as a grid of coloured fields, a column a mode. Raises OSError."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -42,13 +44,14 @@ def draw(card: Mapping[str, Any], path: Path) -> None:
                 axes.add_patch(Rectangle((column + 0.02, row + 0.06), 0.96, 0.88, color=colour))
                 white = "white" if one["outcome"] in _COLOURS else "black"
                 axes.text(column + 0.5, row + 0.5, _cell(one), ha="center", va="center", color=white, fontsize=9)
-    axes.set(xlim=(0, len(modes)), ylim=(len(checks), 0), title=f"{card['model']} at {card['url']}")
-    axes.title.set_fontsize(10)
+    axes.set(xlim=(0, len(modes)), ylim=(len(checks), 0))
+    figure.suptitle(fill(f"{card['model']} at {card['url']}", 80), x=0.01, ha="left", fontsize=10)
     axes.set_xticks([column + 0.5 for column in range(len(modes))], modes)
     axes.set_yticks([row + 0.5 for row in range(len(checks))], [CHECKS[check] for check in checks])
     axes.tick_params(length=0, labelsize=9, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": ""}):
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _cell(one: Mapping[str, Any]) -> str:
