@@ -207,7 +207,7 @@ def test_health_counts_what_was_answered(client: FlaskClient) -> None:
     health = client.get("/health").get_json()
     assert set(health) == {
         "status", "reason", "uptime_s", "requests", "average_response_ms", "tokens", "running", "waiting", "vault",
-        "model", "fingerprint_parts", "models", "version", "context", "cache",
+        "model", "fingerprint_parts", "models", "version", "context", "cache", "watermark",
     }  # fmt: skip
     assert health["context"] == 512
     assert set(health["cache"]) == {"bytes", "tokens", "used_tokens", "reusable_tokens", "preemptions"}

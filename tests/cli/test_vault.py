@@ -98,7 +98,7 @@ def test_show_prints_a_record_whole(ids: list[str], offline_cli: Cli) -> None:
 
 
 def test_search_finds_by_text_and_key(ids: list[str], offline_cli: Cli) -> None:
-    found = offline_cli("vault", "search", "hello", "--json").stdout.splitlines()
+    found = offline_cli("vault", "search", "hi there", "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in found] == ids[:1]
     found = offline_cli("vault", "search", "--key", "k1", "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in found] == ids[1:2]
@@ -359,7 +359,7 @@ def read_table(format_: str, path: Path) -> list[dict[str, object]]:
 def test_the_documented_python_reads_and_verifies(ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     page = (PROJECT / "docs" / "vault.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(code.replace("capital", "hello"), "docs/vault.md", "exec"), {})
+    exec(compile(code.replace("capital", "hi there"), "docs/vault.md", "exec"), {})
     assert capsys.readouterr().out == "0 6\n3 Hello -> Hi there\n"
 
 
