@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tests.live import LiveServer, live_server
 from tests.scripted import backend
 
 pytestmark = pytest.mark.server
+ANSWERS_PER_KILL = 20
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,17 @@ def stream(server: LiveServer, prompt: str) -> Seen:
     return Seen(id_, text, is_whole)
 
 
-def kill_at_random(server: LiveServer, rng: random.Random, done: threading.Event, kills: list[int]) -> None:
-    while not done.wait(rng.uniform(0.5, 1.5)):
-        workers = server.workers()
-        if workers:
+def kill_at_random(
+    server: LiveServer, rng: random.Random, seen: list[Seen], done: threading.Event, kills: list[int]
+) -> None:
+    """Kill some worker after every `ANSWERS_PER_KILL` whole answers more or less: never faster than workers start,
+    however slow the machine is."""
+    next_kill = 0.0
+    while not done.wait(0.02):
+        if sum(one.is_whole for one in seen) >= next_kill and (workers := server.workers()):
             kills.append(rng.choice(workers))
             os.kill(kills[-1], signal.SIGKILL)
+            next_kill += rng.uniform(0.5, 1.5) * ANSWERS_PER_KILL
 
 
 def interactions(vault: Path) -> list[dict[str, Any]]:
@@ -81,13 +86,14 @@ def model(tmp_path: Path) -> Iterator[LocalModel]:
 
 def run_and_kill(server: LiveServer, num_requests: int, rng: random.Random) -> tuple[list[Seen], list[int]]:
     server.wait_ready()
-    done, kills = threading.Event(), list[int]()
-    killer = threading.Thread(target=kill_at_random, args=(server, rng, done, kills))
+    seen, done, kills = list[Seen](), threading.Event(), list[int]()
+    killer = threading.Thread(target=kill_at_random, args=(server, rng, seen, done, kills))
     prompts = [f"delay=0.004 say {n}: " + "abcdefgh" * rng.randint(1, 6) for n in range(num_requests)]
     with ThreadPoolExecutor(12) as pool:
         killer.start()
         try:
-            seen = list(pool.map(partial(stream, server), prompts))
+            for _ in pool.map(lambda prompt: seen.append(stream(server, prompt)), prompts):
+                pass
         finally:
             done.set()
             killer.join()
