@@ -80,10 +80,11 @@ def _softmax(s: Any, begin: int, n: int, sink: np.float32, partial: Any) -> np.f
     """s = exp(s - largest) from `begin` to n, zeros elsewhere; the sum, in 16 parts: number k goes to part k % 16.
 
     A sink counts among the scores; one of -inf adds what is lost against a sum of at least 1."""
-    most = at_least(_largest(s[begin:], n - begin, partial), sink)
+    seen = s[begin:n]
+    most = at_least(_largest(seen, n - begin, partial), sink)
     s[:begin] = 0
-    for k in range(begin, n):
-        s[k] = exp(s[k] - most)
+    for k in range(len(seen)):
+        seen[k] = exp(seen[k] - most)
     s[n:] = 0
     partial[:] = 0
     for k in range(0, len(s), 16):

@@ -66,7 +66,7 @@ class Emitter:
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.b.call(self.fused, [a, b, c])
 
-    def constant(self, kind: Any, value: int) -> Any:
+    def constant(self, kind: Any, value: float) -> Any:
         return ir.Constant(kind, [value] * kind.count)
 
     def prefetch(self, pointer: Any) -> None:

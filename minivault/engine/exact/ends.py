@@ -9,7 +9,8 @@ import numpy as np
 from minivault.engine.exact.compiling import part
 from minivault.engine.exact.linear import affine, embed
 from minivault.engine.exact.maths import tanh
-from minivault.engine.exact.normalizing import normalize, quantize
+from minivault.engine.exact.normalizing import normalize
+from minivault.engine.exact.quantizing import quantize
 from minivault.engine.exact.tensors import NUM_NORMS, ROWS, Model
 from minivault.engine.exact.units import by_outputs, shared, width_of_unit
 

@@ -14,8 +14,8 @@ from minivault.engine.exact.compiling import part
 from minivault.engine.exact.layer import activate
 from minivault.engine.exact.linear import affine
 from minivault.engine.exact.maths import ONE, exp
-from minivault.engine.exact.normalizing import quantize
 from minivault.engine.exact.ops import at_least, at_most, copy, fma
+from minivault.engine.exact.quantizing import quantize
 from minivault.engine.exact.scratch import Quantized
 from minivault.engine.exact.tensors import EXPERT_DOWN, EXPERT_GATE, EXPERT_UP, NUM_MAPS, ROWS, Model
 from minivault.engine.exact.units import ROW_BLOCK, by_experts, by_rows, most_parts, shared

@@ -22,7 +22,7 @@ from minivault.engine.exact.weights import BLOCK
 
 
 def _tiles(lanes: Lanes, form: Format) -> Any:
-    """`lanes.num` weight rows against any activation rows, up to eight at once.
+    """`lanes.num` weight rows against any activation rows, so many at once as registers hold.
 
     Takes pointers to a block's codes, scales, minima and steps at the first lane, the zero and the number of 32 inputs;
     to the activations' codes, scales, scaled sums and sums at the first row, and to the outputs, with the distances
@@ -37,7 +37,8 @@ def _tiles(lanes: Lanes, form: Format) -> Any:
             rows = [tuple(e.at(base, builder.mul(step, place)) for base, step in steps) for place in places]
             _tile(e, lanes, form, weights, rows)
 
-        in_sizes(builder, num_rows, (8, 4, 2, 1), one)
+        has_room = lanes.num == 16 and form.group == 32  # AVX-512 has twice the registers; two groups' codes fill them
+        in_sizes(builder, num_rows, (16, 8, 4, 2, 1) if has_room else (8, 4, 2, 1), one)
         return context.get_dummy_value()
 
     pointer: Any = types.CPointer
@@ -55,7 +56,7 @@ def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list
     codes, scales, minima, steps, zero, count = weights
     size, b = form.group, e.b
     loop = e.loop(count, [e.load(row[4], e.floats) for row in rows])
-    totals, negative = list(loop.values), e.splat(b.trunc(b.neg(zero), I32))
+    totals, negative = list(loop.values), e.splat(b.and_(b.trunc(b.neg(zero), I32), I32(0xFFFF)))
     for part in range(32 // size):
         group = b.add(e.times(loop.index, 32 // size), I64(part))
         products = Products(e, lanes, form, len(rows))
@@ -64,7 +65,7 @@ def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list
         after = e.at(steps, BLOCK)
         low = _factor(e, form, minima, after, loop.index, group) if form.has_minima else None
         for i, (_, t, u, s, _) in enumerate(rows):
-            start = None if low is not None else b.mul(negative, e.splat_at(e.at(s, group)))
+            start = None if low is not None else products.scaled(e.splat_at(e.at(s, group)), negative)
             whole = b.sitofp(products.totals(i, start), e.floats)
             totals[i] = e.fma(whole, b.fmul(scale, e.splat_at(e.at(t, loop.index))), totals[i])
             if low is not None:

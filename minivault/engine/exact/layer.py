@@ -8,7 +8,8 @@ from minivault.engine.exact.attention import attend
 from minivault.engine.exact.compiling import part
 from minivault.engine.exact.linear import affine, linear, started
 from minivault.engine.exact.maths import gelu, gelu_tanh, relu, silu
-from minivault.engine.exact.normalizing import normalize, quantize
+from minivault.engine.exact.normalizing import normalize
+from minivault.engine.exact.quantizing import quantize
 from minivault.engine.exact.rotary import place_head
 from minivault.engine.exact.shape import ALL_HEADS
 from minivault.engine.exact.tensors import (

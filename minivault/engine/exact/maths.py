@@ -21,12 +21,6 @@ LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 
 @inlined
-def rounded(x: np.float32) -> np.int32:
-    """To the nearest integer, ties to even, for |x| < 2**22."""
-    return add(bits(x + MAGIC), np.int32(-MAGIC_BITS))
-
-
-@inlined
 def exp(x: np.float32) -> np.float32:
     """Within 2 units of the last place, for x between -87 and 88; beyond, as at these (polynomial: Cephes expf)."""
     x = at_most(at_least(x, np.float32(-87)), np.float32(88))

@@ -1,4 +1,4 @@
-"""Norms of a row, and a row as int8 with a scale for every 32 numbers."""
+"""Norms of a row."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.exact.compiling import inlined, part
-from minivault.engine.exact.maths import rounded
-from minivault.engine.exact.ops import add, bits, both, larger, of_bits
-from minivault.engine.exact.scratch import Quantized
 from minivault.engine.exact.shape import Shape
 from minivault.engine.exact.tensors import Weights
-
-LEAST = int(np.float32(1e-30).view(np.int32))
-"""The bits of the smallest magnitude that a group is scaled by; all below becomes zeros."""
 
 
 @inlined
@@ -66,32 +60,3 @@ def normalize(shape: Shape, weights: Weights, norm: int, x: Any, size: int, coun
         shift = weights.floats[bias : bias + size]
         for k in range(size):
             out[k] += shift[k]
-
-
-@part
-def quantize(x: Any, r: int, start: int, stop: int, out: Quantized, times: float) -> None:
-    """Row r of `out`, inputs [start, stop), whole groups of 32: code = x * 127 / largest |x|, rounded.
-
-    It stands for `times` x."""
-    codes = out.codes[r]
-    for g in range(start // 32, stop // 32):
-        values, ints = x[g * 32 : g * 32 + 32], codes[g * 32 : g * 32 + 32]
-        top = np.int32(LEAST)
-        for k in range(32):
-            top = larger(top, both(bits(values[k]), np.int32(0x7FFFFFFF)))
-        most = of_bits(top)
-        factor, first, second = np.float32(127) / most, np.int32(0), np.int32(0)
-        for k in range(16):
-            code = rounded(values[k] * factor)
-            ints[k] = code
-            first = add(first, code)
-        for k in range(16, 32):
-            code = rounded(values[k] * factor)
-            ints[k] = code
-            second = add(second, code)
-        scale = most / np.float32(127) * np.float32(times)
-        out.scales[r, g] = scale
-        out.sums[r, g] = first + second
-        out.scaled_sums[r, g] = scale * np.float32(first + second)
-        out.half_sums[r, 2 * g] = first
-        out.half_sums[r, 2 * g + 1] = second

@@ -64,9 +64,21 @@ class Products:
 
     def _widened(self, shorts: Any, factor: int) -> Any:
         """Neighbours of 16 bits, times a factor, added in 32."""
+        return self._pairs_of_shorts(shorts, self.e.constant(self.e.shorts, factor))
+
+    def _pairs_of_shorts(self, a: Any, b: Any) -> Any:
         e = self.e
         pairs = named(e.b, "llvm.x86.avx2.pmadd.wd", ir.FunctionType(e.ints, [e.shorts, e.shorts]))
-        return e.b.call(pairs, [shorts, e.constant(e.shorts, factor)])
+        return e.b.call(pairs, [a, b])
+
+    def scaled(self, ints: Any, factor: Any) -> Any:
+        """Sums of activations times a factor; both fit 16 bits, and the factor has zeros above these."""
+        e, b = self.e, self.e.b
+        if not self.has_vnni:
+            return self._pairs_of_shorts(b.bitcast(ints, e.shorts), b.bitcast(factor, e.shorts))
+        operand = e.shorts if QUADS else e.ints
+        dot = named(b, f"llvm.x86.avx512.vpdpwssd.{32 * e.num}", ir.FunctionType(e.ints, [e.ints, operand, operand]))
+        return b.call(dot, [ir.Constant(e.ints, None), b.bitcast(factor, operand), b.bitcast(ints, operand)])
 
     def totals(self, row: int, start: Any) -> Any:
         """`start` plus all sums of a row, as 32-bit lanes."""

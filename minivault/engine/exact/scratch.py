@@ -21,9 +21,13 @@ MAX_WANTED = 64
 TILE_QUERIES = 12
 """Queries that read keys and values together: heads of a group times rows of a sequence."""
 
+APART = 64
+"""Bytes between rows of codes, or rows of so many inputs as a page has would fight for the same lines of a cache."""
+
 
 class Quantized(NamedTuple):
-    """Activations [rows, inputs]: int8 codes; per 32 inputs scale, sum and scale * sum; and sums per 16."""
+    """Activations [rows, inputs]: int8 codes, some bytes behind each row; per 32 inputs scale, sum and scale * sum; and
+    sums per 16."""
 
     codes: NDArray[np.int8]
     scales: Floats
@@ -35,7 +39,7 @@ class Quantized(NamedTuple):
 def _quantized(inputs: int, rows: int = MAX_ROWS) -> Quantized:
     groups = inputs // 32
     return Quantized(
-        np.zeros((rows, inputs), np.int8),
+        np.zeros((rows, inputs + APART), np.int8),
         np.zeros((rows, groups), np.float32),
         np.zeros((rows, groups), np.float32),
         np.zeros((rows, groups), np.int32),
