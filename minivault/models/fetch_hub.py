@@ -2,7 +2,8 @@
 
 The library reads its own settings (HF_ENDPOINT, HF_TOKEN, proxies). Only one GGUF file, or safetensors weights and the
 settings files that we use, are asked for; configuration comes first, so that an unusable model is refused before its
-weights are fetched. A dropped connection is resumed; after a killed pull the next one keeps every finished file.
+weights are fetched. A dropped connection is resumed; after a killed pull the next one keeps every finished file, and
+goes on with an unfinished one by HTTP's ranges.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from minivault.models.catalog import HubOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.hub_files import gguf_files
 from minivault.models.progress import Progress, quiet_hub
+
+_UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,12 @@ def fetch(origin: HubOrigin, folder: Path, progress: Progress) -> Fetched:
     Raises ModelError with one line when the hub refuses, cannot be reached, or has nothing that may be loaded.
     """
     folder.mkdir(exist_ok=True)
-    for unfinished in folder.rglob("*.incomplete"):  # of a killed pull; the library starts such a file again
-        unfinished.unlink()
     with _hub_errors(origin), quiet_hub():
         from huggingface_hub import HfApi
 
         info = HfApi().model_info(origin.repository, revision=origin.revision, files_metadata=True)
         download = _Download(origin.repository, str(info.sha), folder, _files(info), progress)
+        download.drop_unusable()
         parts = gguf_files(origin, download.files)
         names = download.fetch(parts) if parts else download.all()
     return Fetched([folder / name for name in names], str(info.sha), _license(info), bool(parts))
@@ -89,25 +91,69 @@ class _Download:
         self._get(names)
         return names
 
-    def _get(self, names: list[str]) -> None:
-        from huggingface_hub import hf_hub_download
+    def drop_unusable(self) -> None:
+        """Remove unfinished files that the library would start again, or that the repository no longer has."""
+        usable = {self._unfinished(name) for name in self.files}
+        for path in (*self.folder.rglob("*.incomplete"), *self.folder.rglob(f"*{_UNFINISHED}")):
+            if path not in usable:
+                path.unlink()
 
+    def _get(self, names: list[str]) -> None:
         self.done, self.total = 0, sum(self.files[name].size for name in names)
-        if shutil.disk_usage(self.folder).free < self.total:
+        here = sum(path.stat().st_size for path in map(self._unfinished, names) if path.exists())
+        if shutil.disk_usage(self.folder).free < self.total - here:
             raise ModelError(f"{self.folder} has no room for {self.total >> 20} MiB; free some or move MINIVAULT_HOME")
         for name in names:
             self.progress("downloading", self.done, self.total)
-            options: dict[str, Any] = {"local_dir": self.folder, "tqdm_class": self._bar(self.done)}
-            hf_hub_download(self.repository, name, revision=self.commit, **options)
+            if self._is_resumable(name):
+                self._go_on(name)
+            else:
+                self._from_library(name)
             self._check(name)
             self.done += self.files[name].size
         self.progress("downloading", self.total, self.total)
 
-    def _check(self, name: str) -> None:
-        path, expected = self.folder / name, self.files[name]
-        if path.stat().st_size == expected.size and expected.sha256 in ("", sha256_file(path, self.progress)):
+    def _is_resumable(self, name: str) -> bool:
+        """Large files have a digest, which tells whether what is here is of the same one; the largest are not to be had
+        in one piece over HTTP."""
+        from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
+
+        is_plain = all(layout.is_plain_name(part) for part in name.split("/"))
+        return is_plain and bool(self.files[name].sha256) and self.files[name].size <= MAX_HTTP_DOWNLOAD_SIZE
+
+    def _from_library(self, name: str) -> None:
+        from huggingface_hub import hf_hub_download
+
+        options: dict[str, Any] = {"local_dir": self.folder, "tqdm_class": self._bar(self.done)}
+        hf_hub_download(self.repository, name, revision=self.commit, **options)
+
+    def _go_on(self, name: str) -> None:
+        """Fetch what is not here of a file yet. The library has this for a file of its caller's."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
+
+        path, unfinished = self.folder / name, self._unfinished(name)
+        if path.exists() and self._is_whole(name):
             return
-        path.unlink()
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("ab") as file:
+            options: dict[str, Any] = {"expected_size": self.files[name].size, "tqdm_class": self._bar(self.done)}
+            url = hf_hub_url(self.repository, name, revision=self.commit)
+            http_get(url, file, resume_size=file.tell(), headers=build_hf_headers(), **options)
+        unfinished.replace(path)
+
+    def _unfinished(self, name: str) -> Path:
+        return self.folder / f"{name}.{self.files[name].sha256[:16]}{_UNFINISHED}"
+
+    def _is_whole(self, name: str) -> bool:
+        path, expected = self.folder / name, self.files[name]
+        return path.stat().st_size == expected.size and expected.sha256 in ("", sha256_file(path, self.progress))
+
+    def _check(self, name: str) -> None:
+        if self._is_whole(name):
+            return
+        (self.folder / name).unlink()
         raise ModelError(f"{name} of {self.repository} is not what the hub says it is (size or digest); pull it again")
 
     def _bar(self, before: int) -> type:

@@ -133,30 +133,56 @@ def test_a_dropped_connection_is_resumed(hub: hubs.Hub, store: ModelStore) -> No
     assert len(ranges) == 2 and ranges[1].startswith("bytes=1")
 
 
-def test_a_killed_download_keeps_the_finished_files_and_no_others(hub: hubs.Hub, store: ModelStore) -> None:
-    hub.stall_after = 12_000_000  # the library writes in steps of ten million
-    with start_pull(hub, store) as process:
-        try:
-            assert hub.stalled.wait(60)
-            _wait_for_bytes(store, 10_000_000)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            hub.release.set()
+def test_a_killed_download_goes_on_from_the_bytes_that_are_there(hub: hubs.Hub, store: ModelStore) -> None:
+    killed(hub, store)
     assert store.list() == []
     with pytest.raises(ModelError, match="models pull"):
         store.resolve(NAME)
-    hub.stall_after = None
-    hub.seen.clear()
     files = store.pull(NAME)
     assert files == store.resolve(NAME, verify=True)
+    assert [asked for method, path, asked in hub.seen if method == "GET" and "/resolve/" in path] == ["bytes=10485760-"]
     assert hub.fetched == {"model.safetensors"}
-    assert not list(store.models_dir.rglob("*.incomplete"))
+    assert not list(store.models_dir.rglob("*.unfinished"))
     assert not list((store.models_dir / ".partial").iterdir())
 
 
 def _wait_for_bytes(store: ModelStore, num_bytes: int) -> None:
     """Until that much of the weights is on disk."""
-    until(lambda: any(path.stat().st_size >= num_bytes for path in store.models_dir.rglob("*.incomplete")))
+    until(lambda: any(path.stat().st_size >= num_bytes for path in store.models_dir.rglob("*.unfinished")))
+
+
+def killed(hub: hubs.Hub, store: ModelStore) -> None:
+    """A pull that was killed in the middle of the weights."""
+    hub.stall_after = 12_000_000  # the library writes in steps of ten MiB
+    with start_pull(hub, store) as process:
+        try:
+            assert hub.stalled.wait(60)
+            _wait_for_bytes(store, 10 << 20)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            hub.release.set()
+    hub.stall_after = None
+    hub.seen.clear()
+
+
+def test_a_file_that_changed_after_a_killed_download_is_fetched_from_its_start(
+    hub: hubs.Hub, store: ModelStore
+) -> None:
+    killed(hub, store)
+    weights = bytearray((hub.files / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (hub.files / "model.safetensors").write_bytes(weights)
+    assert store.pull(NAME) == store.resolve(NAME, verify=True)
+    assert [asked for method, path, asked in hub.seen if method == "GET" and path.endswith("model.safetensors")] == [""]
+
+
+def test_bytes_that_were_damaged_after_a_killed_download_are_not_used(hub: hubs.Hub, store: ModelStore) -> None:
+    killed(hub, store)
+    (unfinished,) = store.models_dir.rglob("*.unfinished")
+    unfinished.write_bytes(bytes(5_000_000))
+    with pytest.raises(ModelError, match=r"model.safetensors of .* is not what the hub says"):
+        store.pull(NAME)
+    assert store.pull(NAME) == store.resolve(NAME, verify=True)
 
 
 def test_the_endpoint_is_taken_from_the_environment_as_the_library_does(hub: hubs.Hub, store: ModelStore) -> None:
