@@ -128,6 +128,11 @@ class Settings:
         meaning="file of the key that answers are marked with (docs/watermark.md): 32 bytes as hex, base64 or raw; "
         "empty = they are not",
     )
+    model_signing_key_file: str = setting(
+        "",
+        meaning="file of the public key (PEM) that a model must be signed with if it is signed (`model.sig`, OpenSSF "
+        "model signing); empty = signatures are kept unverified",
+    )
     disconnect_check: bool = setting(True, meaning="stop a generation when its client closes its sending side")
     receive_timeout_s: float = setting(10, gt=0, le=3600, meaning="limit for a request's header and for each receive")
     send_timeout_s: float = setting(20, gt=0, le=3600, meaning="limit for each send to a client that does not read")

@@ -91,14 +91,14 @@ def _mismatches() -> Iterator[str]:
 def check_model() -> Iterator[Finding]:
     """It is here, whole as far as sizes tell, and who computes it."""
     from minivault.engine.exact.support import why_not
-    from minivault.models import ModelStore
+    from minivault.service.store import store
 
     settings = load_settings()
     if settings.backend != "local":
         yield Finding("ok", "model", f"from {settings.backend}")
         return
     try:
-        files = ModelStore(settings.models_dir).resolve(settings.model)
+        files = store(settings).resolve(settings.model)
     except MiniVaultError as error:
         yield Finding(
             "fault", "model", error.message, f"`minivault models pull {settings.model}` fetches and repairs it"

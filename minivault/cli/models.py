@@ -59,7 +59,9 @@ def pull(name: str, file: str | None, as_json: bool) -> None:
     with show_transfer(name) as progress:
         files = pull_model(current_settings(), name, progress)
     if before.get(files.reference) != files.modified_ns:
-        record_act("models pull", name=name, model=files.name, source=files.source, size_bytes=files.size_bytes)
+        known = {"model": files.name, "source": files.source, "size_bytes": files.size_bytes}
+        signed = {"signature": str(files.signature)} if files.signature else {}
+        record_act("models pull", name=name, **known, **signed)
     if as_json:
         print_json(_as_object(files))
         return
@@ -92,9 +94,9 @@ def remove(name: str) -> None:
 
 
 def _store() -> ModelStore:
-    from minivault.models import ModelStore
+    from minivault.service.store import store
 
-    return ModelStore(current_settings().models_dir)
+    return store(current_settings())
 
 
 def _as_object(files: ModelFiles) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def _as_object(files: ModelFiles) -> dict[str, Any]:
     values["modified"] = datetime.fromtimestamp(files.modified_ns / 1e9, timezone.utc).isoformat(timespec="seconds")
     values["architecture"] = str(files.config.get("model_type", ""))
     values["has_chat_template"] = bool(files.chat_template)
+    values["signature"] = str(files.signature or "")
     values["adapter"] = f"{files.adapter.directory}, {files.adapter.digest}" if files.adapter else ""
     hidden = ("config", "chat_template", "modified_ns")
     return {key: value for key, value in values.items() if key not in hidden}

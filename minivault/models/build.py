@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minivault.errors import ModelError
-from minivault.models import gguf, layout
+from minivault.models import gguf, layout, signature
 from minivault.models.adapter import check_adapter, is_adapter
 from minivault.models.catalog import DirectoryOrigin, GgufOrigin, HubOrigin, ModelOrigin, WheelOrigin
 from minivault.models.digest import digest_of_set, sha256_files
@@ -18,6 +18,10 @@ from minivault.models.gguf.parts import parts
 from minivault.models.manifest import Manifest, record_files, write_manifest
 from minivault.models.packer import Packer
 from minivault.models.progress import Progress, silent
+from minivault.models.signature import Signature, SigningKey
+
+if TYPE_CHECKING:
+    from minivault.models.fetch_hub import Fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class _Made:
     license: str
     origin: dict[str, Any]
     num_parameters: int | None = None
+    signature: Signature | None = None
 
 
 def build(
@@ -38,6 +43,7 @@ def build(
     known_license: str,
     progress: Progress,
     packer: Packer | None = None,
+    key: SigningKey | None = None,
 ) -> Path:
     """Make the model in `work` and return the finished folder inside it, its manifest written last.
 
@@ -49,7 +55,7 @@ def build(
     elif isinstance(origin, GgufOrigin):
         made = _from_gguf(origin, whole, progress, packer)
     elif isinstance(origin, HubOrigin):
-        made = _from_hub(origin, work, whole, progress, packer)
+        made = _from_hub(origin, work, whole, progress, packer, key)
     else:
         raise ModelError(f"{origin} is used in place, not pulled")
     known = {
@@ -58,6 +64,7 @@ def build(
         "license": known_license or made.license,
         "created_ns": now_ns,
         "origin": made.origin,
+        "signature": made.signature,
     }
     manifest = _describe(whole, progress, made.num_parameters, **known)
     _flush(whole)
@@ -65,12 +72,21 @@ def build(
     return whole
 
 
-def describe_directory(name: str, origin: DirectoryOrigin, now_ns: int, progress: Progress) -> Manifest:
-    """Check a directory of the user's and record its digests."""
-    here = str(origin.path)
-    return _describe(
-        origin.path, progress, name=name, source=str(origin), license="", created_ns=now_ns, directory=here
-    )
+def describe_directory(
+    name: str, origin: DirectoryOrigin, now_ns: int, progress: Progress, key: SigningKey | None
+) -> Manifest:
+    """Check a directory of the user's, and its signature where there is one, and record its digests."""
+    known = {"name": name, "source": str(origin), "license": "", "created_ns": now_ns, "directory": str(origin.path)}
+    manifest = _describe(origin.path, progress, **known)
+    if not is_newly_signed(manifest, origin):
+        return manifest
+    names = signature.paths_below(origin.path)
+    return replace(manifest, signature=signature.check_signature(origin.path, key, str(origin), names, names))
+
+
+def is_newly_signed(manifest: Manifest, origin: DirectoryOrigin) -> bool:
+    """True for a directory that has a signature of which nothing is known yet."""
+    return manifest.signature is None and (origin.path / signature.NAME).exists()
 
 
 def _describe(place: Path, progress: Progress, num_parameters: int | None = None, **known: Any) -> Manifest:
@@ -78,6 +94,7 @@ def _describe(place: Path, progress: Progress, num_parameters: int | None = None
         names = check_adapter(place)
     else:
         names = layout.check_directory(place, is_packed=num_parameters is not None)
+    names += [path.name for path in (place / signature.NAME,) if path.is_file()]
     if num_parameters is None:
         weights = [place / name for name in names if name.endswith(".safetensors")]
         num_parameters = sum(layout.check_safetensors(path) for path in weights)
@@ -141,10 +158,21 @@ def _converted(file: Path, whole: Path, progress: Progress, packer: Packer | Non
     return _Made(found.license, origin | form, found.num_parameters if found.is_packed else None)
 
 
-def _from_hub(origin: HubOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
+def _from_hub(
+    origin: HubOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None, key: SigningKey | None
+) -> _Made:
     from minivault.models import fetch_hub
 
-    fetched = fetch_hub.fetch(origin, work / "hub", progress)
+    fetched = fetch_hub.fetch(origin, folder := work / "hub", progress)
+    present = [path.relative_to(folder).as_posix() for path in fetched.files]
+    signed = signature.check_signature(folder, key, str(origin), fetched.repository_files, present)
+    if signed:
+        (folder / signature.NAME).rename(whole / signature.NAME)
+    made = _of_fetched(fetched, whole, progress, packer)
+    return replace(made, signature=signed)
+
+
+def _of_fetched(fetched: Fetched, whole: Path, progress: Progress, packer: Packer | None) -> _Made:
     if fetched.is_gguf:
         first = fetched.files[0]
         facts = {"commit": fetched.commit, "file": first.name, "sha256": _digest(fetched.files, progress)}

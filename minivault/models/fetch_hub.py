@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.models import adapter, layout
+from minivault.models import adapter, layout, signature
 from minivault.models.catalog import HubOrigin
 from minivault.models.digest import sha256_file
 from minivault.models.hub_files import gguf_files
@@ -32,6 +32,8 @@ class Fetched:
     files: list[Path]
     commit: str
     license: str
+    repository_files: list[str]
+    """The paths of all that the repository has."""
     is_gguf: bool = False
     """They are one GGUF file, or its parts."""
 
@@ -50,7 +52,9 @@ def fetch(origin: HubOrigin, folder: Path, progress: Progress) -> Fetched:
         download.drop_unusable()
         parts = gguf_files(origin, download.files)
         names = download.fetch(parts) if parts else download.all()
-    return Fetched([folder / name for name in names], str(info.sha), _license(info), bool(parts))
+        download.fetch([name for name in download.files if name == signature.NAME])
+    files = [folder / name for name in names]
+    return Fetched(files, str(info.sha), _license(info), list(download.files), bool(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from minivault.errors import ModelError
 from minivault.models.digest import sha256_files
 from minivault.models.layout import is_plain_name
 from minivault.models.progress import Progress, silent
+from minivault.models.signature import Signature
 
 FILE_NAME = "minivault.json"
 FORMAT = 1
@@ -39,6 +40,7 @@ class Manifest:
     directory: str = ""
     origin: dict[str, Any] | None = None
     """What was converted or downloaded, where that helps to recognise it again (path, size, digest, commit)."""
+    signature: Signature | None = None
 
 
 def record_files(directory: Path, names: list[str], progress: Progress = silent) -> dict[str, FileRecord]:
@@ -70,7 +72,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         files = {name: FileRecord(**entry) for name, entry in data.pop("files").items()}
         if not all(is_plain_name(name) for name in files):
             raise ValueError("a file name is not plain")
-        return Manifest(files=files, **data)
+        signature = Signature(**signed) if (signed := data.pop("signature", None)) else None
+        return Manifest(files=files, signature=signature, **data)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise _damaged(folder, error) from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.models.adapter import Adapter
+from minivault.models.signature import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class ModelFiles:
     config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     adapter: Adapter | None = None
     """What is added to the weights, which are its base's then."""
+
+    signature: Signature | None = None
+    """Of whoever published the model; of an adapter's base."""
 
     @property
     def text_directory(self) -> Path:

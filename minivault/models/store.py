@@ -36,6 +36,7 @@ from minivault.models.manifest import Manifest, find_change, read_manifest, writ
 from minivault.models.model_files import ModelFiles
 from minivault.models.packer import Packer
 from minivault.models.progress import Progress, silent
+from minivault.models.signature import SigningKey
 from minivault.models.template import chat_template
 
 
@@ -46,6 +47,8 @@ class ModelStore:
     models_dir: Path
     clock: Callable[[], int] = time.time_ns
     catalog: Mapping[str, KnownModel] = field(default_factory=lambda: CATALOG)
+    signing_key: SigningKey | None = None
+    """Whose signature a model must have that has one."""
 
     def list(self) -> list[ModelFiles]:
         """Every model that is here and looks whole, by name."""
@@ -111,7 +114,7 @@ class ModelStore:
         with self._writing(), self._lock(key):
             with contextlib.suppress(ModelError):
                 manifest, folder = self._found(name, verify=True, progress=progress)
-                if not (packer and build.can_be_packed(manifest, folder, origin, packer)):
+                if self._counts(manifest) and not (packer and build.can_be_packed(manifest, folder, origin, packer)):
                     return manifest, folder
             self._build(name, origin, key, progress, packer)
             self._drop_unused()
@@ -170,6 +173,7 @@ class ModelStore:
                 known_license=known.license if known else "",
                 progress=progress,
                 packer=packer,
+                key=self.signing_key,
             )
         except BaseException:
             if not isinstance(origin, HubOrigin):  # whose finished files the next pull goes on with
@@ -186,13 +190,20 @@ class ModelStore:
     ) -> tuple[Manifest, Path]:
         with contextlib.suppress(ModelError):
             manifest = read_manifest(folder)
-            if manifest is not None and not find_change(manifest, origin.path, verify=verify, progress=progress):
+            is_known = manifest is not None and self._counts(manifest) and not build.is_newly_signed(manifest, origin)
+            if is_known and not find_change(manifest, origin.path, verify=verify, progress=progress):
                 return manifest, folder
-        manifest = build.describe_directory(canonical_name(name, origin), origin, self.clock(), progress)
+        known_as = canonical_name(name, origin)
+        manifest = build.describe_directory(known_as, origin, self.clock(), progress, self.signing_key)
         with contextlib.suppress(OSError):  # only remembered; where that cannot be, it is computed again next time
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(folder, manifest)
         return manifest, folder
+
+    def _counts(self, manifest: Manifest) -> bool:
+        """False for a model that is signed and was not verified with the key that is known now."""
+        key, signature = self.signing_key, manifest.signature
+        return key is None or signature is None or signature.key == key.digest
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -270,5 +281,6 @@ def _files_of(manifest: Manifest, folder: Path) -> ModelFiles:
         size_bytes=sum(record.size for record in weights.values()),
         license=manifest.license,
         is_packed=layout.PACKED in manifest.files,
+        signature=manifest.signature,
         modified_ns=manifest.created_ns,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from minivault.config import Settings
 from minivault.errors import Loading, Unavailable
 from minivault.service import LocalModel, Model, roster_of
-from minivault.service.backends import store
+from minivault.service.store import store
 from minivault.wire.names import is_same_model
 
 Records = list[Mapping[str, Any]]

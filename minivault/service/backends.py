@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from minivault.config import Settings
 from minivault.errors import ConfigError, ModelError
-from minivault.models import ModelFiles, ModelStore, load_tokenizer
+from minivault.models import ModelFiles, load_tokenizer
 from minivault.models.named import names_in
 from minivault.models.progress import Progress, silent
 from minivault.models.sampling import sampling_defaults
@@ -27,6 +27,7 @@ from minivault.service.footprint import ensure_fits, footprint_of
 from minivault.service.marking import FIELD, mark_of
 from minivault.service.memory import free_bytes, free_now
 from minivault.service.model import Loaded
+from minivault.service.store import store
 from minivault.structured import RULES
 from minivault.talk.calls import call_format_of
 from minivault.talk.thoughts import thought_format_of
@@ -143,10 +144,6 @@ def tokenizer_of(settings: Settings, name: str | None) -> Tokenizer:
     if settings.backend not in ("local", "upstream"):
         return resolve_backend(settings)(settings).tokenizer
     return load_tokenizer(store(settings).resolve(name or each_model(settings)[0].model))
-
-
-def store(settings: Settings) -> ModelStore:
-    return ModelStore(settings.models_dir)
 
 
 def pull_model(settings: Settings, name: str, progress: Progress = silent) -> ModelFiles:

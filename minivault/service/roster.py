@@ -10,10 +10,11 @@ from typing import Any
 
 from minivault.config import Settings
 from minivault.errors import Draining, LoadFailed, Loading, ModelError, ModelNotFound, Unavailable
-from minivault.service.backends import budget_bytes, described, each_model, ensure_unmarked, need_bytes, store
+from minivault.service.backends import budget_bytes, described, each_model, ensure_unmarked, need_bytes
 from minivault.service.local import LocalModel
 from minivault.service.model import Model, ModelStatus
 from minivault.service.room import Room
+from minivault.service.store import store
 from minivault.service.upstream import Fleet, UpstreamModel
 from minivault.types import ModelInfo
 from minivault.wire.names import is_same_model
