@@ -76,8 +76,10 @@ def describe_directory(
     name: str, origin: DirectoryOrigin, now_ns: int, progress: Progress, key: SigningKey | None
 ) -> Manifest:
     """Check a directory of the user's, and its signature where there is one, and record its digests."""
-    known = {"name": name, "source": str(origin), "license": "", "created_ns": now_ns, "directory": str(origin.path)}
-    manifest = _describe(origin.path, progress, **known)
+    here = str(origin.path)
+    manifest = _describe(
+        origin.path, progress, name=name, source=str(origin), license="", created_ns=now_ns, directory=here
+    )
     if not is_newly_signed(manifest, origin):
         return manifest
     names = signature.paths_below(origin.path)

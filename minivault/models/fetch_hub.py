@@ -135,7 +135,7 @@ class _Download:
         """Fetch what is not here of a file yet. The library has this for a file of its caller's."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # it is documented
 
         path, unfinished = self.folder / name, self._unfinished(name)
         if path.exists() and self._is_whole(name):

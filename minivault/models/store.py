@@ -190,8 +190,12 @@ class ModelStore:
     ) -> tuple[Manifest, Path]:
         with contextlib.suppress(ModelError):
             manifest = read_manifest(folder)
-            is_known = manifest is not None and self._counts(manifest) and not build.is_newly_signed(manifest, origin)
-            if is_known and not find_change(manifest, origin.path, verify=verify, progress=progress):
+            if (
+                manifest is not None
+                and self._counts(manifest)
+                and not build.is_newly_signed(manifest, origin)
+                and not find_change(manifest, origin.path, verify=verify, progress=progress)
+            ):
                 return manifest, folder
         known_as = canonical_name(name, origin)
         manifest = build.describe_directory(known_as, origin, self.clock(), progress, self.signing_key)
