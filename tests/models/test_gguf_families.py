@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def test_every_architecture_is_tried() -> None:
 def test_a_gguf_file_is_the_checkpoint_it_was_made_from(variant: str, tmp_path: Path) -> None:
     directory = families.write(variant, tmp_path / variant, _AS_RELEASED.get(variant))
     original = json.loads((directory / "config.json").read_text())
-    path = _write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors"))
+    path = write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors"))
     file = GgufFile.open(path)
     assert config.can_read(file)
     read = config.config_of(file)
@@ -97,7 +97,7 @@ def test_what_is_said_of_a_model_and_not_known_is_refused_by_name(
     directory = families.write(variant, tmp_path / variant)
     original = json.loads((directory / "config.json").read_text())
     weights = load_file(directory / "model.safetensors")
-    file = GgufFile.open(_write(tmp_path / "model.gguf", original, weights, {key: value}))
+    file = GgufFile.open(write(tmp_path / "model.gguf", original, weights, {key: value}))
     with pytest.raises(ModelError, match=re.escape(key)):
         config.config_of(file)
 
@@ -105,7 +105,7 @@ def test_what_is_said_of_a_model_and_not_known_is_refused_by_name(
 def test_factors_that_no_config_tells_of_are_refused_by_name(tmp_path: Path) -> None:
     directory = families.write("llama3", tmp_path / "llama3")
     original = json.loads((directory / "config.json").read_text())
-    path = _write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors"))
+    path = write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors"))
     file = replace(GgufFile.open(path), fields={"general.architecture": "mpt"})
     with pytest.raises(ModelError, match=r"rope_freqs\.weight"):
         general.write_settings(file, tmp_path)
@@ -120,9 +120,14 @@ def _compare(read: Block, original: Block) -> None:
     assert {n: getattr(read, n) for n in same} == pytest.approx({n: getattr(original, n) for n in same})
 
 
-def _write(
-    path: Path, original: dict[str, Any], weights: dict[str, Any], more: Mapping[str, Any] | None = None
+def write(
+    path: Path,
+    original: dict[str, Any],
+    weights: dict[str, Any],
+    more: Mapping[str, Any] | None = None,
+    change: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Path:
+    """A GGUF file of a checkpoint's weights in float32, but for what `change` makes bytes of: those are MXFP4."""
     kind = original["model_type"]
     family, architecture = family_of(original), _ARCHITECTURES.get(kind, kind)
     assert family is not None
@@ -138,8 +143,11 @@ def _write(
             writer.add_uint32(name, value)
         else:
             writer.add_float32(name, value)
-    for name, value in (_tensors(family, architecture, block, weights) | _factors(block)).items():
-        writer.add_tensor(name, np.ascontiguousarray(value, np.float32))
+    for name, value in change(_tensors(family, architecture, block, weights) | _factors(block)).items():
+        if getattr(value, "dtype", None) == np.uint8:
+            writer.add_tensor(name, value, raw_dtype=gguf.GGMLQuantizationType.MXFP4)
+        else:
+            writer.add_tensor(name, np.ascontiguousarray(value, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -271,7 +279,7 @@ def test_a_factor_of_zero_is_refused(tmp_path: Path) -> None:
     original = json.loads((directory / "config.json").read_text())
     rope = original.get("rope_parameters") or original["rope_scaling"]
     rope["long_factor"][0] = 0.0
-    file = GgufFile.open(_write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors")))
+    file = GgufFile.open(write(tmp_path / "model.gguf", original, load_file(directory / "model.safetensors")))
     with pytest.raises(ModelError, match=r"factor in rope_factors_long\.weight"):
         config.config_of(file)
 
@@ -280,7 +288,7 @@ def test_a_llama_without_a_packer_keeps_its_factors(tmp_path: Path) -> None:
     directory = families.write("llama3", tmp_path / "llama3")
     original = json.loads((directory / "config.json").read_text())
     weights = load_file(directory / "model.safetensors")
-    file = GgufFile.open(_write(tmp_path / "model.gguf", original, weights))
+    file = GgufFile.open(write(tmp_path / "model.gguf", original, weights))
     llama.write_weights(file, tmp_path, silent)
     assert load_file(tmp_path / "model.safetensors").keys() == weights.keys()
     assert config.config_of(file)["rope_scaling"]["long_factor"][-1] == 8.0

@@ -18,6 +18,8 @@ from minivault.families import GGUF, GGUF_FACTORS, Block, Names
 
 Floats = NDArray[np.float32]
 FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_ALL_EXPERTS = "_exps"
+"""How a tensor's name ends that has all experts' parts of a layer; old files have one for each, and its number here."""
 
 
 class Tensor(Protocol):
@@ -49,7 +51,8 @@ def why_not_file(file: Gguf) -> str | None:
     known = _known(GGUF[file.architecture].gguf[file.architecture])
     tensors: list[Tensor] = list(file.by_name.values())
     for tensor in tensors:
-        if re.sub(r"^blk\.\d+\.", "", tensor.name).rpartition(".")[0] not in known:
+        name = re.sub(r"^blk\.\d+\.", "", tensor.name).rpartition(".")[0]
+        if re.sub(r"\.\d+$", _ALL_EXPERTS, name) not in known:
             return f"tensor {tensor.name} ({tensor.type}) is none that the exact engine knows of"
         if tensor.type not in (FLOATS if len(tensor.shape) == 1 else FLOATS | PACKINGS.keys()):
             return f"tensor {tensor.name} has type {tensor.type}, which the exact engine does not read"
@@ -115,13 +118,24 @@ class GgufTensors:
         return None if tensor is None else _matrix(tensor)
 
     def expert(self, name: str, index: int) -> FloatRows | PackedRows | None:
+        if f"{name}.weight" not in self._tensors:
+            return self._lone_expert(name.removesuffix(_ALL_EXPERTS), index)
         self._read.add(f"{name}.weight")
-        tensor = self._tensors.get(f"{name}.weight")
-        if tensor is None or len(tensor.shape) != 3 or not index < tensor.shape[0]:
+        tensor = self._tensors[f"{name}.weight"]
+        if len(tensor.shape) != 3 or not index < tensor.shape[0]:
             return None
         rows = tensor.shape[1]
         data = tensor.data[index * rows : (index + 1) * rows]
         return _matrix(_Part(f"{tensor.name}[{index}]", tensor.type, tensor.shape[1:], data))
+
+    def _lone_expert(self, name: str, index: int) -> FloatRows | PackedRows | None:
+        first, tensor = (self._tensors.get(f"{name}.{number}.weight") for number in (0, index))
+        if first is None or tensor is None:
+            return None
+        if tensor.type != first.type:
+            raise ModelError(f"tensor {tensor.name} has type {tensor.type}, and {first.name} has {first.type}")
+        self._read.add(tensor.name)
+        return _matrix(tensor)
 
     def vector(self, name: str) -> Floats | None:
         self._read.add(name)
