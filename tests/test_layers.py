@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"engine", "structured", "models", "vault", "wire", "access", "metrics", "history", "observe"},
     {"families", "talk", "watermark"},
     {"types"},
-    {"config", "errors", "faults", "moment", "setting", "spelling", "tracing"},
+    {"config", "errors", "faults", "lazy", "moment", "setting", "spelling", "tracing"},
     {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

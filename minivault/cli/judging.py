@@ -46,6 +46,7 @@ def opinions(settings: Settings, records: Sequence[Mapping[str, Any]], limits: L
 
 
 def _judged(settings: Settings, records: Sequence[Mapping[str, Any]], limits: Limits) -> Iterator[Opinion]:
+    note("loading the engine.")
     from minivault.replay import parts_by_fingerprint
     from minivault.replay.machine import Machine
     from minivault.replay.tolerant import judge, not_comparable

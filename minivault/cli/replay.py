@@ -79,6 +79,7 @@ def replay(
 
 
 def _judge(settings: Settings, records: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
+    note("loading the engine.")
     from minivault.replay import parts_by_fingerprint
     from minivault.replay import replay as run
     from minivault.replay.machine import Machine

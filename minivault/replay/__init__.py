@@ -4,6 +4,15 @@
 engine computes, against limits that `calibration` measures.
 """
 
-from minivault.replay.exact import Verdict, parts_by_fingerprint, regenerate, replay
+from typing import TYPE_CHECKING
+
+from minivault.lazy import front_door
+
+if TYPE_CHECKING:
+    from minivault.replay.exact import Verdict, parts_by_fingerprint, regenerate, replay
+else:
+    __getattr__ = front_door(
+        __name__, dict.fromkeys(("Verdict", "parts_by_fingerprint", "regenerate", "replay"), "exact")
+    )
 
 __all__ = ["Verdict", "parts_by_fingerprint", "regenerate", "replay"]

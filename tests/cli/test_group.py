@@ -88,6 +88,28 @@ def test_a_command_that_reads_the_vault_loads_only_what_signs(args: str, tmp_pat
     assert modules_loaded_by("vault", *args.split()) <= ({"cryptography"} if args == "export" else set())
 
 
+FIRST_WORD = (
+    "import json, sys\n"
+    "from minivault.cli.show import terminal\n"
+    "def first(text, style=''):\n"
+    f"    print(json.dumps([text, sorted({HEAVY!r} & sys.modules.keys())]))\n"
+    "    sys.exit(0)\n"
+    "terminal.note = first\n"
+    "from minivault.cli import main\n"
+    "main()\n"
+)
+
+
+@pytest.mark.parametrize("args", ["replay last", "replay --tolerant last", "vault audit"])
+def test_a_command_that_needs_the_engine_says_so_before_it_loads_one(args: str, tmp_path: Path) -> None:
+    vault = Vault.open(tmp_path / "logs", sync="written")
+    recorded(vault, "Hello", "Hi there")
+    vault.close()
+    command = [sys.executable, "-c", FIRST_WORD, *args.split()]
+    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[0]) == ["loading the engine.", []]
+
+
 def test_the_help_of_every_command_loads_no_library() -> None:
     code = (
         f"from minivault.cli.reference import reference; reference()\nimport sys; print({HEAVY!r} & sys.modules.keys())"
