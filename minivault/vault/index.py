@@ -21,11 +21,11 @@ from minivault.errors import VaultError
 from minivault.vault.disk import FILE_MODE, open_plain
 from minivault.vault.place import Record, at_seq, checked, ensure_follows, in_place, lawful
 from minivault.vault.record import parse
-from minivault.vault.segments import ACTIVE, MAX_LINE, Segment, sealed_segments, segments
+from minivault.vault.segments import ACTIVE, MAX_LINE, Segment, end_of, sealed_segments, segments
 
 INDEX = "index.sqlite3"
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY, file INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS record (
     id TEXT NOT NULL, seq INTEGER NOT NULL, segment TEXT NOT NULL, member INTEGER NOT NULL, offset INTEGER NOT NULL
 );
@@ -33,6 +33,8 @@ CREATE INDEX IF NOT EXISTS record_id ON record (id);
 CREATE INDEX IF NOT EXISTS record_seq ON record (seq);
 CREATE INDEX IF NOT EXISTS record_segment ON record (segment);
 """
+_VERSION = 2
+_ANEW = f"DROP TABLE IF EXISTS segment; DROP TABLE IF EXISTS record; PRAGMA user_version = {_VERSION};"
 _BLOCK = 1 << 18
 Spot = tuple[int, int]
 """Offset of a gzip member in the file (0 in an uncompressed one), and of the line within what it holds."""
@@ -117,7 +119,7 @@ class Index:
         """Index every sealed segment that is new or was rewritten, and what the active one has grown by; returns how
         many sealed ones that were."""
         self._follow()
-        known = {name: (inode, size) for name, inode, size in self._database.execute("SELECT * FROM segment")}
+        known = {name: (file, size) for name, file, size in self._database.execute("SELECT * FROM segment")}
         known.pop(ACTIVE, None)
         here = {segment.path.name: segment for segment in sealed_segments(self._directory)}
         for name in known.keys() - here.keys():
@@ -168,24 +170,26 @@ class Index:
             return
         with os.fdopen(fd, "rb") as file:
             here = os.fstat(fd)
-            if self._num_known(here) == here.st_size:
+            if self._num_known(fd) == here.st_size:
                 return
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")  # another process may be at it
-                at = self._num_known(here)
+                at = self._num_known(fd)
                 if not at:
                     self._delete(ACTIVE)
                 file.seek(at)
                 while (line := file.readline(MAX_LINE)).endswith(b"\n"):
                     self._insert(ACTIVE, [((0, at), line)])
                     at += len(line)
-                self._database.execute("INSERT OR REPLACE INTO segment VALUES (?, ?, ?)", (ACTIVE, here.st_ino, at))
+                self._database.execute("INSERT OR REPLACE INTO segment VALUES (?, ?, ?)", (ACTIVE, end_of(fd, at), at))
 
-    def _num_known(self, active: os.stat_result) -> int:
+    def _num_known(self, active: int) -> int:
         """How many bytes of the active segment are indexed: none where it is another file, or was cut."""
-        query = "SELECT size FROM segment WHERE name = ? AND inode = ? AND size <= ?"
-        found = self._database.execute(query, (ACTIVE, active.st_ino, active.st_size)).fetchone()
-        return int(found[0]) if found else 0
+        query = "SELECT file, size FROM segment WHERE name = ?"
+        for end, size in self._database.execute(query, (ACTIVE,)).fetchall():
+            if isinstance(size, int) and size >= 0 and end_of(active, size) == end:
+                return size
+        return 0
 
     def _forget(self, name: str) -> None:
         with self._database:
@@ -219,17 +223,18 @@ class Index:
 
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=10)
-    database.executescript(_SCHEMA)
+    [version] = database.execute("PRAGMA user_version").fetchone()
+    database.executescript(_SCHEMA if version == _VERSION else "BEGIN IMMEDIATE;" + _ANEW + _SCHEMA + "COMMIT;")
     return database
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """What changes when a file is replaced; (0, 0) where there is none."""
+    """What changes when a sealed segment is replaced; (0, 0) where there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return 0, 0
-    return status.st_ino, status.st_size
+    return status.st_ctime_ns, status.st_size
 
 
 def _is_placed(fields: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from minivault.errors import VaultError
 from minivault.moment import read_moment
-from minivault.vault.segments import MAX_LINE, Segment, segments, vault_id
+from minivault.vault.segments import MAX_LINE, Segment, end_of, segments, vault_id
 
 KEPT = "timeline.sqlite3"
 _HEAD = re.compile(rb'\{"type":"([a-z_]{1,32})","v":\d+,"seq":(\d{1,18}),"timestamp":"([0-9TZ:.-]{20,35})"')
@@ -65,9 +65,9 @@ class Sketch:
 
 @dataclass(slots=True)
 class _Growing:
-    """The active segment as far as it has been read; `inode` tells when another one has begun."""
+    """The active segment as far as it has been read; `end` tells when another one has begun."""
 
-    inode: int = 0
+    end: int = 0
     offset: int = 0
     sketch: Sketch = field(default_factory=Sketch)
 
@@ -98,13 +98,13 @@ def _sealed(vault: str, segment: Segment, database: Path) -> Sketch:
 def _grown(segment: Segment) -> Sketch:
     with segment.open() as file:
         known = _growing.setdefault(segment.path, _Growing())
-        inode = segment.path.stat().st_ino
-        if inode != known.inode:
-            known = _growing[segment.path] = _Growing(inode)
+        if end_of(file.fileno(), known.offset) != known.end:
+            known = _growing[segment.path] = _Growing()
         file.seek(known.offset)
         while (line := file.readline(MAX_LINE)).endswith(b"\n"):
             known.sketch.add(line)
             known.offset += len(line)
+        known.end = end_of(file.fileno(), known.offset)
         if len(line) == MAX_LINE:
             raise VaultError(f"{segment.path.name} holds a line of more than {MAX_LINE >> 20} MiB")
         return known.sketch

@@ -17,7 +17,7 @@ from pathlib import Path
 from minivault.vault.disk import DIRECTORY_MODE, Disk, open_plain
 from minivault.vault.rewrite import maintenance
 from minivault.vault.said.kept import PLACE_BITS, Header, Taking, kept
-from minivault.vault.segments import ACTIVE, MAX_LINE, Segment, segments
+from minivault.vault.segments import ACTIVE, MAX_LINE, Segment, end_of, segments
 
 FOLDER = "said"
 Watch = Callable[[int], None]
@@ -85,8 +85,7 @@ def _path(segment: Segment) -> Path:
 def _current(segment: Segment) -> Header | None:
     """What is kept of a segment, if it is up to date."""
     with kept(_path(segment)) as here, suppress(FileNotFoundError):
-        status = segment.path.stat()
-        if here is not None and (here[0].inode, here[0].size) == (status.st_ino, status.st_size):
+        if here is not None and (here[0].end, here[0].size) == _identity(segment.path):
             return here[0]
     return None
 
@@ -96,10 +95,10 @@ def _taken(segment: Segment, disk: Disk) -> Header | None:
     was sealed, compressed or pruned meanwhile."""
     with maintenance(segment.path.parent, disk), suppress(FileNotFoundError), kept(_path(segment)) as here:
         if not segment.is_active:
-            status = segment.path.stat()
+            identity = _identity(segment.path)
             taking = Taking(Header(base=segment.first_seq or 0))
             taking.take(segment.lines())
-            header, data = taking.file(status.st_ino, status.st_size, ())
+            header, data = taking.file(*identity, ())
         else:
             header, data = _grown(segment.path, here)
         disk.replace(_path(segment), data)
@@ -109,10 +108,17 @@ def _taken(segment: Segment, disk: Disk) -> Header | None:
 
 def _grown(path: Path, here: tuple[Header, Collection[int]] | None) -> tuple[Header, bytes]:
     with os.fdopen(open_plain(path), "rb") as file:
-        status = os.fstat(file.fileno())
-        is_same = here is not None and here[0].inode == status.st_ino and here[0].size <= status.st_size
+        is_same = here is not None and end_of(file.fileno(), here[0].size) == here[0].end
         header, numbers = here if here is not None and is_same else (Header(), ())
         file.seek(header.size)
         taking = Taking(header)
         taking.take(iter(lambda: file.readline(MAX_LINE), b""))
-        return taking.file(status.st_ino, header.size + taking.num_bytes, list(numbers))
+        size = header.size + taking.num_bytes
+        return taking.file(end_of(file.fileno(), size), size, list(numbers))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What a file ends with, and its size."""
+    with os.fdopen(open_plain(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return end_of(file.fileno(), size), size

@@ -24,15 +24,16 @@ FIELDS = ("response", "reasoning")
 """Where a record has what was said; calls stand in a response, with their arguments."""
 PLACE_BITS = 24
 _HEADER = struct.Struct("=16s7Q")
-_MAGIC = b"minivault-said-1"
+_MAGIC = b"minivault-said-2"
 _INTERACTION = b'{"type":"interaction"'
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Of which file this is kept: its inode, how many bytes of it, the seq of its first record; and what it holds."""
+    """Of which file this is kept: what it ends with, how many bytes of it, the seq of its first record; and what it
+    holds."""
 
-    inode: int = 0
+    end: int = 0
     size: int = 0
     base: int = 0
     num_entries: int = 0
@@ -111,10 +112,10 @@ class Taking:
             last_seq=record["seq"],
         )
 
-    def file(self, inode: int, size: int, before: Sequence[int]) -> tuple[Header, bytes]:
+    def file(self, end: int, size: int, before: Sequence[int]) -> tuple[Header, bytes]:
         """The header, and the bytes of a file that holds all this and the numbers there were."""
         numbers = array("Q", sorted([*before, *self.numbers]))
-        header = replace(self.header, inode=inode, size=size, num_entries=len(numbers))
+        header = replace(self.header, end=end, size=size, num_entries=len(numbers))
         return header, header.pack() + numbers.tobytes()
 
 
