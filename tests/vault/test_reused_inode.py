@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def filled(directory: Path, num_answers: int) -> Path:
 def views(directory: Path, ids: list[str]) -> list[Any]:
     """What the index, the picture over time and the search for what was said make of a log."""
     found = [look_up(directory, id_) for id_ in ids]
-    kept = update(directory)
+    kept = [replace(header, end=0) for header in update(directory)]  # which file it is apart
     return [found, timeline(directory, 0, 1 << 62, 1, kept_in=directory.parent).counts, kept]
 
 
