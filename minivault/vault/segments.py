@@ -107,8 +107,8 @@ def segments(directory: Path) -> list[Segment]:
 
 
 def end_of(file: int, size: int) -> int:
-    """Which file this is and what stands at the end of its first `size` bytes, as a number: by it one that only grows is
-    known again. The inode alone would not do, since it is given to the next file as soon as it is free."""
+    """Which file this is and what ends its first `size` bytes, as a number: one that only grows is known again by it.
+    The inode alone would not do, since it is given to the next file as soon as it is free."""
     there = os.pread(file, min(size, _END), max(0, size - _END))
     which = os.fstat(file).st_ino.to_bytes(8, "big")
     return int.from_bytes(hashlib.sha256(which + there).digest()[:7], "big")
