@@ -36,16 +36,16 @@ lint: $(VENV)/.installed-dev ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Where an init would start them for all the machine, nginx and Redis are left to whoever owns it.
+# Where an init would start them for all the machine, nginx, Redis and Prometheus are left to whoever owns it.
 $(VENV)/.installed-faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[engines]'
-	@{ command -v nginx && command -v redis-server; } >/dev/null || { \
-	  { [ "$$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; } || { echo "make faults needs nginx and Redis: install Debian's packages \`nginx-light\` and \`redis-server\` and try again" >&2; exit 1; }; \
-	  apt-get update -q && apt-get install -qy --no-install-recommends nginx-light redis-server; }
+	@{ command -v nginx && command -v redis-server && command -v promtool; } >/dev/null || { \
+	  { [ "$$(id -u)" = 0 ] && [ ! -d /run/systemd/system ]; } || { echo "make faults needs nginx, Redis and promtool: install Debian's packages \`nginx-light\`, \`redis-server\` and \`prometheus\` and try again" >&2; exit 1; }; \
+	  apt-get update -q && apt-get install -qy --no-install-recommends nginx-light redis-server prometheus; }
 	@touch $@
 
 faults: export PATH := $(PATH):/usr/sbin
-faults: $(VENV)/.installed-faults ## the long fault loops, real engines behind us, nginx and Redis: kills, crashes, full disks
+faults: $(VENV)/.installed-faults ## the long fault loops, real engines behind us, nginx, Redis and promtool: kills, crashes, full disks
 	$(BIN)/flask minivault models pull $(MODEL)
 	$(BIN)/python -m pytest -m 'slow or services' --timeout 1200 --durations 10
 

@@ -124,9 +124,10 @@ def filled() -> Metrics:
     return metrics
 
 
+@pytest.mark.services
 def test_prometheus_own_checker_finds_nothing_wrong() -> None:
     if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+        pytest.skip("promtool is not installed: make faults")
     done = subprocess.run(["promtool", "check", "metrics"], input=filled().render(), capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
@@ -153,9 +154,10 @@ def test_every_query_of_dashboard_and_alerts_asks_for_what_there_is(purpose: str
     assert asked and asked <= instruments(), purpose
 
 
+@pytest.mark.services
 def test_prometheus_takes_the_alert_rules() -> None:
     if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+        pytest.skip("promtool is not installed: make faults")
     for args in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
         done = subprocess.run(["promtool", *args], cwd=MONITORING, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
