@@ -24,7 +24,7 @@ from minivault.engine.exact.network import num_phases, work
 from minivault.engine.exact.scratch import MAX_ROWS, MAX_WANTED, TILE_QUERIES, scratch_of
 from minivault.engine.exact.shape import shape_of
 from minivault.engine.exact.tensors import Model, cache_view, empty_rows, weights_of
-from minivault.engine.exact.turning import is_long
+from minivault.engine.exact.turning import is_long, rotations
 from minivault.engine.exact.weights import WeightsFile
 from minivault.engine.host import Machine
 from minivault.engine.runner import Chunk
@@ -36,6 +36,8 @@ Logits = NDArray[np.float32]
 VERSION = "1"
 """Of the arithmetic: whoever changes a bit of any logit changes it."""
 CHUNK_TOKENS = 64
+TURNED_AT_ONCE = 512
+"""Positions whose angles are computed at once: some milliseconds."""
 
 
 class ExactRunner:
@@ -87,6 +89,7 @@ class ExactRunner:
             threads.board(num_phases(shape)),
             num_threads,
         )
+        self._turns, self._turned, self._num_turned = block.rotations, block.turned, 0
         self._compile(cache_dir)
         self._team = threads.Team(num_threads, lambda number: self._work(number, 0, 0, 0, False), self._dismiss)
 
@@ -157,6 +160,15 @@ class ExactRunner:
             if not 0 <= min(chunk.tokens) <= max(chunk.tokens) < self.vocabulary_size:
                 raise ModelError(f"a token is outside the vocabulary of {self.vocabulary_size}")
             self.cache.prepare(chunk.slot, chunk.start, stop)
+            while self._num_turned < stop:
+                self._turn(range(self._num_turned, min(self._num_turned + TURNED_AT_ONCE, self.context)))
+
+    def _turn(self, positions: range) -> None:
+        """Compute the angles of further positions: few conversations come near what a model could read."""
+        weights, at = self._model.weights, slice(positions.start, positions.stop)
+        for index, turn in enumerate(self._turns):
+            weights.cos[index, at], weights.sin[index, at] = rotations(turn, self._turned, self.context, positions)
+        self._num_turned = positions.stop
 
     def _run(self, rows: Sequence[Row], wanted: Sequence[int], *, wants_logits: bool) -> None:
         given, num = self._model.rows, len(rows)

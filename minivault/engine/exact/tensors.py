@@ -11,7 +11,6 @@ from minivault.engine.exact import threads
 from minivault.engine.exact.cache import PagedCache
 from minivault.engine.exact.scratch import MAX_ROWS, Scratch, row_of_scores
 from minivault.engine.exact.shape import Shape
-from minivault.engine.exact.turning import rotations
 from minivault.engine.exact.weights import WeightsFile
 from minivault.families import Block
 
@@ -60,8 +59,8 @@ def weights_of(file: WeightsFile, block: Block, context: int) -> Weights:
     maps = [layer + name for layer in layers for name in MAP_NAMES] + ["embedding", head]
     norms = [layer + name for layer in layers for name in NORM_NAMES] + ["norm"]
     whole = file.bytes[: len(file.bytes) // 4 * 4]
-    turns = [rotations(turn, block.turned, context) for turn in block.rotations]
-    cos, sin = np.stack(turns, axis=1) if turns else np.zeros((2, 1, 0, 0), np.float32)
+    turns = len(block.rotations)
+    cos, sin = (np.zeros((max(1, turns), context, block.turned // 2 if turns else 0), np.float32) for _ in range(2))
     return Weights(
         bytes=file.bytes,
         halves=whole.view(np.uint16),

@@ -17,11 +17,11 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 
-def rotations(turn: Mapping[str, Any], size: int, num_positions: int) -> tuple[Singles, Singles]:
-    """cos and sin [num_positions, size / 2] of a rotation of types default, linear, llama3, yarn and longrope.
+def rotations(turn: Mapping[str, Any], size: int, context: int, positions: range) -> tuple[Singles, Singles]:
+    """cos and sin [positions, size / 2] of a rotation of types default, linear, llama3, yarn and longrope.
 
     The last has one set of numbers for contexts that the model was first made for, and one for longer ones."""
-    cos, sin = cos_and_sin(frequencies(turn, size, is_long(turn, num_positions)), num_positions)
+    cos, sin = cos_and_sin(frequencies(turn, size, is_long(turn, context)), positions)
     amplitude = np.float32(_amplitude(turn))
     return cos * amplitude, sin * amplitude
 
@@ -103,9 +103,9 @@ _HALF_PI = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
 """pi/2 in three parts (fdlibm's): the first two end in zeros, so that their products with small integers are exact."""
 
 
-def cos_and_sin(frequency: Floats, num_positions: int) -> tuple[Singles, Singles]:
-    """cos and sin of position * frequency [num_positions, len(frequency)], float64 rounded to float32 at the end."""
-    angle = np.arange(num_positions, dtype=np.float64)[:, None] * frequency
+def cos_and_sin(frequency: Floats, positions: range) -> tuple[Singles, Singles]:
+    """cos and sin of position * frequency [positions, len(frequency)], float64 rounded to float32 at the end."""
+    angle = np.array(positions, np.float64)[:, None] * frequency
     quarter = np.rint(angle * (2 / math.pi))
     r = angle
     for part in _HALF_PI:
