@@ -96,7 +96,8 @@ def _describe(place: Path, progress: Progress, num_parameters: int | None = None
         names = check_adapter(place)
     else:
         names = layout.check_directory(place, is_packed=num_parameters is not None)
-    names += [path.name for path in (place / signature.NAME,) if path.is_file()]
+    if (place / signature.NAME).is_file():
+        names.append(signature.NAME)
     if num_parameters is None:
         weights = [place / name for name in names if name.endswith(".safetensors")]
         num_parameters = sum(layout.check_safetensors(path) for path in weights)

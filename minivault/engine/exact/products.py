@@ -40,7 +40,7 @@ class Products:
         total = self.zero if total is None else total
         if self.has_vnni:
             for codes, x in pieces:
-                total = self._four(total, codes, e.splat(x))
+                total = self._dot("vpdpbusd", e.bytes, total, codes, e.splat(x))
         elif self.is_wide:
             first, second = (self._pairs(codes, e.splat(x)) for codes, x in pieces)
             total = b.add(total, self._widened(b.add(first, second), 1))
@@ -49,12 +49,12 @@ class Products:
                 total = b.add(total, self._pairs(codes, e.splat(x)))
         self.sums[row][part][chain] = total
 
-    def _four(self, before: Any, codes: Any, x: Any) -> Any:
+    def _dot(self, name: str, kind: Any, before: Any, *factors: Any) -> Any:
+        """`before` plus the products of each lane's small numbers, which are of a kind."""
         e, b = self.e, self.e.b
-        operand = e.bytes if QUADS else e.ints
-        name = f"llvm.x86.avx512.vpdpbusd.{32 * e.num}"
-        dot = named(b, name, ir.FunctionType(e.ints, [e.ints, operand, operand]))
-        return b.call(dot, [before, b.bitcast(codes, operand), b.bitcast(x, operand)])
+        operand = kind if QUADS else e.ints
+        dot = named(b, f"llvm.x86.avx512.{name}.{32 * e.num}", ir.FunctionType(e.ints, [e.ints, operand, operand]))
+        return b.call(dot, [before, *(b.bitcast(factor, operand) for factor in factors)])
 
     def _pairs(self, codes: Any, x: Any) -> Any:
         """Sums of two products each, in 16 bits."""
@@ -76,9 +76,7 @@ class Products:
         e, b = self.e, self.e.b
         if not self.has_vnni:
             return self._pairs_of_shorts(b.bitcast(ints, e.shorts), b.bitcast(factor, e.shorts))
-        operand = e.shorts if QUADS else e.ints
-        dot = named(b, f"llvm.x86.avx512.vpdpwssd.{32 * e.num}", ir.FunctionType(e.ints, [e.ints, operand, operand]))
-        return b.call(dot, [ir.Constant(e.ints, None), b.bitcast(factor, operand), b.bitcast(ints, operand)])
+        return self._dot("vpdpwssd", e.shorts, ir.Constant(e.ints, None), factor, ints)
 
     def totals(self, row: int, start: Any) -> Any:
         """`start` plus all sums of a row, as 32-bit lanes."""

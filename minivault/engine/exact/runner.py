@@ -89,7 +89,7 @@ class ExactRunner:
             threads.board(num_phases(shape)),
             num_threads,
         )
-        self._turns, self._turned, self._num_turned = block.rotations, block.turned, 0
+        self._block, self._num_turned = block, 0
         self._compile(cache_dir)
         self._team = threads.Team(num_threads, lambda number: self._work(number, 0, 0, 0, False), self._dismiss)
 
@@ -165,9 +165,9 @@ class ExactRunner:
 
     def _turn(self, positions: range) -> None:
         """Compute the angles of further positions: few conversations come near what a model could read."""
-        weights, at = self._model.weights, slice(positions.start, positions.stop)
-        for index, turn in enumerate(self._turns):
-            weights.cos[index, at], weights.sin[index, at] = rotations(turn, self._turned, self.context, positions)
+        weights, size, at = self._model.weights, self._block.turned, slice(positions.start, positions.stop)
+        for index, turn in enumerate(self._block.rotations):
+            weights.cos[index, at], weights.sin[index, at] = rotations(turn, size, self.context, positions)
         self._num_turned = positions.stop
 
     def _run(self, rows: Sequence[Row], wanted: Sequence[int], *, wants_logits: bool) -> None:
