@@ -481,7 +481,7 @@ def _is_compared(url: str, receipt: core.Fields, api_key: str, found: Callable[[
     if given is None or not core.can_spell(given) or not core.is_signature(given, "receipt"):
         found(core.UNREADABLE, seq, f"seq {seq}: the server gives no receipt that is signed")
         return False
-    if any(given.get(name) != receipt.get(name) for name in core.PLACED):
+    if core.differ(given, receipt):
         found(core.TAMPERED, seq, f"seq {seq}: the server now signs another record than it did")
     elif given["key"] != receipt["key"]:
         found(core.UNREADABLE, seq, f"seq {seq}: the server signs with another key now; compare with the vault itself")

@@ -82,14 +82,17 @@ MAX_FINDINGS = 50
 WATCHED = 256
 SALTS = ("salt", "reasoning_salt")
 """Members of a receipt that nothing signs: they open the commitments that are signed."""
-PLACED = ("vault", "seq", "id", "time_ns", "hash", "prev", "content_sha256", "reasoning_sha256")
+PLACED = ("vault", "seq", "id", "timestamp", "time_ns", "hash", "prev", "content_sha256", "reasoning_sha256")
 """Members of a receipt that its record decides."""
-SPELLED = ("vault", "id", "hash", "prev", "key")
+TIMES = ("timestamp", "time_ns")
+"""Of these a receipt has one: the second in format 1."""
+SPELLED = ("vault", "id", "hash", "prev", "key", "signature")
 
 Fields = dict[str, Any]
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder().decode
+_RECEIPT = re.compile(r'(?<!\\)"receipts?"')
 _BEGINNING = b'{"type":"'
 _SEALED = re.compile(r"log-(\d{12,})\.jsonl(\.gz)?")
 
@@ -115,6 +118,25 @@ def parse(line: bytes) -> Fields | None:
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
+
+
+def parse_given(text: str) -> Fields | None:
+    """The JSON object of a text that was kept elsewhere, however it is laid out; None where there is none, or one that
+    names a member twice, which others may read otherwise."""
+    if len(text) > PIECE and _sprawls(text.encode("utf-8", "replace")):
+        return None
+    try:
+        fields = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _once(members: list[tuple[str, Any]]) -> Fields:
+    fields = dict(members)
+    if len(fields) != len(members):
+        raise ValueError("a member is there twice")
+    return fields
 
 
 def _sprawls(line: bytes) -> bool:
@@ -737,7 +759,7 @@ class Signatures:
     def _check_receipt(self, receipt: Fields, record: Fields) -> None:
         """What a receipt says of its record, beside the hash."""
         seq, said = receipt["seq"], {**record, "vault": receipt["vault"]}
-        if any(receipt.get(name) != said.get(name) for name in PLACED):
+        if differ(receipt, said):
             self.reading.found(TAMPERED, seq, f"seq {seq}: a receipt says otherwise of the record there")
         if "redacted" in record:
             self.reading.note(seq, "redaction", f"seq {seq}: what the receipt is of has been redacted since")
@@ -1202,15 +1224,40 @@ def _is_held(fd: int) -> bool:
 
 
 def receipts_in(text: str) -> list[Fields]:
-    """Every receipt in a text: alone, as a header, or in whole or streamed replies as they came."""
-    whole = parse(text.strip().encode("ascii", "backslashreplace"))
-    found: list[Fields] = []
-    for line in [text] if whole is not None else text.splitlines():
-        start = line.find("{")
-        fields = parse(line[start:].strip().encode("ascii", "backslashreplace")) if start >= 0 else None
-        if fields is not None:
-            found += _receipts_of(fields)
+    """Every receipt in a text: alone, as a header, in whole or streamed replies, as they came or laid out by a tool.
+
+    Raises Misused for what has one and cannot be read.
+    """
+    plain = text.strip()
+    listed = parse_given(f'{{"all":{plain}}}') if plain.startswith("[") else None
+    whole = [listed["all"]] if listed is not None else [[fields]] if (fields := parse_given(plain)) is not None else []
+    found = [receipt for values in whole for one in _dicts(values) for receipt in _receipts_of(one)]
+    for number, piece in _pieces(text) if not whole else ():
+        fields = parse_given(piece)
+        if fields is None and _RECEIPT.search(piece):
+            raise Misused(f"line {number}: a receipt that cannot be read: it is no JSON, or names a member twice")
+        found += _receipts_of(fields or {})
     return found
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """What may be a JSON object, in the rest of a line or from a line `{` to its `}`, with the number of its line."""
+    block, begun = [""], 0
+    for number, line in enumerate(text.split("\n"), 1):
+        bare = line.rstrip("\r ,")
+        if bare.strip() == "{" and block[0] in ("", bare):
+            if begun:
+                yield begun, "\n".join(block)
+            block, begun = [bare], number
+        elif begun and bare == block[0].replace("{", "}"):
+            yield begun, "\n".join([*block, bare])
+            block, begun = [""], 0
+        elif begun:
+            block.append(line)
+        elif "{" in bare:
+            yield number, bare[bare.index("{") :]
+    if begun:
+        yield begun, "\n".join(block)
 
 
 def _receipts_of(fields: Fields) -> list[Fields]:
@@ -1223,15 +1270,39 @@ def _receipts_of(fields: Fields) -> list[Fields]:
 def sound_receipts(path: Path, text: str) -> list[Fields]:
     """The receipts of a file in the order of their seqs, each once and of a form that can be checked."""
     found: dict[str, Fields] = {}
-    for fields in receipts_in(text):
-        if not can_spell(fields) or type(fields.get("seq")) is not int or fields.get("v") != 1:
-            raise Misused(f"{path}: it holds a receipt of a form that this verifier does not know")
-        if fields.get("type") != "receipt" or not all(isinstance(fields.get(name), str) for name in SPELLED):
-            raise Misused(f"{path}: it holds a receipt that lacks one of {', '.join(SPELLED)}")
-        found[canonical(fields)] = fields
+    try:
+        for number, fields in enumerate(receipts_in(text), 1):
+            if wrong := _wrong_member(fields):
+                raise Misused(f"receipt {number}: {wrong}")
+            found[canonical(fields)] = fields
+    except Misused as error:
+        raise Misused(f"{path}: {error}") from None
     if not found:
         raise Misused(f"{path}: it holds no receipt; keep the member `receipt` of a reply, or the whole reply")
     return sorted(found.values(), key=lambda fields: int(fields["seq"]))
+
+
+def _wrong_member(fields: Fields) -> str:
+    """Which member of a receipt has no form that can be checked; empty where all have."""
+    expected = {"type": "`receipt`", "v": "1 or 2", "seq": "a whole number above 0"}
+    seq = fields.get("seq")
+    fits = {
+        "type": fields.get("type") == "receipt",
+        "v": type(fields.get("v")) is int and fields["v"] in (1, 2),
+        "seq": type(seq) is int and 0 < seq < 1 << 62,
+        **{name: isinstance(fields.get(name), str) for name in SPELLED},
+    }
+    name = next((name for name, is_right in fits.items() if not is_right), "")
+    if not name:
+        return "" if can_spell(fields) else "it holds a value that no receipt holds"
+    said = f"is {str(fields[name])[:40]!r}" if name in fields else "is missing"
+    return f"`{name}` {said} and not {expected.get(name, 'a text')}"
+
+
+def differ(one: Fields, other: Fields) -> bool:
+    """Whether two receipts, or one and a record, tell of different records."""
+    both = one.keys() & other.keys()
+    return any(one.get(name) != other.get(name) for name in PLACED if name not in TIMES or name in both)
 
 
 def check_receipts(receipts: list[Fields], public_key: str, found: Callable[[int, int, str], None]) -> None:
@@ -1240,12 +1311,13 @@ def check_receipts(receipts: list[Fields], public_key: str, found: Callable[[int
     for receipt in receipts:
         seq = receipt["seq"]
         if not is_signature(receipt, "receipt"):
-            found(TAMPERED, seq, f"seq {seq}: the signature of a receipt is not valid")
+            why = "; what rounds large numbers, as JavaScript does, changes its `time_ns`" if receipt["v"] == 1 else ""
+            found(TAMPERED, seq, f"seq {seq}: the signature of a receipt is not valid{why}")
         elif public_key and receipt["key"] != public_key:
             found(TAMPERED, seq, f"seq {seq}: a receipt is signed by another key than the one to trust")
         vault = receipt.get("vault")
         other = by_seq.setdefault((vault, seq), receipt)
-        if any(receipt.get(name) != other.get(name) for name in PLACED):
+        if differ(receipt, other):
             found(TAMPERED, seq, f"seq {seq}: two receipts tell of different records in this place")
         before = by_seq.get((vault, seq - 1))
         if before is not None and before["hash"] != receipt.get("prev"):
@@ -1259,7 +1331,11 @@ def holds_receipts(path: Path) -> bool:
     with suppress(OSError, Misused):
         with os.fdopen(open_plain(path), "rb") as file:
             is_excerpt = file.read(16).startswith(b'{"type":"export"')
-        return not is_excerpt and bool(receipts_in(read_argument(path, "receipts")))
+        text = "" if is_excerpt else read_argument(path, "receipts")
+        try:
+            return bool(receipts_in(text))
+        except Misused:
+            return True
     return False
 
 
@@ -1339,7 +1415,7 @@ def kept_checkpoints(text: str) -> list[Fields]:
     """Checkpoints as `vault checkpoint` prints them, in the order of their seqs; each signed by the key it names."""
     kept = []
     for number, line in said_lines(_NOTE.sub("", text)):
-        fields = parse(line.encode("ascii", "replace"))
+        fields = parse_given(line)
         if fields is None or type(fields.get("seq")) is not int or not can_spell(fields):
             raise Misused(f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` prints")
         if not is_signature(fields, "checkpoint"):

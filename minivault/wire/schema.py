@@ -23,11 +23,11 @@ class Receipt(Shape):
     """The vault's signature over one record's place, hash and commitment; the salts are beside what is signed."""
 
     type: Literal["receipt"]
-    v: Literal[1]
+    v: Literal[2]
     vault: str
     seq: Count
     id: str
-    time_ns: Nanoseconds
+    timestamp: Time
     hash: Digest
     prev: Digest
     content_sha256: Digest

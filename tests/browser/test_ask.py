@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from minivault.vault.verify import verify_receipts
 from tests.browser.reader import Reader, context_of, reader_in
 from tests.live import live_server
 
@@ -43,7 +44,8 @@ def test_a_receipt_is_handed_out(reader: Reader) -> None:
     answer = reader.open().ask("say this is on record")
     with reader.page.expect_download() as downloading:
         answer.get_by_role("button", name="Receipt").click()
-    assert json.loads(Path(downloading.value.path()).read_text())["signature"]
+    report = verify_receipts(Path(downloading.value.path()), vault=reader.server.vault)
+    assert (report.exit_code, report.num_compared) == (0, 1), report.findings
     expect(answer.locator(".verdict")).to_contain_text("saved")
 
 

@@ -16,7 +16,8 @@ from minivault.errors import VaultError
 from minivault.vault.proof.key import SECRET, SigningKey
 from minivault.vault.record import canonical
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had `time_ns` for `timestamp`: a number that JavaScript and `jq` round, which spoils the signature."""
 COMMITTED = ("content_sha256", "reasoning_sha256")
 SALTS = ("salt", "reasoning_salt")
 Receipt = dict[str, Any]
@@ -41,7 +42,7 @@ class Receipts:
         key = self._key()
         if key is None or not vault:
             return None
-        place = {name: record[name] for name in ("seq", "id", "time_ns", "hash", "prev")}
+        place = {name: record[name] for name in ("seq", "id", "timestamp", "hash", "prev")}
         committed = {name: record[name] for name in COMMITTED if name in record}
         signed = {"type": "receipt", "v": FORMAT, "vault": vault, **place, **committed, "key": key.public}
         salts = {name: record[name] for name in SALTS if name in record}

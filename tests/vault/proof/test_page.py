@@ -14,14 +14,18 @@ import pytest
 
 from minivault.vault import Vault
 from minivault.vault.archive import Archive
+from minivault.vault.proof.key import SigningKey
 from minivault.vault.reader import Filter
+from minivault.vault.record import canonical
+from minivault.vault.verify import Misused, unwrap, verify_receipts
 from tests.vault.samples import closing, opening
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "verify.html"
 CALL = """
 const {readFileSync} = require("node:fs");
 const [input, key] = JSON.parse(readFileSync(0, "utf8"));
-verifyText(input, key).then(result => console.log(JSON.stringify(result)));
+verifyText(input, key).catch(error => ({isGood: false, findings: [{isGood: false, message: error.message}]}))
+  .then(result => console.log(JSON.stringify(result)));
 """
 Verify = Callable[..., dict[str, Any]]
 
@@ -76,6 +80,35 @@ def test_a_browser_verifies_receipts(page: Verify, receipts: list[dict[str, Any]
     assert not page(reply, "ed25519:" + "A" * 43 + "=")["isGood"]
     assert not page(reply.replace('"seq": 3', '"seq": 4'), key)["isGood"]
     assert not page("hello", key)["isGood"]
+
+
+def test_a_browser_says_of_receipts_what_the_verifier_says(
+    page: Verify, receipts: list[dict[str, Any]], directory: Path, tmp_path: Path
+) -> None:
+    sound, key = receipts[0], SigningKey.of(unwrap((directory / "vault.key").read_text().strip()))
+    other = {**sound, "seq": sound["seq"] + 1, "prev": "sha256:" + "5" * 64}
+    other["signature"] = key.sign(canonical({name: other[name] for name in other if name not in ("signature", "salt")}))
+    checkpoint = json.loads((directory / "checkpoints.jsonl").read_text().splitlines()[0])
+    texts = [
+        *(json.dumps({**sound, name: value}) for name in sound for value in (None, "x", 1, 2**60, [])),
+        *(json.dumps({name: sound[name] for name in sound if name != gone}) for gone in sound),
+        *("\n".join(map(json.dumps, pair)) for pair in ([sound, other], [other, sound], [sound, sound], receipts)),
+        *(json.dumps([sound, {"receipt": sound}], indent=indent) for indent in (None, 2)),
+        json.dumps({"response": "é\u2028", "receipt": sound}, ensure_ascii=False, indent=1) * 2,
+        json.dumps({"receipt": checkpoint}),
+        json.dumps(sound).replace("receipt", "\\u0072eceipt"),
+        json.dumps(sound).replace('=="', '"'),
+        json.dumps(sound).replace('"seq"', '"seq": 1, "seq"'),
+        json.dumps(sound) + json.dumps(sound),
+    ]
+    public = (directory / "vault.pub").read_text()
+    for text in texts:
+        (tmp_path / "kept").write_text(text)
+        try:
+            expected = verify_receipts(tmp_path / "kept", public_key=public).exit_code == 0
+        except Misused:
+            expected = False
+        assert page(text, public)["isGood"] == expected, text
 
 
 def test_a_browser_verifies_an_excerpt_and_finds_every_change(

@@ -21,6 +21,7 @@ from tests.vault.samples import check, closing, opening, records
 
 Make = Callable[..., Vault]
 Kept = list[dict[str, Any]]
+SPOILED = ("v", "seq", "vault", "id", "hash", "prev", "key", "signature", "twice", "cut", "cut over lines")
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def told(report: Report) -> str:
 
 def test_a_receipt_is_of_its_record_and_opens_its_commitment(kept: Kept, directory: Path) -> None:
     record = records(directory)[1]
-    names = ("seq", "id", "time_ns", "hash", "prev", "content_sha256", "salt")
+    names = ("seq", "id", "timestamp", "hash", "prev", "content_sha256", "salt")
     assert {name: kept[1][name] for name in names} == {name: record[name] for name in names}
 
 
@@ -79,7 +80,7 @@ def test_a_receipt_without_its_salt_proves_the_same(kept: Kept, directory: Path)
     assert verify_receipts(saved(directory, bare), vault=directory).exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["seq", "time_ns", "hash", "prev", "content_sha256", "id", "vault"])
+@pytest.mark.parametrize("name", ["seq", "timestamp", "hash", "prev", "content_sha256", "id", "vault"])
 def test_no_signed_member_can_be_changed(name: str, kept: Kept, directory: Path) -> None:
     value = kept[0][name]
     changed = {**kept[0], name: value + 1 if isinstance(value, int) else value[:-1] + "10"[value[-1] == "1"]}
@@ -117,7 +118,7 @@ def test_a_story_that_does_not_follow_from_the_one_before_is_found(kept: Kept, d
 
 def test_a_receipt_whose_signer_lied_of_the_record_is_found(kept: Kept, directory: Path) -> None:
     key = verify.unwrap((directory / "vault.key").read_text().strip())
-    lie = signed(key, kept[1], time_ns=kept[1]["time_ns"] - 10**12)
+    lie = signed(key, kept[1], timestamp="2026-01-01T00:00:00.000000000Z")
     assert verify_receipts(saved(directory, lie)).exit_code == 0
     report = verify_receipts(saved(directory, lie), vault=directory)
     assert (report.exit_code, report.first_bad_seq) == (2, kept[1]["seq"])
@@ -148,12 +149,61 @@ def test_receipts_are_found_in_replies_as_they_came(kept: Kept, directory: Path)
     assert verify_receipts(path, vault=directory).num_compared == 1
 
 
+def laid_out(reply: dict[str, Any]) -> list[str]:
+    """A file of two replies as tools leave it; the first also rounds numbers, as JavaScript does."""
+    rounded = json.loads(json.dumps(reply), parse_int=lambda digits: int(float(digits)))
+    plain, pretty = (json.dumps(rounded, ensure_ascii=False, indent=indent) for indent in (None, 2))
+    lists = [json.dumps([reply, reply], indent=indent) for indent in (None, 2)]
+    return [f"{plain}\n{plain}\n", f"{pretty}\n{pretty}\n", f"{pretty}\r\n".replace("\n", "\r\n") * 2, *lists]
+
+
+def test_receipts_outlive_what_tools_do_to_json(kept: Kept, directory: Path) -> None:
+    reply = {"response": "é\u2028\x85😀 {", "receipts": kept[:2]}
+    for text in laid_out(reply):
+        path = directory.parent / "kept"
+        path.write_text(text, "utf-8")
+        report = verify_receipts(path, vault=directory)
+        assert (report.exit_code, report.num_receipts, report.num_compared) == (0, 2, 2), text
+
+
+def test_a_receipt_of_format_1_proves_the_same(kept: Kept, directory: Path) -> None:
+    key = verify.unwrap((directory / "vault.key").read_text().strip())
+    record = records(directory)[1]
+    bare = {name: value for name, value in kept[1].items() if name != "timestamp"}
+    old = signed(key, bare, v=1, time_ns=record["time_ns"])
+    report = verify_receipts(saved(directory, old, kept[1]), vault=directory)
+    assert (report.exit_code, report.num_compared) == (0, 2)
+    lie = signed(key, bare, v=1, time_ns=record["time_ns"] - 1)
+    assert verify_receipts(saved(directory, lie), vault=directory).exit_code == 2
+
+
 @pytest.mark.parametrize("text", ["", "{}", "hello", '{"receipt": {"type": "receipt", "seq": "1"}}', '{"receipt": 7}'])
 def test_a_file_without_receipts_is_no_verdict(text: str, tmp_path: Path) -> None:
     path = tmp_path / "nothing"
     path.write_text(text)
     with pytest.raises(Misused, match="receipt"):
         verify_receipts(path)
+
+
+def spoiled(receipt: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Files in which one receipt is sound and another is not; and what is to be named."""
+    sound, twice = json.dumps(receipt), json.dumps(receipt).replace('"seq"', '"seq": 1, "seq"')
+    members = {name: f"`{name}`" for name in ("v", "seq", "vault", "id", "hash", "prev", "key", "signature")}
+    return {
+        **{name: (f"{sound}\n{json.dumps({**receipt, name: None})}", told) for name, told in members.items()},
+        "twice": (f"{sound}\n{twice}", "line 2"),
+        "cut": (f"{sound}\n{sound[:-9]}", "line 2"),
+        "cut over lines": (f"{json.dumps({'receipt': receipt}, indent=1)[:-9]}\n{sound}", "line 1"),
+    }
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_no_spoiled_receipt_is_passed_over(what: str, kept: Kept, directory: Path) -> None:
+    text, told_of = spoiled(kept[0])[what]
+    path = directory.parent / "kept"
+    path.write_text(text)
+    with pytest.raises(Misused, match=told_of):
+        verify_receipts(path, vault=directory)
 
 
 def test_the_one_file_verifier_reads_receipts(kept: Kept, directory: Path) -> None:
