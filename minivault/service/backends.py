@@ -166,10 +166,11 @@ def load_local(settings: Settings, alter: Alter | None = None) -> Loaded:
 
     files = store(settings).resolve(settings.model)
     ensure_room(settings, files)
-    tokenizer = load_tokenizer(files)
     size = {"num_slots": settings.max_running, "context": wanted_context(settings, files.config)}
     on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings, _free_beside(settings, files))}
     runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, alter, **size)
+    # After the runner: the compiler's own memory would lie scattered between the pieces of a large vocabulary and stay.
+    tokenizer = load_tokenizer(files)
     parts = {
         "weights": files.weights_digest,
         **({"adapter": files.adapter.digest} if files.adapter else {}),
