@@ -60,6 +60,16 @@ class Emitter:
         zeros = ir.Constant(vector(I32, self.num), [0] * self.num)
         return self.b.shuffle_vector(one, ir.Constant(one.type, ir.Undefined), zeros)
 
+    def repeated(self, sixteen: Any) -> Any:
+        """16 bytes, as often as `bytes` has room for them."""
+        places = ir.Constant(vector(I32, 4 * self.num), [index % 16 for index in range(4 * self.num)])
+        return self.b.shuffle_vector(sixteen, ir.Constant(sixteen.type, ir.Undefined), places)
+
+    def looked_up(self, table: Any, codes: Any) -> Any:
+        """For each code below 16 its byte of a `repeated` table."""
+        name = "llvm.x86.avx512.pshuf.b.512" if self.num == 16 else "llvm.x86.avx2.pshuf.b"
+        return self.b.call(named(self.b, name, ir.FunctionType(self.bytes, [self.bytes] * 2)), [table, codes])
+
     def splat_at(self, pointer: Any) -> Any:
         return self.splat(self.b.load(pointer))
 

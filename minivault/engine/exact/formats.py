@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Format(NamedTuple):
-    """A weight is scale * (code - zero), or scale * code + minimum where a group has one; codes are unsigned."""
+    """A weight is scale * (code - zero), or scale * code + minimum where a group has one; codes are unsigned. With
+    levels a code is the number of one of 16 bytes, which stands for it."""
 
     bits: int
     group: int
@@ -14,6 +15,7 @@ class Format(NamedTuple):
     has_minima: bool
     is_nested: bool = False
     """Scales and minima are small integers times a float16 that 256 inputs share, rounded to float16."""
+    has_levels: bool = False
 
     @property
     def num_factors(self) -> int:
@@ -31,6 +33,7 @@ NIBBLES_MINIMA_BY_16 = Format(4, 16, has_minima=True)
 NESTED_NIBBLES_MINIMA = Format(4, 32, has_minima=True, is_nested=True)
 NESTED_SIXES_MINIMA = Format(6, 32, has_minima=True, is_nested=True)
 NESTED_SIXES_BY_16 = Format(6, 16, has_minima=False, is_nested=True)
+LEVELS = Format(4, 32, has_minima=False, has_levels=True)
 
 FORMATS = {
     0: NIBBLES,
@@ -43,6 +46,7 @@ FORMATS = {
     9: NESTED_SIXES_BY_16,
     10: SIXES,
     11: SIXES_MINIMA,
+    12: LEVELS,
 }
 """A weights file names them by number: what a number has meant it never means anything else."""
 NUMBERS = {form: number for number, form in FORMATS.items()}

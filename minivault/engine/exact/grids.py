@@ -3,8 +3,8 @@
 Signed codes become unsigned with a zero. The K types' and IQ4_XS's scales are products of a float16 and a small
 integer, rounded to float16 once: here, or for the commonest K types where they are used, so that these stay as small as
 they are in their file. MXFP4's are powers of two, of which float16 holds those from 2**-24 to 2**15. Codes of 2 and 3
-bits become nibbles, of 5 bits sixes, and the 16 levels of IQ4_NL, IQ4_XS and MXFP4, which no grid of nibbles holds,
-bytes. Layouts are those of ggml's `ggml-common.h`.
+bits become nibbles, of 5 bits sixes; those of IQ4_NL, IQ4_XS and MXFP4 are numbers of 16 levels. Layouts are those of
+ggml's `ggml-common.h`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from minivault.engine.exact.formats import (
     BYTES,
+    LEVELS,
     NESTED_NIBBLES_MINIMA,
     NESTED_SIXES_BY_16,
     NESTED_SIXES_MINIMA,
@@ -34,10 +35,12 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
-_LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
-"""Of IQ4_NL and IQ4_XS (ggml's `kvalues_iq4nl`)."""
-_FLOATS_OF_4_BITS = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12])
-"""MXFP4's, doubled (ggml's `kvalues_mxfp4`)."""
+_ZERO = 128
+"""Of levels."""
+_LEVELS_OF_IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]) + _ZERO
+"""IQ4_NL's and IQ4_XS's (ggml's `kvalues_iq4nl`)."""
+_LEVELS_OF_MXFP4 = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]) + _ZERO
+"""Doubled (ggml's `kvalues_mxfp4`)."""
 
 
 class Packing(NamedTuple):
@@ -55,7 +58,7 @@ class Packing(NamedTuple):
         num = len(rows)
         minima = None if found.minima is None else found.minima.reshape(num, -1)
         steps = None if found.steps is None else found.steps.reshape(num, -1, found.steps.shape[-1])
-        return Grid(found.codes.reshape(num, -1), found.scales.reshape(num, -1), minima, steps)
+        return Grid(found.codes.reshape(num, -1), found.scales.reshape(num, -1), minima, steps, found.levels)
 
 
 def _half(blocks: Bytes, at: int) -> Halves:
@@ -93,13 +96,13 @@ def _q8_0(blocks: Bytes) -> Grid:
 
 
 def _iq4_nl(blocks: Bytes) -> Grid:
-    return Grid(_at_levels(_LEVELS, _nibbles(blocks[:, 2:])), _half(blocks, 0))
+    return _with_levels(_LEVELS_OF_IQ4, _nibbles(blocks[:, 2:]), _half(blocks, 0))
 
 
 def _mxfp4(blocks: Bytes) -> Grid:
     scales = np.ldexp(np.float32(1), blocks[:, :1].astype(np.int32) - 128)
     with np.errstate(over="ignore"):  # what is no float16 is refused by whoever reads the file
-        return Grid(_at_levels(_FLOATS_OF_4_BITS, _nibbles(blocks[:, 1:])), scales.astype(np.float16))
+        return _with_levels(_LEVELS_OF_MXFP4, _nibbles(blocks[:, 1:]), scales.astype(np.float16))
 
 
 def _iq4_xs(blocks: Bytes) -> Grid:
@@ -107,13 +110,12 @@ def _iq4_xs(blocks: Bytes) -> Grid:
     groups, wide = np.arange(8, dtype=np.uint16), np.ascontiguousarray(blocks[:, 2:4]).view(np.uint16)
     low = np.stack([blocks[:, 4:8] & 15, blocks[:, 4:8] >> 4], axis=-1).reshape(-1, 8)
     six = low | ((wide >> 2 * groups) & 3).astype(np.uint8) << np.uint8(4)
-    codes = _at_levels(_LEVELS, _nibbles(blocks[:, 8:].reshape(-1, 8, 16)))
-    return Grid(codes.reshape(len(blocks), -1), _scaled(blocks, 0, six.astype(np.int8) - 32))
+    codes = _nibbles(blocks[:, 8:].reshape(-1, 8, 16)).reshape(len(blocks), -1)
+    return _with_levels(_LEVELS_OF_IQ4, codes, _scaled(blocks, 0, six.astype(np.int8) - 32))
 
 
-def _at_levels(levels: NDArray[np.int_], codes: Bytes) -> Bytes:
-    """As bytes with zero 128."""
-    return (levels + 128).astype(np.uint8)[codes]
+def _with_levels(levels: NDArray[np.int_], codes: Bytes, scales: Halves) -> Grid:
+    return Grid(codes, scales, levels=levels.astype(np.uint8))
 
 
 def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -174,9 +176,9 @@ PACKINGS = {
     "Q5_0": Packing(32, 22, SIXES, 16, _q5_0),
     "Q5_1": Packing(32, 24, SIXES_MINIMA, 0, _q5_1),
     "Q8_0": Packing(32, 34, BYTES, 128, _q8_0),
-    "IQ4_NL": Packing(32, 18, BYTES, 128, _iq4_nl),
-    "IQ4_XS": Packing(256, 136, BYTES, 128, _iq4_xs),
-    "MXFP4": Packing(32, 17, BYTES, 128, _mxfp4),
+    "IQ4_NL": Packing(32, 18, LEVELS, _ZERO, _iq4_nl),
+    "IQ4_XS": Packing(256, 136, LEVELS, _ZERO, _iq4_xs),
+    "MXFP4": Packing(32, 17, LEVELS, _ZERO, _mxfp4),
     "Q2_K": Packing(256, 84, NIBBLES_MINIMA_BY_16, 0, _q2_k),
     "Q3_K": Packing(256, 110, NIBBLES_BY_16, 4, _q3_k),
     "Q4_K": Packing(256, 144, NESTED_NIBBLES_MINIMA, 0, _q4_k),

@@ -16,17 +16,17 @@ from minivault.engine.exact.emitting import Emitter, in_sizes
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.kinds import LANES, Lanes, Plain
 from minivault.engine.exact.ops import F32, I32, I64, address, instruction, rounded_to_half
-from minivault.engine.exact.products import Products, multiply
-from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, STEPS, ZERO
+from minivault.engine.exact.products import Levels, Products, multiply
+from minivault.engine.exact.tensors import CODES, COUNT, LEVELS, MINIMA, SCALES, STEPS, ZERO
 from minivault.engine.exact.weights import BLOCK
 
 
 def _tiles(lanes: Lanes, form: Format) -> Any:
     """`lanes.num` weight rows against any activation rows, so many at once as registers hold.
 
-    Takes pointers to a block's codes, scales, minima and steps at the first lane, the zero and the number of 32 inputs;
-    to the activations' codes, scales, scaled sums and sums at the first row, and to the outputs, with the distances
-    between rows; and how many rows."""
+    Takes pointers to a block's codes, scales, minima and steps (or the levels) at the first lane, the zero and the
+    number of 32 inputs; to the activations' codes, scales, scaled sums and sums at the first row, and to the outputs,
+    with the distances between rows; and how many rows."""
 
     def emit(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         *weights, x, x_row, t, u, t_row, s, s_row, y, y_row, num_rows = values
@@ -54,12 +54,12 @@ def _tiles(lanes: Lanes, form: Format) -> Any:
 def _tile(e: Emitter, lanes: Lanes, form: Format, weights: list[Any], rows: list[tuple[Any, ...]]) -> None:
     """`reference.accumulate` over a tile."""
     codes, scales, minima, steps, zero, count = weights
-    size, b = form.group, e.b
+    size, b, levels = form.group, e.b, Levels(e, lanes, steps) if form.has_levels else None
     loop = e.loop(count, [e.load(row[4], e.floats) for row in rows])
     totals, negative = list(loop.values), e.splat(b.and_(b.trunc(b.neg(zero), I32), I32(0xFFFF)))
     for part in range(32 // size):
         group = b.add(e.times(loop.index, 32 // size), I64(part))
-        products = Products(e, lanes, form, len(rows))
+        products = Products(e, lanes, form, len(rows), levels)
         multiply(e, products, codes, [row[0] for row in rows], loop.index, range(part * size, (part + 1) * size))
         scale = _factor(e, form, scales, steps, loop.index, group)
         after = e.at(steps, BLOCK)
@@ -107,7 +107,7 @@ def accumulator(form: Format) -> Any:
 
 def _simd(lanes: Lanes, form: Format) -> Any:
     num, code_bytes, groups, is_nested = lanes.num, form.bits * 64, 32 // form.group, form.is_nested
-    tiles, by_16, factors = _tiles(lanes, form), form.group == 16, form.num_factors
+    tiles, by_16, factors, has_levels = _tiles(lanes, form), form.group == 16, form.num_factors, form.has_levels
 
     def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:  # noqa: ARG001
         x, t, u, s = z.codes, z.scales, z.scaled_sums, z.half_sums if by_16 else z.sums
@@ -118,7 +118,8 @@ def _simd(lanes: Lanes, form: Format) -> Any:
             before = block // 8 if is_nested else block * groups
             scales = address(w.halves, f[SCALES] + before * BLOCK + lane)
             minima = address(w.halves, f[MINIMA] + before * BLOCK + lane)
-            steps = address(w.bytes, f[STEPS] + block * groups * factors * BLOCK + lane)
+            at_steps = f[LEVELS] if has_levels else f[STEPS] + block * groups * factors * BLOCK + lane
+            steps = address(w.bytes, at_steps)
             px, pt, pu, ps = (
                 address(x, r0 * x_row),
                 address(t, r0 * t_row),

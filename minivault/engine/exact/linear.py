@@ -13,10 +13,10 @@ from minivault.engine.exact.ops import fma
 from minivault.engine.exact.reference import code, factor
 from minivault.engine.exact.scratch import Quantized
 from minivault.engine.exact.shape import Shape
-from minivault.engine.exact.tensors import BIAS, COUNT, FORMAT, MINIMA, SCALES, ZERO, Floats, Weights
+from minivault.engine.exact.tensors import BIAS, COUNT, FORMAT, LEVELS, MINIMA, SCALES, ZERO, Floats, Weights
 
 _EACH = [FORMATS.get(number, BYTES) for number in range(max(FORMATS) + 1)]
-_BITS, _GROUP, _, _IS_NESTED = (np.array(column) for column in zip(*_EACH, strict=True))
+_BITS, _GROUP, _, _IS_NESTED, _HAS_LEVELS = (np.array(column) for column in zip(*_EACH, strict=True))
 _FACTORS = np.array([form.num_factors for form in _EACH])
 
 
@@ -75,6 +75,8 @@ def embed(shape: Shape, w: Weights, token: int, position: int, x: Any) -> None:
     bits, size, num, is_nested = _BITS[form], _GROUP[form], _FACTORS[form], _IS_NESTED[form]
     for k in range(shape.hidden):
         q, g = code(w, f, bits, block + k // 32, lane, k % 32), k // size
+        if _HAS_LEVELS[form]:
+            q = np.int64(w.bytes[f[LEVELS] + q])
         scale = factor(w, f, SCALES, 32 // size, num, is_nested, block, g, lane)
         low = factor(w, f, MINIMA, 32 // size, num, is_nested, block, g, lane) if num > 1 else np.float32(0)
         x[k] = fma(np.float32(np.int32(q) - np.int32(f[ZERO])), scale, low) * np.float32(shape.embedding_scale)

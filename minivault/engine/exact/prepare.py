@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -277,5 +278,5 @@ def _slabs(source: Matrix, order: Order) -> Iterator[Grid]:
         if is_padding.any():
             scales = np.where(is_padding[:, None], np.float16(0), grid.scales)
             minima = None if grid.minima is None else np.where(is_padding[:, None], np.float16(0), grid.minima)
-            grid = Grid(grid.codes, scales, minima, grid.steps)
+            grid = replace(grid, scales=scales, minima=minima)
         yield grid

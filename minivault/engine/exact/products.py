@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from minivault.engine.exact.emitting import QUADS, Emitter
+from minivault.engine.exact.emitting import I8, QUADS, Emitter, vector
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.kinds import Lanes
 from minivault.engine.exact.ops import I32, named
@@ -16,18 +16,26 @@ AHEAD = 2048
 """Bytes of weights to ask memory for in advance: worth 1.4 times where no cache holds them."""
 
 
+class Levels:
+    """What stands for each of 16 codes, in vectors: bytes, or for a CPU without four-byte products their halves."""
+
+    def __init__(self, e: Emitter, lanes: Lanes, levels: Any) -> None:
+        every = e.repeated(e.load(levels, vector(I8, 16)))
+        self.tables = (every,) if lanes.has_vnni else _nibbles(e, every)
+
+
 class Products:
     """Integer sums of products over one group of inputs, for m activation rows and `num` weight rows.
 
     A nibble's products with int8 fit 16 bits eight times (15 * 127 * 2 * 8 = 30,480), so a CPU without four-byte
-    products adds all 32 inputs there; bytes are then two nibbles, and sixes are widened two
+    products adds all 32 inputs there; bytes and levels are then two nibbles, and sixes are widened two
     at a time (63 * 127 * 2 * 2 = 32,004). Few rows add in several chains, not to wait."""
 
-    def __init__(self, emitter: Emitter, lanes: Lanes, form: Format, m: int) -> None:
-        self.e, self.has_vnni, self.form = emitter, lanes.has_vnni, form
+    def __init__(self, emitter: Emitter, lanes: Lanes, form: Format, m: int, levels: Levels | None) -> None:
+        self.e, self.has_vnni, self.form, self.levels = emitter, lanes.has_vnni, form, levels
         self.is_wide = lanes.has_vnni or form.bits == 6
         self.chains = max(1, 4 // m)
-        self.num_parts = 2 if form.bits == 8 and not lanes.has_vnni else 1
+        self.num_parts = 2 if (form.bits == 8 or levels) and not lanes.has_vnni else 1
         kind = emitter.ints if self.is_wide else emitter.shorts
         self.zero = ir.Constant(kind, None)
         self.sums = [[[None] * self.chains for _ in range(self.num_parts)] for _ in range(m)]
@@ -121,7 +129,9 @@ def multiply(e: Emitter, products: Products, codes: Any, x: list[Any], index: An
         if bits == 6:
             high = _piece(e, codes, first, place // 16 * 3 + 2)
             pieces = tuple(_sixes(e, one, high, place % 16 // 2 + 2 * i) for i, one in enumerate(pieces))
-        _add(e, products, [[(piece, place + 4 * i) for i, piece in enumerate(pieces)]], x, index)
+        tables = products.levels.tables if products.levels else (None,)
+        parts = [[piece if table is None else e.looked_up(table, piece) for piece in pieces] for table in tables]
+        _add(e, products, [[(piece, place + 4 * i) for i, piece in enumerate(part)] for part in parts], x, index)
 
 
 def _piece(e: Emitter, codes: Any, first: Any, number: int) -> Any:

@@ -3,7 +3,7 @@
 Weights lie in blocks of 16 rows. For every 32 inputs a block has its codes, 4 bytes of each row in turn: of bytes the
 next 4 inputs, of nibbles the next 4 in the low halves and 4 more in the high ones; of sixes two such of nibbles, then
 the two high bits of these 16, lowest first. Scales and minima are float16, [block, group, 16]; or, nested, float16 for
-256 inputs and int8 [block, group, 1 or 2, 16] for a group, whose product is rounded to float16.
+256 inputs and int8 [block, group, 1 or 2, 16] for a group, whose product is rounded to float16. Levels are 16 bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from minivault.engine.exact.compiling import inlined
 from minivault.engine.exact.formats import Format
 from minivault.engine.exact.ops import bits, fma
-from minivault.engine.exact.tensors import CODES, COUNT, MINIMA, SCALES, STEPS, ZERO
+from minivault.engine.exact.tensors import CODES, COUNT, LEVELS, MINIMA, SCALES, STEPS, ZERO
 
 
 @inlined
@@ -50,7 +50,7 @@ def accumulator(form: Format) -> Any:
     r0:r1 of z. Group after group, with p the sum of (code - zero) * x, an integer, and scales d of the weights, t of
     the activations: y = fma(p, d * t, y). Where there are minima m, then y = fma(m, t * sum of x, y)."""
     bits, size, has_minima, groups = form.bits, form.group, form.has_minima, 32 // form.group
-    num, is_nested = form.num_factors, form.is_nested
+    num, is_nested, has_levels = form.num_factors, form.is_nested, form.has_levels
 
     def accumulate(kind: Any, w: Any, f: Any, z: Any, r0: int, r1: int, n0: int, n1: int, y: Any, c: int) -> None:  # noqa: ARG001
         count, sums = f[COUNT], z.half_sums if size == 16 else z.sums
@@ -63,6 +63,8 @@ def accumulator(form: Format) -> Any:
                     p = np.int32(0)
                     for k in range(g % groups * size, g % groups * size + size):
                         q = code(w, f, bits, block + of_32, lane, k)
+                        if has_levels:
+                            q = np.int64(w.bytes[f[LEVELS] + q])
                         p += np.int32(q) * np.int32(z.codes[r, of_32 * 32 + k])
                     p -= np.int32(f[ZERO]) * sums[r, g]
                     scale = factor(w, f, SCALES, groups, num, is_nested, block, g, lane)

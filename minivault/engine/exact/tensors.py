@@ -17,9 +17,9 @@ from minivault.families import Block
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-CODES, SCALES, MINIMA, STEPS, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(10)
-"""What a row of `Weights.maps` holds of a linear map: where its parts begin (codes and steps in bytes, scales and
-minima in float16, the bias in float32 or -1), its format's number, its zero, its inputs / 32 and its rows."""
+CODES, SCALES, MINIMA, STEPS, LEVELS, FORMAT, ZERO, COUNT, ROWS, BIAS, NUM_FIELDS = range(11)
+"""What a row of `Weights.maps` holds of a linear map: where its parts begin (codes, steps and levels in bytes, scales
+and minima in float16, the bias in float32 or -1), its format's number, its zero, its inputs / 32 and its rows."""
 QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, EXPERT_GATE, EXPERT_UP, EXPERT_DOWN, NUM_MAPS = range(11)
 """The maps of a layer, in the order of its rows. Those of experts are one, expert after expert along its rows."""
 MAP_NAMES = ("query", "key", "value", "output", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
@@ -85,8 +85,8 @@ def _fields(file: WeightsFile, name: str) -> list[int]:
     found = file.matrices.get(name)
     if found is None:  # a layer without a gate, or without experts
         return [0] * NUM_FIELDS
-    places = [found.codes, found.scales // 2, found.minima // 2, found.steps, found.format, found.zero]
-    return [*places, found.inputs // 32, found.rows, file.place(f"{name}.bias")]
+    places = [found.codes, found.scales // 2, found.minima // 2, found.steps, found.levels]
+    return [*places, found.format, found.zero, found.inputs // 32, found.rows, file.place(f"{name}.bias")]
 
 
 class Cache(NamedTuple):

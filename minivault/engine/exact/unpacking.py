@@ -162,6 +162,8 @@ class _Unpacking:
         packed = bytes_[matrix.codes :][: matrix.rows * matrix.inputs * form.bits // 8]
         pieces = packed.reshape(blocks, -1, BLOCK, 4).transpose(0, 2, 1, 3)
         codes = unpacked(pieces, form.bits)
+        if form.has_levels:
+            codes = bytes_[matrix.levels :][:16][codes]
         groups = codes.reshape(matrix.rows, -1, form.group).astype(np.float32)
         scales, *minima = (part[..., None].astype(np.float32) for part in self._grid(matrix, form).of_groups)
         values = groups * scales + minima[0] if minima else (groups - np.float32(matrix.zero)) * scales

@@ -29,12 +29,14 @@ BLOCK = 16
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Some rows of a matrix: codes [rows, inputs] and per group scales, and minima where the format has them. With
-    `steps` [rows, groups, 1 or 2] a group's are these times scales and minima of 256 inputs."""
+    `steps` [rows, groups, 1 or 2] a group's are these times scales and minima of 256 inputs. With `levels` [16] codes
+    are numbers of these."""
 
     codes: NDArray[np.uint8]
     scales: NDArray[np.float16]
     minima: NDArray[np.float16] | None = None
     steps: NDArray[np.int8] | None = None
+    levels: NDArray[np.uint8] | None = None
 
     @property
     def of_groups(self) -> list[NDArray[np.float16]]:
@@ -65,6 +67,7 @@ class Matrix:
     scales: int
     minima: int = 0
     steps: int = 0
+    levels: int = 0
 
 
 class WeightsWriter:
@@ -90,7 +93,7 @@ class WeightsWriter:
     def matrix(self, name: str, form: Format, zero: int, slabs: Iterable[Grid]) -> None:
         """Add a matrix, whole blocks of 16 rows at a time."""
         codes, rows, inputs = self._align(), 0, 0
-        scales, minima, steps = list[bytes](), list[bytes](), list[bytes]()
+        scales, minima, steps, levels = list[bytes](), list[bytes](), list[bytes](), list[bytes]()
         of_scale = 256 if form.is_nested else form.group
         for slab in slabs:
             rows, inputs = rows + len(slab.codes), -(-slab.codes.shape[1] // 32) * 32
@@ -101,7 +104,9 @@ class WeightsWriter:
             if slab.steps is not None:
                 each = slab.steps.reshape(len(slab.codes), -1)
                 steps.append(_in_lanes(each, inputs // form.group * form.num_factors))
-        at = [self._bytes(part) if part else 0 for part in (scales, minima, steps)]
+            if slab.levels is not None:
+                levels = [slab.levels.tobytes()]
+        at = [self._bytes(part) if part else 0 for part in (scales, minima, steps, levels)]
         self._matrices[name] = Matrix(rows, inputs, NUMBERS[form], zero, codes, *at)
 
     def vector(self, name: str, values: NDArray[np.float32]) -> None:

@@ -31,7 +31,8 @@ SCALES_AT = {"Q2_K": 80, "Q3_K": 108, "Q6_K": 208}
 
 def numbers(grid: Grid, zero: int, group: int) -> np.ndarray:
     scales, *minima = (part[..., None].astype(np.float64) for part in grid.of_groups)
-    values = (grid.codes.astype(np.float64).reshape(len(grid.codes), -1, group) - zero) * scales
+    codes = grid.codes if grid.levels is None else grid.levels[grid.codes]
+    values = (codes.astype(np.float64).reshape(len(codes), -1, group) - zero) * scales
     if minima:
         values += minima[0]
     return values.reshape(grid.codes.shape)
@@ -58,6 +59,13 @@ def test_a_grid_holds_what_the_file_means(kind: str) -> None:
     found = numbers(packing.grid(raw), packing.zero, packing.format.group)
     tolerance = 1e-3 if kind in ROUNDED_ONCE else 1e-6
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def test_no_type_of_four_bits_and_more_takes_over_a_fifth_more_than_in_its_file() -> None:
+    for kind, packing in PACKINGS.items():
+        form, in_file = packing.format, 8 * packing.num_bytes / packing.inputs
+        of_scales = 16 / (256 if form.is_nested else form.group) + form.is_nested * 8 / form.group
+        assert form.bits + form.num_factors * of_scales <= 1.2 * in_file or kind in ("Q2_K", "Q3_K"), kind
 
 
 def test_a_power_of_two_beyond_float16_becomes_infinite() -> None:
