@@ -61,11 +61,11 @@ def test_a_grid_holds_what_the_file_means(kind: str) -> None:
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
-def test_no_type_of_four_bits_and_more_takes_over_a_fifth_more_than_in_its_file() -> None:
+def test_no_type_of_four_bits_and_more_takes_a_quarter_more_than_in_its_file() -> None:
     for kind, packing in PACKINGS.items():
         form, in_file = packing.format, 8 * packing.num_bytes / packing.inputs
         of_scales = 16 / (256 if form.is_nested else form.group) + form.is_nested * 8 / form.group
-        assert form.bits + form.num_factors * of_scales <= 1.2 * in_file or kind in ("Q2_K", "Q3_K"), kind
+        assert form.bits + form.num_factors * of_scales <= 1.25 * in_file or kind in ("Q2_K", "Q3_K"), kind
 
 
 def test_a_power_of_two_beyond_float16_becomes_infinite() -> None:
