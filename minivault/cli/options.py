@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -162,6 +163,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 prompt_option = click.option(
     "-p", "--prompt", help="The prompt; `-` reads it from stdin. Text piped in beside it is put before it."
 )
+
+
+def text_of(path: Path, option: str) -> str:
+    """The text of a small file that an option names. Raises UsageError."""
+    from minivault.vault.verify import Misused, read_argument
+
+    try:
+        return read_argument(path, option)
+    except Misused as error:
+        raise click.UsageError(str(error)) from None
 
 
 def read_prompt(text: str | None) -> str:

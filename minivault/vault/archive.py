@@ -64,11 +64,11 @@ class Archive(Readable):
         self.note_act("vault archive", {"name": str(target), "encrypt_to": recipients, "files": count})
         return count
 
-    def add_cosignatures(self, head: TreeHead, lines: str) -> None:
+    def add_cosignatures(self, head: TreeHead, lines: list[str]) -> None:
         """Keep a witness's signature lines with the head that they are of."""
         with written_or_nothing(), self._log.locked():
-            for line in lines.splitlines():
-                add(self._log, "cosignature", head, line=f"{line}\n")
+            for line in lines:
+                add(self._log, "cosignature", head, line=line)
 
     def add_timestamp(self, response: bytes) -> SignedHead:
         """Keep a timestamp authority's response with the head that it is about. Raises VaultError."""

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote
 
 if TYPE_CHECKING or __package__:
@@ -34,6 +35,9 @@ else:  # alone, with verify.py beside it
 COSIGNER_KEY = 4
 """The type of a witness's signature in a note, with its time."""
 PROOF = "c2sp.org/tlog-proof@v1"
+_PROOF = re.compile(
+    rf"{re.escape(PROOF)}\n(?:extra ([^\n]*)\n)?index (0|[1-9][0-9]{{0,17}})\n((?:[^\n]+\n)*)\n(.+)", re.DOTALL
+)
 
 
 # --- excerpts --------------------------------------------------------------------------------------------------------
@@ -91,8 +95,7 @@ class Excerpt:
 
     def check_proven(self) -> None:
         """Format 3: each record with its path to a signed head of the tree, then the seal."""
-        notes = core.parse_notes(str(self.header.get("head")))
-        self.note = notes[0] if len(notes) == 1 else None
+        self.note = core.parse_note(str(self.header.get("head")))
         key = self.header.get("public_key")
         if (
             self.note is None
@@ -247,13 +250,15 @@ def check_proof(verifier: core.Verifier, text: str, public_key: str, policy: Pol
     """A `.tlog-proof` of one record, which carries the record's chained part as its `extra`."""
     report, found = verifier.report, verifier.found
     match = re.fullmatch(
-        rf"{re.escape(PROOF)}\n(?:extra ([^\n]*)\n)?index (0|[1-9]\d{{0,17}})\n((?:[^\n]+\n)*)\n(.+)", text, re.DOTALL
+        rf"{re.escape(PROOF)}\n(?:extra ([^\n]*)\n)?index (0|[1-9][0-9]{{0,17}})\n((?:[^\n]+\n)*)\n(.+)",
+        text,
+        re.DOTALL,
     )
-    notes = core.parse_notes(match[4]) if match else []
-    if match is None or len(notes) != 1:
-        found(core.UNREADABLE, 0, "it is no proof that this verifier knows")
+    note = core.parse_note(match[4]) if match else None
+    if match is None or note is None:
+        found(core.UNREADABLE, 0, "it is no proof that this verifier knows (c2sp.org/tlog-proof, with a checkpoint)")
         return
-    extra, index, note = core.unbase64(match[1]), int(match[2]), notes[0]
+    extra, index = core.unbase64(match[1]), int(match[2])
     fields = core.parse(extra)
     report.vault, report.public_key, report.num_signatures = note.vault, public_key, 1
     report.first_seq = report.seq = seq = index + note.base
@@ -261,7 +266,7 @@ def check_proof(verifier: core.Verifier, text: str, public_key: str, policy: Pol
         found(core.TAMPERED, seq, "its tree head is not signed by the key to trust")
     if policy is not None and not (policy.knows(note) and policy.is_met(note)):
         found(core.UNREADABLE, seq, "its tree head is not cosigned as the policy asks")
-    path = [core.unbase64(line) for line in match[3].splitlines()]
+    path = [core.unbase64(line) for line in match[3].split("\n")[:-1]]
     report.hash = core.digest(extra)
     if (
         fields is None
@@ -320,8 +325,8 @@ class Policy:
         self.quorum: str | None = None
         self.taken: set[str] = set()
         keys: set[bytes] = set()
-        for number, line in enumerate(text.splitlines(), 1):
-            words = line.split()
+        for number, line in enumerate(text.split("\n"), 1):
+            words = re.findall(r"[^ \t\r]+", line)
             if not words or words[0].startswith("#"):
                 continue
             read = {"log": self._log, "witness": self._witness, "group": self._group, "quorum": self._quorum}
@@ -475,7 +480,7 @@ def _is_compared(url: str, receipt: core.Fields, api_key: str, found: Callable[[
         hint = "; it was pruned or cut, or another key asked" if error.code == 404 else ""
         found(core.UNREADABLE, seq, f"seq {seq}: the server answers {error.code} for record {id_}{hint}")
         return False
-    except (URLError, OSError, ValueError) as error:
+    except (HTTPException, OSError, ValueError) as error:
         found(core.UNREADABLE, seq, f"seq {seq}: {url} cannot be asked: {getattr(error, 'reason', error)}")
         return False
     if given is None or not core.can_spell(given) or not core.is_signature(given, "receipt"):

@@ -218,11 +218,13 @@ def unwrap(text: object) -> bytes:
 
 # --- the tree over all records (RFC 6962), and signed notes about it (C2SP) -------------------------------------------
 
-_NOTE = re.compile(
-    r"(?P<text>(?P<origin>[^\n]+)\n(?P<size>0|[1-9]\d{0,17})\n(?P<root>[A-Za-z0-9+/]{43}=)\n(?:[^\n]+\n)*)"
-    r"\n(?P<lines>(?:\u2014 [^\n]+\n)+)"
-)
-_ORIGIN = re.compile(r"minivault/([0-9a-f-]{36})(?:/([1-9]\d{0,17}))?")
+_BODY = r"(?P<origin>[^\n]+)\n(?P<size>0|[1-9][0-9]{0,17})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
+_LINES = r"\n(?P<lines>(?:\u2014 [^\n]+\n){1,100})"
+_NOTE = re.compile(rf"(?P<text>{_BODY}(?:[^\n]+\n)*){_LINES}")
+_NOTES = re.compile(rf"^(?P<text>{_BODY}){_LINES}", re.MULTILINE)
+"""Those of vaults, which have no more lines, anywhere in a file."""
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_ORIGIN = re.compile(r"minivault/([0-9a-f-]{36})(?:/([1-9][0-9]{0,17}))?")
 LOG_KEY = 1
 """The type of a log's signature in a note; witnesses sign with others."""
 
@@ -295,14 +297,20 @@ def note_key_id(name: str, type_: int, key: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + bytes([type_]) + key).digest()[:4]
 
 
+def parse_note(text: str) -> TreeNote | None:
+    """The checkpoint that a text is, byte for byte; None where it is none."""
+    match = _NOTE.fullmatch(text)
+    return None if match is None or _CONTROL.search(text) else _note_of(match)
+
+
 def parse_notes(text: str) -> list[TreeNote]:
-    """The checkpoints in a text, one after the other."""
-    return [note for match in _NOTE.finditer(text) if (note := _note_of(match)) is not None]
+    """The checkpoints in a text among other lines, without those that say more than a vault's."""
+    return [note for match in _NOTES.finditer(text) if (note := parse_note(match[0])) is not None]
 
 
 def _note_of(match: re.Match[str]) -> TreeNote | None:
     signatures = []
-    for line in match["lines"].splitlines():
+    for line in match["lines"][:-1].split("\n"):
         name, _, data = line[2:].partition(" ")
         raw = unbase64(data)
         if not name or len(raw) < 5:
@@ -1099,13 +1107,13 @@ def own_heads(path: Path, report: Callable[[int, int, str], None]) -> list[TreeN
         return []
     for line in lines[:-1]:
         fields = parse(line) or {}
-        notes = parse_notes(str(fields.get("note"))) if fields.get("type") == "head" else []
+        note = parse_note(str(fields.get("note"))) if fields.get("type") == "head" else None
         place = (str(fields.get("origin")), fields["size"] if type(fields.get("size")) is int else -1)
-        if notes and notes[0].base and (notes[0].origin, notes[0].size) == place:
-            found[place] = notes[0]
+        if note is not None and note.base and (note.origin, note.size) == place:
+            found[place] = note
         elif fields.get("type") == "cosignature" and place in found:
-            cosigned = parse_notes(f"{found[place].text}\n{fields.get('line')}")
-            added = cosigned[0].signatures if cosigned else ()
+            cosigned = parse_note(f"{found[place].text}\n{fields.get('line')}")
+            added = cosigned.signatures if cosigned is not None else ()
             found[place] = replace(found[place], signatures=(*found[place].signatures, *added))
         elif fields.get("type") == "timestamp" and place in found:
             stamps = (*found[place].timestamps, unbase64(fields.get("response")))
@@ -1391,7 +1399,7 @@ def read_argument(path: Path, name: str) -> str:
 
 def said_lines(text: str) -> list[tuple[int, str]]:
     """The lines with something on them, numbered; `#` begins a comment."""
-    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
     return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 
@@ -1414,7 +1422,7 @@ def head_of(text: str) -> str:
 def kept_checkpoints(text: str) -> list[Fields]:
     """Checkpoints as `vault checkpoint` prints them, in the order of their seqs; each signed by the key it names."""
     kept = []
-    for number, line in said_lines(_NOTE.sub("", text)):
+    for number, line in said_lines(_NOTES.sub("", text)):
         fields = parse_given(line)
         if fields is None or type(fields.get("seq")) is not int or not can_spell(fields):
             raise Misused(f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` prints")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from functools import partial
 from pathlib import Path
@@ -145,3 +146,26 @@ def test_a_server_is_asked_what_it_says_now(app: Flask, settings: Settings, tmp_
         thread.join()
         server.server_close()
     assert verify_receipts(path, ask=partial(ask_server, url, "")).exit_code == 3, "nobody answers"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"junk\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"],
+)
+def test_what_is_no_answer_of_a_server_is_no_verdict(client: FlaskClient, tmp_path: Path, answer: bytes) -> None:
+    path = tmp_path / "receipt"
+    path.write_text(json.dumps(client.post("/generate", json={"prompt": "say hello"}).get_json()["receipt"]))
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        listener.settimeout(30)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        report = verify_receipts(path, ask=partial(ask_server, url, ""))
+        thread.join()
+    assert (report.exit_code, report.num_compared) == (3, 0)

@@ -9,7 +9,7 @@ import click
 
 from minivault.cli.client.address import parse_address
 from minivault.cli.exits import FAILED
-from minivault.cli.options import examples
+from minivault.cli.options import examples, text_of
 from minivault.cli.show.output import print_table
 from minivault.cli.show.terminal import note
 from minivault.cli.vault.group import opened
@@ -88,11 +88,11 @@ def cosign(url: str, key: Path) -> None:
     """
     from minivault.vault.proof.asking import cosignature
 
-    vkey, address = key.read_text("utf-8").strip(), parse_address(url)
-    with opened() as archive, archive.proving() as prover:
-        lines = cosignature(prover, address.base_url, vkey)
-        archive.add_cosignatures(prover.signed.head, lines)
-        note(f"Cosigned: all records up to seq {prover.signed.head.last_seq}.")
+    vkey, address = text_of(key, "--witness").strip(), parse_address(url)
+    with opened() as archive:
+        head, lines = cosignature(archive.proving, address.base_url, vkey)
+        archive.add_cosignatures(head, lines)
+        note(f"Cosigned: all records up to seq {head.last_seq}.")
 
 
 def _print_bounds(bounds: list[Bound]) -> None:

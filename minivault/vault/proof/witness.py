@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from minivault.errors import ConfigError
-from minivault.vault.disk import DIRECTORY_MODE, Disk
-from minivault.vault.evidence import parse_vkey
+from minivault.errors import ConfigError, VaultError
+from minivault.vault.disk import DIRECTORY_MODE, Disk, open_plain
+from minivault.vault.evidence import cosigned_at, parse_vkey
 from minivault.vault.proof.key import SigningKey, raw
 from minivault.vault.proof.note import COSIGNATURE, encode, key_id, verifier_key
 from minivault.vault.proof.tree import EMPTY_ROOT, is_consistent
-from minivault.vault.verify import TreeNote, parse_notes, unbase64
+from minivault.vault.verify import TreeNote, parse_note, unbase64
 
 MAX_BODY = 1 << 16
 MAX_PROOF = 63
@@ -41,7 +41,8 @@ class Reply:
 class Witness:
     """One witness: its key and what it has cosigned lie in `directory`. `logs` are the keys (vkeys) of those it knows.
 
-    `clock` gives seconds since 1970. Any thread, and any number of processes, may use one directory.
+    `clock` gives seconds since 1970. Any thread, and any number of processes, may use one directory. Every method
+    raises VaultError or OSError where what it remembers cannot be read or kept, and then signs nothing.
     """
 
     def __init__(self, directory: Path, name: str, logs: list[str], clock: Callable[[], float]) -> None:
@@ -49,11 +50,16 @@ class Witness:
             raise ConfigError(
                 f"{name!r} is no name of a witness: no spaces and no plus, as in example.org/w1", field="name"
             )
+        if not logs:
+            raise ConfigError("no key of a log is given; `vault head --vkey` prints one", field="log")
+        self._logs: dict[str, list[bytes]] = {}
+        for origin, key in map(_log_key, logs):
+            self._logs.setdefault(origin, []).append(key)
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         self._directory, self._name, self._clock, self._disk = directory, name, clock, Disk()
         self._lock = threading.Lock()
-        self._logs = dict(map(_log_key, logs))
-        self._key = SigningKey.load(directory) or SigningKey.create(directory, self._disk)
+        with self._held():
+            self._key = SigningKey.load(directory) or SigningKey.create(directory, self._disk)
 
     @property
     def verifier_key(self) -> str:
@@ -66,10 +72,10 @@ class Witness:
         if asked is None:
             return Reply(HTTPStatus.BAD_REQUEST, "an old size, a proof, an empty line and a checkpoint are wanted\n")
         old, path, note = asked
-        key = self._logs.get(note.origin)
-        if key is None:
+        keys = self._logs.get(note.origin)
+        if keys is None:
             return Reply(HTTPStatus.NOT_FOUND, "this log is not known here\n")
-        if not note.is_signed_by(key):
+        if not any(map(note.is_signed_by, keys)):
             return Reply(HTTPStatus.FORBIDDEN, "the checkpoint is not signed by this log's key\n")
         if old > note.size:
             return Reply(HTTPStatus.BAD_REQUEST, "the old size is larger than the checkpoint's\n")
@@ -79,16 +85,13 @@ class Witness:
     def checkpoint(self, origin_hash: str) -> Reply:
         """`GET /<origin hash>/checkpoint`: the last that was cosigned."""
         origin = next((one for one in self._logs if _hashed(one) == origin_hash), None)
-        try:
-            text = "" if origin is None else self._path(origin).read_text("utf-8")
-        except FileNotFoundError:
-            text = ""
-        return Reply(HTTPStatus.OK, text) if text else Reply(HTTPStatus.NOT_FOUND, "nothing was cosigned\n")
+        text = None if origin is None else self._remembered(origin)
+        return Reply(HTTPStatus.NOT_FOUND, "nothing was cosigned\n") if text is None else Reply(HTTPStatus.OK, text)
 
     def _cosigned(self, old: int, path: list[bytes], note: TreeNote) -> Reply:
         before = self._last(note.origin)
         size, root = (before.size, before.root) if before is not None else (0, EMPTY_ROOT)
-        if old != size:
+        if old != size or (size == note.size and root != note.root):
             return Reply(HTTPStatus.CONFLICT, f"{size}\n", "text/x.tlog.size")
         is_sound = bool(note.size) or note.root == EMPTY_ROOT
         is_grown = not path if not old else is_consistent(old, root, note.size, note.root, path)
@@ -105,13 +108,25 @@ class Witness:
         return f"\N{EM DASH} {self._name} {encode(id_ + time_s.to_bytes(8, 'big') + signature)}\n"
 
     def _last(self, origin: str) -> TreeNote | None:
+        """What was cosigned last, which only this witness's own signature makes credible."""
+        text = self._remembered(origin)
+        if text is None:
+            return None
+        note, key = parse_note(text), raw(self._key.public)
+        if note is None or all(cosigned_at(note, name, key) is None for name, _ in note.signatures):
+            raise VaultError(
+                f"{self._path(origin)} is not what this witness has signed last: it is damaged, or the key is another; "
+                "put the true one there before more is cosigned"
+            )
+        return note
+
+    def _remembered(self, origin: str) -> str | None:
         try:
-            notes = parse_notes(self._path(origin).read_text("utf-8"))
+            fd = open_plain(self._path(origin))
         except FileNotFoundError:
             return None
-        if not notes:
-            raise ConfigError(f"{self._path(origin)} is damaged; what it was must be known before more is cosigned")
-        return notes[0]
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_BODY).decode("utf-8", "replace")
 
     def _path(self, origin: str) -> Path:
         return self._directory / f"{_hashed(origin)}.checkpoint"
@@ -152,9 +167,9 @@ def _parsed(body: bytes) -> tuple[int, list[bytes], TreeNote] | None:
     except UnicodeDecodeError:
         return None
     first, *proof = head.split("\n")
-    notes, number = parse_notes(rest), first.removeprefix("old ")
+    note, number = parse_note(rest), first.removeprefix("old ")
     path = [unbase64(line) for line in proof]
     is_number = number.isascii() and number.isdigit() and str(int(number[:20])) == number
-    if not first.startswith("old ") or not is_number or len(notes) != 1 or len(proof) > MAX_PROOF:
+    if not first.startswith("old ") or not is_number or note is None or len(proof) > MAX_PROOF:
         return None
-    return (int(number), path, notes[0]) if all(len(node) == 32 for node in path) else None
+    return (int(number), path, note) if all(len(node) == 32 for node in path) else None

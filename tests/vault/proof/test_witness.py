@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
 import httpx
 import pytest
 
-from minivault.cli.witness import serving
 from minivault.errors import ConfigError, VaultError
-from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.evidence import cosigned_at, parse_vkey
-from minivault.vault.proof.asking import cosignature
+from minivault.vault.proof.key import SigningKey
+from minivault.vault.proof.note import TreeHead
 from minivault.vault.proof.witness import MAX_BODY, Witness
-from minivault.vault.verify import Misused, parse_notes
-from tests.vault.samples import ask, check
-
-Make = Callable[..., Vault]
-NOW = 1_795_000_000
-
-
-@pytest.fixture
-def archive(make_vault: Make, directory: Path) -> Iterator[Archive]:
-    vault = make_vault()
-    for number in range(5):
-        ask(vault, f"prompt {number}")
-    vault.close()
-    with Archive(directory, by="tester") as archive:
-        yield archive
-
-
-@pytest.fixture
-def witness(archive: Archive, tmp_path: Path) -> Witness:
-    return witness_of(archive, tmp_path / "w1", "example.org/w1")
-
-
-def witness_of(archive: Archive, directory: Path, name: str) -> Witness:
-    with archive.proving() as prover:
-        return Witness(directory, name, [prover.verifier_key], lambda: NOW)
-
-
-def request(archive: Archive, old: int) -> bytes:
-    with archive.proving() as prover:
-        return prover.consistency(old).encode()
-
-
-def size_of(archive: Archive) -> int:
-    with archive.proving() as prover:
-        return prover.signed.head.size
+from minivault.vault.verify import Misused, parse_note
+from tests.vault.proof.witnessing import NOW, cosign, request, size_of, witness_of
+from tests.vault.samples import check
 
 
 def test_what_extends_is_cosigned_and_what_was_seen_is_remembered(archive: Archive, witness: Witness) -> None:
@@ -61,7 +26,8 @@ def test_what_extends_is_cosigned_and_what_was_seen_is_remembered(archive: Archi
     assert reply.status == HTTPStatus.OK
     key = parse_vkey(witness.verifier_key)
     assert key is not None
-    note = parse_notes(body.decode().partition("\n\n")[2] + reply.body)[0]
+    note = parse_note(body.decode().partition("\n\n")[2] + reply.body)
+    assert note is not None
     assert cosigned_at(note, key[0], key[2]) == NOW
     archive.show("3")
     for old in (0, first - 1, first + 1):
@@ -70,7 +36,9 @@ def test_what_extends_is_cosigned_and_what_was_seen_is_remembered(archive: Archi
     assert witness.add_checkpoint(request(archive, first)).status == HTTPStatus.OK
     assert witness.add_checkpoint(body).status == HTTPStatus.CONFLICT, "never back"
     kept = witness.checkpoint(hashlib.sha256(note.origin.encode()).hexdigest())
-    assert parse_notes(kept.body)[0].size == size_of(archive)
+    last = parse_note(kept.body)
+    assert last is not None
+    assert last.size == size_of(archive)
 
 
 def test_what_does_not_extend_is_refused_whatever_is_wrong(archive: Archive, witness: Witness, tmp_path: Path) -> None:
@@ -112,19 +80,14 @@ def test_a_vault_that_was_rewritten_gets_no_cosignature(archive: Archive, witnes
         assert witness.add_checkpoint(request(forged, size)).status == HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-@pytest.fixture
-def url(witness: Witness) -> Iterator[str]:
-    with serving(witness, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def cosign(archive: Archive, url: str, vkey: str) -> None:
+def test_another_tree_of_the_same_size_is_a_conflict(archive: Archive, witness: Witness, directory: Path) -> None:
+    witness.add_checkpoint(request(archive, 0))
     with archive.proving() as prover:
-        archive.add_cosignatures(prover.signed.head, cosignature(prover, url, vkey))
+        head, key = prover.signed.head, SigningKey.load(directory)
+    assert key is not None
+    other = TreeHead(head.origin, head.size, bytes(32)).signed(key)
+    refused = witness.add_checkpoint(f"old {head.size}\n\n{other}".encode())
+    assert (refused.status, refused.body, refused.content_type) == (409, f"{head.size}\n", "text/x.tlog.size")
 
 
 def test_cosignatures_land_in_the_checkpoint_and_a_policy_asks_for_them(
@@ -152,9 +115,8 @@ def test_cosignatures_land_in_the_checkpoint_and_a_policy_asks_for_them(
     policy.write_text(known + "quorum one\n")
     report = check(directory, policy=policy)
     assert "after seq" in " ".join(report.unproven), "what came since is not witnessed"
-    with archive.proving() as prover:
-        for _ in range(2):
-            archive.add_cosignatures(prover.signed.head, cosignature(prover, url, witness.verifier_key))
+    for _ in range(2):
+        cosign(archive, url, witness.verifier_key)
     with archive.proving() as prover:
         assert prover.signed.cosigned.count("example.org/w1") == 1, "of each witness its last"
     proof = tmp_path / "one.tlog-proof"
@@ -179,7 +141,7 @@ def test_another_s_signature_is_not_taken_for_the_witness_s(
     with pytest.raises(VaultError, match="not signed by its key"):
         cosign(archive, url, other.verifier_key)
     with archive.proving() as prover, pytest.raises(ConfigError, match="no key of a witness"):
-        cosignature(prover, url, prover.verifier_key)
+        cosign(archive, url, prover.verifier_key)
 
 
 @pytest.mark.parametrize(
