@@ -1111,16 +1111,22 @@ def own_heads(path: Path, report: Callable[[int, int, str], None]) -> list[TreeN
         place = (str(fields.get("origin")), fields["size"] if type(fields.get("size")) is int else -1)
         if note is not None and note.base and (note.origin, note.size) == place:
             found[place] = note
-        elif fields.get("type") == "cosignature" and place in found:
-            cosigned = parse_note(f"{found[place].text}\n{fields.get('line')}")
-            added = cosigned.signatures if cosigned is not None else ()
-            found[place] = replace(found[place], signatures=(*found[place].signatures, *added))
+        elif fields.get("type") == "cosignature" and (cosigned := _cosigned(found.get(place), fields)) is not None:
+            found[place] = cosigned
         elif fields.get("type") == "timestamp" and place in found:
             stamps = (*found[place].timestamps, unbase64(fields.get("response")))
             found[place] = replace(found[place], timestamps=stamps)
         else:
             report(TAMPERED, 0, f"{path.name}: a line is no tree head and nothing about one")
     return list(found.values())
+
+
+def _cosigned(note: TreeNote | None, fields: Fields) -> TreeNote | None:
+    """A head with a signature that was given later; None where it is none."""
+    signed = None if note is None else parse_note(f"{note.text}\n{fields.get('line')}")
+    if note is None or signed is None:
+        return None
+    return replace(note, signatures=(*note.signatures, *signed.signatures))
 
 
 def stored_tree(path: Path, base: int, size: int) -> Merkle | None:

@@ -7,7 +7,6 @@ from the log again before the next one is signed, so that no head rests on bytes
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -21,10 +20,11 @@ from minivault.vault.head import last_record
 from minivault.vault.log import Log
 from minivault.vault.place import read_lines
 from minivault.vault.proof.key import SigningKey
-from minivault.vault.proof.note import TreeHead, origin_of, read_head
+from minivault.vault.proof.note import TreeHead, is_signature, origin_of, read_head, signer_of
 from minivault.vault.proof.tree import TREE, Tree
 from minivault.vault.record import compact, parse
 from minivault.vault.segments import Segment, first_record, sealed_segments, segments
+from minivault.vault.verify import unbase64
 
 HEADS = "heads.jsonl"
 FORMAT = 1
@@ -47,13 +47,7 @@ class SignedHead:
     @property
     def cosigned(self) -> str:
         """The checkpoint with all signatures, of each witness its last."""
-        return self.note + "".join({_signer(line): line for line in self.cosignatures}.values())
-
-
-def _signer(line: str) -> tuple[str, bytes]:
-    """The name and the key's id of a signature line."""
-    name, data = line.split(" ")[1:3]
-    return name, base64.b64decode(data)[:4]
+        return self.note + "".join({signer_of(line): line for line in self.cosignatures}.values())
 
 
 def signed_heads(directory: Path) -> list[SignedHead]:
@@ -79,16 +73,19 @@ def last_head(directory: Path) -> SignedHead | None:
 
 
 def _heads(lines: Iterable[bytes]) -> list[SignedHead]:
+    """What is said of which head; a line that is damaged says nothing, and the verifier names it."""
     found: dict[tuple[str, int], SignedHead] = {}
     for line in lines:
         fields = parse(line) or {}
-        place = (str(fields.get("origin")), int(fields.get("size") or 0))
-        if fields.get("type") == "head" and (head := read_head(str(fields.get("note")))) is not None:
-            found[place] = SignedHead(head, str(fields["note"]))
-        elif fields.get("type") == "cosignature" and place in found:
-            found[place].cosignatures.append(str(fields["line"]))
-        elif fields.get("type") == "timestamp" and place in found:
-            found[place].timestamps.append(str(fields["response"]))
+        place = (str(fields.get("origin")), fields["size"] if type(fields.get("size")) is int else -1)
+        said = {name: value for name, value in fields.items() if isinstance(value, str)}
+        if (type_ := said.get("type")) == "head" and (head := read_head(said.get("note", ""))) is not None:
+            if (head.origin, head.size) == place:
+                found[place] = SignedHead(head, said["note"])
+        elif place in found and type_ == "cosignature" and is_signature(said.get("line", "")):
+            found[place].cosignatures.append(said["line"])
+        elif place in found and type_ == "timestamp" and unbase64(said.get("response")):
+            found[place].timestamps.append(said["response"])
     return list(found.values())
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 
 from minivault.vault.proof.key import SigningKey, raw
+from minivault.vault.verify import parse_note, unbase64
 
 ED25519, COSIGNATURE = b"\x01", b"\x04"
 """The types of a log's signature and of a witness's, with its time, in a key's id and encoding."""
+_SIGNATURE = re.compile(r"\u2014 [^ \n]+ [A-Za-z0-9+/]+={0,2}\n")
 
 
 def encode(data: bytes) -> str:
@@ -64,9 +67,17 @@ class TreeHead:
 
 
 def read_head(note: str) -> TreeHead | None:
-    """What a checkpoint of our own making says, its signatures unchecked; None where it is none."""
-    try:
-        origin, size, root = note.split("\n\n", 1)[0].split("\n")[:3]
-        return TreeHead(origin, int(size), base64.b64decode(root, validate=True))
-    except ValueError:
-        return None
+    """What a checkpoint of a vault's says, its signatures unchecked; None where it is none."""
+    found = parse_note(note)
+    return TreeHead(found.origin, found.size, found.root) if found is not None and found.base else None
+
+
+def is_signature(line: str) -> bool:
+    """Whether a text is the line of one signature in a note, newline included."""
+    return _SIGNATURE.fullmatch(line) is not None and len(signer_of(line)[1]) == 4
+
+
+def signer_of(line: str) -> tuple[str, bytes]:
+    """The name and the key's id of a signature line."""
+    _, name, data = line.split(" ", 2)
+    return name, unbase64(data.removesuffix("\n"))[:4]

@@ -183,3 +183,36 @@ def test_a_log_that_is_not_what_was_signed_gets_no_new_head(make_vault: Make, di
     assert forged != heads
     report = check(directory)
     assert report.exit_code == 2
+
+
+DAMAGED = {
+    "no JSON": "junk",
+    "a size in words": '{"type":"head","v":1,"origin":"ORIGIN","size":"x","note":"y"}',
+    "a size that is a list": '{"type":"head","v":1,"origin":"ORIGIN","size":[SIZE],"note":"y"}',
+    "no note": '{"type":"head","v":1,"origin":"ORIGIN","size":SIZE}',
+    "a cosignature of nothing": '{"type":"cosignature","v":1}',
+    "a cosignature without its line": '{"type":"cosignature","v":1,"origin":"ORIGIN","size":SIZE}',
+    "a cosignature that is none": '{"type":"cosignature","v":1,"origin":"ORIGIN","size":SIZE,"line":"x"}',
+    "a timestamp that is a number": '{"type":"timestamp","v":1,"origin":"ORIGIN","size":SIZE,"response":7}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_line_about_heads_is_named_and_keeps_nobody_from_signing(
+    archive: Archive, directory: Path, damage: str
+) -> None:
+    with archive.proving() as prover:
+        head = prover.signed.head
+    heads = directory / "heads.jsonl"
+    sound = heads.read_text()
+    line = DAMAGED[damage].replace("ORIGIN", head.origin).replace("SIZE", str(head.size))
+    heads.write_text(f"{sound}{line}\n")
+    with archive.proving() as prover:
+        assert prover.signed.head == head
+        assert prover.signed.cosigned == prover.signed.note
+    archive.show("3")
+    with archive.proving() as prover:
+        assert prover.signed.head.size > head.size
+    assert check(directory).exit_code == 2
+    heads.write_text(sound)
+    assert check(directory).exit_code == 0
