@@ -711,12 +711,19 @@ class Signatures:
     """Heads that were signed or noted are still in the log, and only its own keys have signed.
 
     `kept` are checkpoints or receipts from elsewhere, in order. What they and a pinned key say is believed; a key that
-    the log itself names is believed only where there is neither.
+    the log itself names is believed only where there is neither, or where a believed one has signed what names it. What
+    such a key covers may have been signed by those that the log named before.
     """
 
     def __init__(self, reading: Reading, public_key: str, expect_head: str, kept: list[Fields]) -> None:
         self.reading = reading
         self.keys = [public_key] if public_key else []
+        self.named: list[str] = []
+        """All that the log itself names."""
+        self.successors: list[str] = []
+        """Those among them that no believed key has signed for yet."""
+        self.former: list[tuple[int, str]] = []
+        """Where something is signed by one of them and not by a pinned key, and what."""
         self.pinned = bool(public_key)
         self.trusted = {public_key} if public_key else {str(checkpoint["key"]) for checkpoint in kept}
         self.expect_head = expect_head
@@ -733,7 +740,15 @@ class Signatures:
         """The vault's id and key, where they were not known; with `is_new` the key that follows."""
         vault, key = fields.get("vault"), fields.get("public_key")
         self.reading.report.vault = self.reading.report.vault or str(vault or "")
-        if isinstance(key, str) and key and not self.pinned and (is_new or not self.keys) and key not in self.keys:
+        if not isinstance(key, str) or not key:
+            return
+        if key not in self.named:
+            self.named.append(key)
+        if is_new:
+            self.reading.note(fields["seq"], "key", f"seq {fields['seq']}: from here on {key} signs")
+        if is_new and key not in self.keys:
+            (self.successors if self.pinned else self.keys).append(key)
+        elif not self.keys:
             self.keys.append(key)
 
     def add_own(self, source: Iterator[Fields]) -> None:
@@ -785,17 +800,38 @@ class Signatures:
         if report.vault and checkpoint.get("vault") != report.vault:
             found(TAMPERED, seq, f"seq {seq}: a {what} belongs to another vault; either it is not this vault's or "
                   "this is not the vault that was signed")  # fmt: skip
-        if key not in self.keys and (self.pinned or seq >= report.first_seq):
-            either = "; either --pubkey is not this vault's or this is not the vault that it was" if self.pinned else ""
-            found(TAMPERED, seq, f"seq {seq}: a {what} is signed by another key{either}")
+        is_former = self.pinned and key not in self.keys and key in self.named
+        if key not in self.keys and not is_former and (self.pinned or seq >= report.first_seq):
+            self._report_another(seq, what)
         elif not is_verified and not is_signature(checkpoint, "checkpoint"):
             found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
+        elif is_former:
+            self.former.append((seq, str(what)))
         elif fits and seq == report.seq and (not self.trusted or key in self.trusted):
-            self.signed_seq = max(self.signed_seq, seq)
+            self._believe(seq)
         report.num_signatures += 1
+
+    def _believe(self, seq: int) -> None:
+        """A believed key has signed up to here, and so for whoever is named up to here as the one to sign next."""
+        self.signed_seq = max(self.signed_seq, seq)
+        self.keys += self.successors
+        if self.pinned:
+            self.trusted.update(self.successors)
+        self.successors.clear()
+
+    def _report_another(self, seq: int, what: object) -> None:
+        either = "; either --pubkey is not this vault's or this is not the vault that it was" if self.pinned else ""
+        self.reading.found(TAMPERED, seq, f"seq {seq}: a {what} is signed by another key{either}")
+
+    def keys_at(self, seq: int) -> list[str]:
+        """Whose signature may stand under what ends with a record, once all are read."""
+        return self.keys + (self.named if seq <= self.signed_seq else [])
 
     def finish(self) -> None:
         report, found = self.reading.report, self.reading.found
+        for seq, what in self.former:
+            if seq > self.signed_seq:
+                self._report_another(seq, what)
         later = [*self.kept[self.num_passed :], *_left(self._next(), self.own)]
         for checkpoint in [] if self.reading.is_excerpt else later:
             at, what = checkpoint["seq"], checkpoint["type"]
@@ -880,7 +916,7 @@ class Heads:
             report.num_signatures += 1
             if report.vault and note.vault != report.vault:
                 found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head belongs to another vault")
-            elif not any(note.is_signed_by(unwrap(key)) for key in self.signatures.keys):
+            elif not any(note.is_signed_by(unwrap(key)) for key in self.signatures.keys_at(note.last_seq)):
                 found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head is not signed by a key of the vault")
         for note in self.left if not self.reading.is_excerpt else ():
             found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a tree head signed {note.last_seq}")
@@ -1370,7 +1406,7 @@ def verify_receipts(
     verifier = Verifier(public_key=pinned, kept=receipts if vault is not None else [])
     report = verifier.report
     report.num_receipts = report.num_signatures = len(receipts)
-    check_receipts(receipts, pinned, verifier.found)
+    check_receipts(receipts, pinned if vault is None else "", verifier.found)  # a vault tells whose keys are its own
     told = sorted({receipt["key"] for receipt in receipts if isinstance(receipt.get("key"), str)})
     if vault is not None and report.exit_code == INTACT:
         if not vault.is_dir():

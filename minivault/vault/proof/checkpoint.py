@@ -48,7 +48,7 @@ def write_checkpoint_locked(log: Log) -> dict[str, Any]:
     key = SigningKey.load(log.directory) or _replace_key(log)
     head = log.head
     last = last_checkpoint(log.directory)
-    if last is not None and (last.get("seq"), last.get("hash")) == (head.seq, head.hash):
+    if last is not None and (last.get("seq"), last.get("hash"), last.get("key")) == (head.seq, head.hash, key.public):
         return last
     log.sync_all()
     fields = _sign(log, key)

@@ -1,10 +1,12 @@
-"""Who holds the vault's signing key: a file beside the log, or an ssh-agent. A change is a record, signed over on both
-sides: by the old key up to it, by the new one from it on.
+"""Who holds the vault's signing key: a file beside the log, or an ssh-agent. A change is a record that both keys sign:
+the old one, so that whoever trusts it knows the new one, and the new one from there on.
 """
 
 from __future__ import annotations
 
-from minivault.errors import BadRequest
+from contextlib import suppress
+
+from minivault.errors import BadRequest, VaultError
 from minivault.vault.log import Log
 from minivault.vault.proof.agent import fingerprint_of, identities
 from minivault.vault.proof.checkpoint import write_checkpoint_locked
@@ -27,6 +29,8 @@ def change_signer(log: Log, to: str, *, by: str) -> Place:
         fields = {"public_key": new.public, "by": by, "reason": f"the key is with {'the vault' if to == FILE else to}"}
         [place] = log.append_locked([log.draft("key", fields)])
         log.sync()
+        with suppress(VaultError):  # where the agent has gone just now, it has signed up to here all the same
+            write_checkpoint_locked(log)
         new.save(log.directory, log.disk)
         write_checkpoint_locked(log)
     return place

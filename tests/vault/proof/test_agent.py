@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from minivault.vault.archive import Archive
 from minivault.vault.proof import agent
 from minivault.vault.proof.agent import AgentSigner, fingerprint_of, identities
 from minivault.vault.reader import Filter
+from minivault.vault.verify import verify_receipts
 from tests.vault.samples import ask, check, closing, opening, records
 
 Make = Callable[..., Vault]
@@ -112,6 +114,36 @@ def test_what_an_agent_signs_is_verified_as_ever(make_vault: Make, directory: Pa
     assert check(directory).exit_code == 0
     assert check(directory.parent / "excerpt.jsonl", public_key=public).exit_code == 0
     assert records(directory, "key")[0]["by"] == "tester (uid 1)"
+
+
+def test_whoever_trusts_the_key_before_or_after_a_change_trusts_the_vault(
+    make_vault: Make, directory: Path, tiny: TinyAgent
+) -> None:
+    """A key that the log names beyond what the trusted one has signed is another's all the same."""
+    entry = make_vault().begin(opening("before"))
+    entry.wait()
+    entry.finish(closing())
+    kept = directory.parent / "receipt.json"
+    kept.write_text(json.dumps(entry.receipt()))
+    with Archive(directory, by="tester (uid 1)") as archive:
+        archive.checkpoint()
+        old = (directory / "vault.pub").read_text()
+        archive.change_signer(fingerprint_of(PUBLIC))
+    ask(make_vault(), "after")
+    with Archive(directory, by="tester (uid 1)") as archive, archive.proving():
+        pass
+    new = (directory / "vault.pub").read_text()
+    for key in (old, new):
+        report = check(directory, public_key=key)
+        assert (report.exit_code, report.public_key) == (0, new.strip()), report.findings
+        assert verify_receipts(kept, vault=directory, public_key=key).exit_code == 0
+    [changed] = records(directory, "key")
+    own = directory / "checkpoints.jsonl"
+    lines = own.read_text().splitlines(keepends=True)
+    signs_for_new = [line for line in lines if json.loads(line)["seq"] == changed["seq"] and old.strip() in line]
+    own.write_text("".join(line for line in lines if line not in signs_for_new))
+    assert signs_for_new and check(directory, public_key=new).exit_code == 0
+    assert check(directory, public_key=old).exit_code == 2
 
 
 def test_without_its_agent_answers_are_recorded_and_nothing_is_signed(
