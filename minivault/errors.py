@@ -23,6 +23,7 @@ MiniVaultError
 ├── ConfigError                a MINIVAULT_* setting is unknown or out of range
 ├── ModelError                 a model is missing, damaged or unsupported
 ├── VaultError                 the vault's files are not usable as asked
+│   └── NothingToRedact   409  the record holds no content, or no longer
 └── ServerError                (CLI) a server's reply is cut or is not one of ours
     └── Unreachable            (CLI) no server answers there
 
@@ -176,6 +177,11 @@ class ModelError(MiniVaultError):
 
 class VaultError(MiniVaultError):
     code = "vault_error"
+
+
+class NothingToRedact(VaultError):
+    status = 409
+    code = "nothing_to_redact"
 
 
 class ServerError(MiniVaultError):

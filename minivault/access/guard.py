@@ -149,7 +149,7 @@ class Guard:
 
     def _ensure_role(self, caller: Caller, rule: str | None) -> None:
         is_dialect = request.blueprint in self._key_headers
-        if rule is not None and caller.role not in roles_for(rule, is_dialect=is_dialect):
+        if rule is not None and caller.role not in roles_for(rule, request.method, is_dialect=is_dialect):
             raise Forbidden(f"a key of role {caller.role!r} may not do this")
 
     def _is_preflight(self) -> bool:

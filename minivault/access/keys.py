@@ -86,6 +86,11 @@ class KeyFile:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"{self._path} cannot be read as a key list: {type(error).__name__}") from None
 
+    def ids_of(self, name_or_id: str) -> tuple[str, ...]:
+        """The ids of every key, past ones included, that has this name or id; what no list knows may still be an id."""
+        found = (key.id for key in self.read().values() if name_or_id in (key.id, key.name))
+        return tuple(found) or (name_or_id,)
+
     def create(self, *news: NewKey) -> list[tuple[Key, str]]:
         """Add keys, all or none, and return each with its token, which is kept nowhere else.
 

@@ -39,12 +39,18 @@ _BELOW: dict[str, frozenset[Role]] = {
     "/receipts/": _EVERYONE,
     "/vault": _AUDITORS,
 }
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHANGED_BY_ADMINS = "/vault"
+"""Auditors read the vault; what they read, and how long it is kept, is for others to change."""
 
 
-def roles_for(rule: str, *, is_dialect: bool = False) -> frozenset[Role]:
-    """The roles that may call the route with this URL rule (as in `app.url_map`); those of a dialect are for users."""
+def roles_for(rule: str, method: str = "GET", *, is_dialect: bool = False) -> frozenset[Role]:
+    """The roles that may call the route with this URL rule (as in `app.url_map`) by a method; those of a dialect are
+    for users."""
     if is_dialect:
         return _USERS
     if rule in _EXACT:
         return _EXACT[rule]
+    if rule.startswith(_CHANGED_BY_ADMINS) and method not in _READING:
+        return _ADMINS
     return next((roles for prefix, roles in _BELOW.items() if rule.startswith(prefix)), _ADMINS)

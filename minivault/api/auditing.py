@@ -34,8 +34,9 @@ def archive() -> Iterator[Archive]:
     """The vault in the name of whoever asks. Raises Forbidden for nobody in particular, VaultUnavailable."""
     by = _named()
     recorder().vault_status()  # raises VaultUnavailable where there is none to read
-    size, keep_days = settings().vault_segment_mb << 20, settings().vault_keep_days
-    with Archive(settings().log_dir, by=by, segment_bytes=size, keep_days=keep_days) as opened:
+    of = settings()
+    size, keep_days = of.vault_segment_mb << 20, of.vault_keep_days
+    with Archive(of.log_dir, by=by, segment_bytes=size, node=of.node, keep_days=keep_days) as opened:
         yield opened
 
 

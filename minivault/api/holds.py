@@ -1,4 +1,4 @@
-"""Legal holds over HTTP, under `/vault/holds`: which are in force, one more, one ended. For those who audit."""
+"""Legal holds over HTTP, under `/vault/holds`: which are in force, one more, one ended. Auditors read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def add() -> Response:
     if body.all == bool(wanted.describe()):
         raise BadRequest(f'say in the query what to hold, by {", ".join(FILTERS)}, or `"all": true`', field="all")
     with archive() as opened:
-        return _noted(opened.hold(body.name, wanted, body.reason))
+        place = opened.hold(body.name, wanted, body.reason)
+        return json_reply({"hold": {**_place(place), "records": opened.num_held(body.name)}})
 
 
 @bp.post("/<name>/release")
@@ -42,7 +43,7 @@ def release(name: str) -> Response:
     """End a hold; what it covered may be removed again, above the retention floor."""
     body = decoded(ReleaseBody, read_json_body())
     with archive() as opened:
-        return _noted(opened.release(name, body.reason))
+        return json_reply({"hold": _place(opened.release(name, body.reason))})
 
 
 def _told(one: Hold) -> dict[str, Any]:
@@ -50,5 +51,5 @@ def _told(one: Hold) -> dict[str, Any]:
     return about | {"filter": one.wanted.describe()}
 
 
-def _noted(place: Place) -> Response:
-    return json_reply({"hold": {"seq": place.seq, "hash": place.hash}})
+def _place(place: Place) -> dict[str, Any]:
+    return {"seq": place.seq, "hash": place.hash}

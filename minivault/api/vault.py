@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, request
 
+from minivault.access.keys import KeyFile
 from minivault.api.auditing import archive, settings
 from minivault.api.streaming import json_reply, recorder
 from minivault.errors import BadRequest, VaultError
@@ -109,12 +110,16 @@ def wanted_of(known: Sequence[str] = FILTERS) -> Filter:
     for name in given:
         if name not in known:
             raise BadRequest(f"{name} is no filter; there are {', '.join(known)}", field=name)
+    since_ns, until_ns = time_ns("since"), time_ns("until")
+    if since_ns is not None and until_ns is not None and since_ns >= until_ns:
+        raise BadRequest("since must be before until", field="since")
+    keys = KeyFile(settings().keys_file)
     return Filter(
         text=given.get("text", ""),
-        since_ns=time_ns("since"),
-        until_ns=time_ns("until"),
+        since_ns=since_ns,
+        until_ns=until_ns,
         model=given.get("model"),
-        key=tuple(given.getlist("key")),
+        key=tuple(id_ for named in given.getlist("key") for id_ in keys.ids_of(named)),
         status=given.get("status"),
         api=given.get("api"),
         type=None if given.get("type") == "any" else given.get("type", "interaction"),

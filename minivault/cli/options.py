@@ -23,6 +23,7 @@ from minivault.moment import read_moment
 Command = Callable[..., None]
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
+MAX_REASON = 1000
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SAMPLING = {
     "max_tokens": click.option(
@@ -84,6 +85,20 @@ class When(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         except ValueError:
             self.fail(f"{value!r} is no time; write 2026-11-21, 2026-11-21T20:15:03Z, 12h or 7d", param, ctx)
 
+
+class _Reason(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Why something is done, as the vault keeps it: some words, at most 1000 characters, as over HTTP."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        told = str(value).strip()
+        if not told or len(told) > MAX_REASON:
+            self.fail(f"say why, in at most {MAX_REASON} characters", param, ctx)
+        return told
+
+
+reason_option = click.option("--reason", type=_Reason(), required=True, help="Why; it is recorded.")
 
 _FILTERS = (
     click.option("--since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago."),
@@ -147,10 +162,17 @@ def filter_options(command: Command) -> Command:
     ) -> None:
         from minivault.vault.reader import Filter
 
+        ensure_in_order("--since", since, "--until", until)
         wanted = Filter(options.pop("text", None) or "", since, until, model, _key_ids(key), status)
         command(wanted=replace(wanted, user=options.pop("user")), **options)
 
     return _with_options(collecting, *_FILTERS)
+
+
+def ensure_in_order(first_name: str, first: int | None, second_name: str, second: int | None) -> None:
+    """Raise UsageError for a span of time that ends before it begins."""
+    if first is not None and second is not None and first >= second:
+        raise click.UsageError(f"{first_name} must be before {second_name}.")
 
 
 def examples(*lines: str) -> str:
@@ -200,13 +222,11 @@ def _read_stdin() -> str:
 
 
 def _key_ids(name_or_id: str | None) -> tuple[str, ...]:
-    """The ids of every key, past ones included, that has this name or id; what no list knows may still be an id."""
     if name_or_id is None:
         return ()
     from minivault.access.keys import KeyFile
 
-    keys = KeyFile(current_settings().keys_file).read().values()
-    return tuple(key.id for key in keys if name_or_id in (key.id, key.name)) or (name_or_id,)
+    return KeyFile(current_settings().keys_file).ids_of(name_or_id)
 
 
 def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:

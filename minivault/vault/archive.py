@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,12 @@ class Archive(Readable):
         """Keep what is wanted from being removed until that is released. Raises BadRequest for a name in use."""
         with written_or_nothing():
             return set_hold(self._log, name, wanted, by=self.by, reason=reason)
+
+    def num_held(self, name: str) -> int:
+        """How many records that are there a hold in force covers, beside its own. Raises VaultError."""
+        [hold] = (hold for hold in self.kept().holds if hold.name == name)
+        found = search(self.directory, replace(hold.wanted, text=""))
+        return sum(hold.covers(record) for record in found if record["seq"] != hold.seq)
 
     def release(self, name: str, reason: str) -> Place:
         """End a hold. Raises NotFound."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from minivault.errors import VaultError
+from minivault.errors import NothingToRedact, VaultError
 from minivault.vault.keeping import Keeping
 from minivault.vault.log import Log
 from minivault.vault.place import Record, Redactions, at_seqs, seq_of
@@ -104,7 +104,7 @@ def is_removable(record: Record, part: str | None) -> bool:
     """Whether a record has something to redact."""
     try:
         ensure_removable(record, part)
-    except VaultError:
+    except NothingToRedact:
         return False
     return True
 
@@ -115,16 +115,16 @@ def slim(record: Record) -> Record:
 
 
 def ensure_removable(found: Record, part: str | None) -> None:
-    """Raise VaultError where a record has nothing to redact."""
+    """Raise NothingToRedact where a record has nothing to redact."""
     if "redacted" in found:
-        raise VaultError(f"record {found['id']} was redacted by record {found['redacted'].get('record')}")
+        raise NothingToRedact(f"record {found['id']} was redacted by record {found['redacted'].get('record')}")
     if part is not None and "reasoning_redacted" in found:
         told = found["reasoning_redacted"].get("record")
-        raise VaultError(f"the thoughts of record {found['id']} were redacted by record {told}")
+        raise NothingToRedact(f"the thoughts of record {found['id']} were redacted by record {told}")
     if part is not None and not part_of(found):
-        raise VaultError(f"record {found['id']} holds no thoughts")
+        raise NothingToRedact(f"record {found['id']} holds no thoughts")
     if "content_sha256" not in found:
-        raise VaultError(f"record {found['id']} is of type {found['type']} and holds no content")
+        raise NothingToRedact(f"record {found['id']} is of type {found['type']} and holds no content")
 
 
 def complete_redactions(log: Log) -> int:

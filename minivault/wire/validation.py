@@ -35,6 +35,8 @@ class Body(BaseModel):
 
     foreign: ClassVar[Foreign] = {}
     """Of a whole request: what becomes of fields, at every depth, that it does not honour."""
+    is_strict: ClassVar[bool] = False
+    """Of a whole request: whether one that nobody here has heard of is refused, whatever the settings say."""
     _noted: tuple[str, ...] = PrivateAttr(())
 
     @property
@@ -90,7 +92,7 @@ def validated(model: type[M], data: dict[str, Any], wording: Wording = CLIENTS, 
         body = model.model_validate(data)
     except ValidationError as invalid:
         raise _refusal(invalid.errors(include_url=False), data, wording) from None
-    sieve = _Sieve(model.foreign, wording, str(data.get("model", "")), is_strict)
+    sieve = _Sieve(model.foreign, wording, str(data.get("model", "")), is_strict or model.is_strict)
     sieve.sift(body)
     body._noted = tuple(sieve.noted)
     return body

@@ -201,7 +201,7 @@ def test_a_role_reaches_its_routes_and_no_others(app: Flask, settings: Settings,
         if method == "OPTIONS" or rule in PUBLIC_RULES:
             continue
         status = client.open(path, method=method, headers=bearer(token)).status_code
-        roles = roles_for(rule, is_dialect=_is_of_a_dialect(rule))
+        roles = roles_for(rule, method, is_dialect=_is_of_a_dialect(rule))
         assert (status == 403) == (role not in roles or _is_refused_by_the_dialect(rule)), (method, path)
 
 
@@ -217,6 +217,7 @@ def _is_refused_by_the_dialect(rule: str) -> bool:
 
 def test_only_auditors_read_the_vault_and_unlisted_routes_are_the_admins() -> None:
     assert roles_for("/vault/<id>") == {"audit", "admin"}
+    assert roles_for("/vault/<id>", "POST") == roles_for("/vault/<id>", "DELETE") == {"admin"}
     assert roles_for("/generate", is_dialect=True) == {"use", "admin"}
     assert roles_for("/generate") == {"admin"}
     assert roles_for("/something-new") == {"admin"}

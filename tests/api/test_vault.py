@@ -106,14 +106,16 @@ def test_a_changed_record_is_said_to_be_changed(
 
 
 def test_a_redaction_is_previewed_done_and_shown_in_the_timeline(client: FlaskClient, tokens: dict[str, str]) -> None:
-    auditor = as_role(tokens, "audit")
+    auditor, chief = as_role(tokens, "audit"), as_role(tokens, "admin")
     id_ = client.post("/generate", json={"prompt": "say x"}, headers=as_role(tokens, "use")).headers["X-Request-Id"]
     place = f"/vault/records/{id_}/redaction"
     assert {"prompt", "response"} <= set(client.get(place, headers=auditor).get_json()["erased"])
-    assert client.post(place, json={"reason": " "}, headers=auditor).get_json()["error"]["field"] == "reason"
-    assert client.post(place, json={"reason": "asked to", "part": "half"}, headers=auditor).status_code == 400
+    assert client.post(place, json={"reason": " "}, headers=chief).get_json()["error"]["field"] == "reason"
+    assert client.post(place, json={"reason": "asked to", "part": "half"}, headers=chief).status_code == 400
     assert client.get(f"/vault/records/{id_}", headers=auditor).get_json()["response"] == "x", "nothing is done yet"
-    assert client.post(place, json={"reason": "asked to"}, headers=auditor).status_code == 200
+    assert client.post(place, json={"reason": "asked to"}, headers=chief).status_code == 200
+    again = client.post(place, json={"reason": "asked to"}, headers=chief)
+    assert (again.status_code, again.get_json()["error"]["code"]) == (409, "nothing_to_redact")
     assert "response" not in client.get(f"/vault/records/{id_}", headers=auditor).get_json()
     assert client.get(f"/vault/records/{id_}/check", headers=auditor).get_json()["verdict"] == "redacted"
     drawn = client.get("/vault/timeline", headers=auditor).get_json()
@@ -121,13 +123,47 @@ def test_a_redaction_is_previewed_done_and_shown_in_the_timeline(client: FlaskCl
     assert {"redaction", "checkpoint"} <= {event["type"] for event in drawn["events"]}
 
 
+def test_a_field_that_is_not_known_changes_nothing(client: FlaskClient, tokens: dict[str, str]) -> None:
+    """Whoever asks for a preview must not erase."""
+    id_ = client.post("/generate", json={"prompt": "say x"}, headers=as_role(tokens, "use")).headers["X-Request-Id"]
+    chief, bodies = as_role(tokens, "admin"), {f"records/{id_}/redaction": {}, "holds": {"name": "h", "all": True}}
+    for path, body in bodies.items():
+        sent = body | {"reason": "why", "preview": True}
+        error = client.post(f"/vault/{path}", json=sent, headers=chief).get_json()["error"]
+        assert (error["code"], error["field"]) == ("unsupported", "preview")
+    assert client.get(f"/vault/records/{id_}", headers=chief).get_json()["response"] == "x"
+    assert client.get("/vault/holds", headers=chief).get_json() == {"holds": []}
+
+
+def test_auditors_change_nothing(client: FlaskClient, tokens: dict[str, str]) -> None:
+    said = client.post("/generate", json={"prompt": "say x"}, headers=as_role(tokens, "use"))
+    hold = {"name": "case-1", "reason": "a case", "all": True}
+    assert client.post("/vault/holds", json=hold, headers=as_role(tokens, "admin")).status_code == 200
+    for path in (f"records/{said.headers['X-Request-Id']}/redaction", "holds", "holds/case-1/release"):
+        refused = client.post(f"/vault/{path}", json={"reason": "asked to"}, headers=as_role(tokens, "audit"))
+        assert refused.status_code == 403, path
+
+
+def test_a_key_is_named_or_given_by_its_id(client: FlaskClient, tokens: dict[str, str]) -> None:
+    """A hold on a name that meant nothing would keep nothing."""
+    chief = as_role(tokens, "admin")
+    for prompt in ("say x", "say y"):
+        said = client.post("/generate", json={"prompt": prompt}, headers=as_role(tokens, "use"))
+    found = lines(client.get("/vault/records?key=asker", headers=chief))
+    assert len(found) == 2 and lines(client.get(f"/vault/records?key={found[0]['key']}", headers=chief)) == found
+    case = {"name": "case-1", "reason": "a case"}
+    assert client.post("/vault/holds?key=asker", json=case, headers=chief).get_json()["hold"]["records"] == 2
+    redaction = f"/vault/records/{said.headers['X-Request-Id']}/redaction"
+    assert client.post(redaction, json={"reason": "asked to"}, headers=chief).status_code == 409
+
+
 def test_a_hold_is_set_shown_and_lifted(client: FlaskClient, tokens: dict[str, str]) -> None:
-    auditor = as_role(tokens, "audit")
+    auditor, chief = as_role(tokens, "audit"), as_role(tokens, "admin")
     said = client.post("/generate", json={"prompt": "say x", "user": "bob"}, headers=as_role(tokens, "use"))
     redaction = f"/vault/records/{said.headers['X-Request-Id']}/redaction"
     case = {"name": "case-1", "reason": "a case"}
     refused = [
-        client.post(f"/vault/holds{query}", json=body, headers=auditor).get_json()["error"].get("field")
+        client.post(f"/vault/holds{query}", json=body, headers=chief).get_json()["error"].get("field")
         for query, body in (
             ("", case),
             ("?user=bob", case | {"all": True}),
@@ -135,33 +171,34 @@ def test_a_hold_is_set_shown_and_lifted(client: FlaskClient, tokens: dict[str, s
             ("?user=bob", case | {"name": "a case"}),
             ("?type=any", case),
             ("?since=then", case),
+            ("?since=2026-12-02&until=2026-12-01", case),
         )
     ]
-    assert refused == ["all", "all", "reason", "name", "type", "since"]
+    assert refused == ["all", "all", "reason", "name", "type", "since", "since"]
     assert client.get("/vault/holds", headers=auditor).get_json() == {"holds": []}
-    place = client.post("/vault/holds?user=bob&since=2026-01-01", json=case, headers=auditor).get_json()["hold"]
+    place = client.post("/vault/holds?user=bob&since=2026-01-01", json=case, headers=chief).get_json()["hold"]
     [hold] = client.get("/vault/holds", headers=auditor).get_json()["holds"]
     assert (hold["name"], hold["seq"], hold["filter"]["user"]) == ("case-1", place["seq"], "bob")
-    assert client.post(redaction, json={"reason": "asked to"}, headers=auditor).status_code == 409
-    assert client.post("/vault/holds/none/release", json={"reason": "closed"}, headers=auditor).status_code == 404
-    assert client.post("/vault/holds/case-1/release", json={"reason": "closed"}, headers=auditor).status_code == 200
-    assert client.post(redaction, json={"reason": "asked to"}, headers=auditor).status_code == 200
+    assert client.post(redaction, json={"reason": "asked to"}, headers=chief).status_code == 409
+    assert client.post("/vault/holds/none/release", json={"reason": "closed"}, headers=chief).status_code == 404
+    assert client.post("/vault/holds/case-1/release", json={"reason": "closed"}, headers=chief).status_code == 200
+    assert client.post(redaction, json={"reason": "asked to"}, headers=chief).status_code == 200
 
 
 def test_what_a_floor_or_a_hold_keeps_is_not_redacted(client: FlaskClient, tokens: dict[str, str]) -> None:
-    auditor, config = as_role(tokens, "audit"), client.application.config
+    auditor, chief, config = as_role(tokens, "audit"), as_role(tokens, "admin"), client.application.config
     said = client.post("/generate", json={"prompt": "say x", "user": "bob"}, headers=as_role(tokens, "use"))
     place = f"/vault/records/{said.headers['X-Request-Id']}/redaction"
     assert client.get(place, headers=auditor).get_json()["refused"] is None
     with Archive(config["MINIVAULT"].log_dir, by="tester") as archive:
         archive.hold("case-1", Filter(user="bob", type=None), "a case")
     assert "'case-1'" in client.get(place, headers=auditor).get_json()["refused"]
-    refused = client.post(place, json={"reason": "asked to"}, headers=auditor)
+    refused = client.post(place, json={"reason": "asked to"}, headers=chief)
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "retained")
     with Archive(config["MINIVAULT"].log_dir, by="tester") as archive:
         archive.release("case-1", "closed")
     config["MINIVAULT"] = replace(config["MINIVAULT"], vault_keep_days=30)
-    refused = client.post(place, json={"reason": "asked to"}, headers=auditor)
+    refused = client.post(place, json={"reason": "asked to"}, headers=chief)
     assert (refused.status_code, "MINIVAULT_VAULT_KEEP_DAYS=30" in refused.get_json()["error"]["message"]) == (
         409,
         True,

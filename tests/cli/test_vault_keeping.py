@@ -36,7 +36,8 @@ def test_a_hold_is_set_listed_refused_by_and_released(logs: Path, offline_cli: C
     hold = ("vault", "hold", "add", "case-1", "--reason", "litigation")
     assert offline_cli(*hold).exit_code == exits.USAGE
     assert offline_cli(*hold, "--all", "--text", "x").exit_code == exits.USAGE
-    assert offline_cli(*hold, "--text", "PROMPT 3", "--since", "2020-01-01").exit_code == 0
+    held = offline_cli(*hold, "--text", "PROMPT 3", "--since", "2020-01-01")
+    assert (held.exit_code, "covers 1 of the records" in held.stderr) == (0, True)
     again = offline_cli(*hold, "--all")
     assert (again.exit_code, "in force" in again.stderr) == (exits.REFUSED, True)
     listed = offline_cli("vault", "hold", "list").stdout
@@ -50,6 +51,33 @@ def test_a_hold_is_set_listed_refused_by_and_released(logs: Path, offline_cli: C
     assert offline_cli("vault", "hold", "release", "case-1", "--reason", "closed").exit_code == exits.REFUSED
     assert offline_cli("vault", "redact", "last", "--reason", "r", "-y").exit_code == 0
     assert check(logs).exit_code == 0
+
+
+def test_a_hold_that_covers_nothing_yet_says_so(logs: Path, offline_cli: Cli) -> None:
+    hold = ("vault", "hold", "add", "case-1", "--user", "nobody", "--reason", "litigation")
+    assert "covers none of the records" in offline_cli(*hold).stderr
+    assert json.loads(offline_cli(*hold[:3], "case-2", *hold[4:], "--json").stdout)["records"] == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("hold", "add", "case-1", "--reason", "r", "--since", "2026-12-02", "--until", "2026-12-01"),
+        ("redact", "-y", "--reason", "r", "--since", "2026-12-02", "--until", "2026-12-02"),
+        ("report", "--from", "2026-12-02", "--to", "2026-12-01"),
+        ("hold", "add", "case-1", "--all", "--reason", " "),
+        ("hold", "release", "case-1", "--reason", ""),
+        ("redact", "last", "-y", "--reason", "x" * 1001),
+    ],
+)
+def test_a_span_that_ends_before_it_begins_or_no_reason_changes_nothing(
+    command: tuple[str, ...], logs: Path, offline_cli: Cli
+) -> None:
+    before = len(records(logs, None))
+    result = offline_cli("vault", *command)
+    assert result.exit_code == exits.USAGE
+    assert "must be before" in result.stderr or "'--reason': say why" in result.stderr
+    assert len(records(logs, None)) == before
 
 
 def test_all_of_a_person_is_shown_asked_for_and_gone(logs: Path, offline_cli: Cli) -> None:

@@ -153,6 +153,8 @@ def _acted(details: Fields) -> str:
         return ", ".join(f"{key['name']} ({key['id']}, {key['role']})" for key in details["keys"])
     if "name" in details:
         return str(details["name"])
+    if "scheme" in details:
+        return f"{details['scheme']}:{details['key']}"
     return ", ".join(f"{name} {was['from']!r} -> {was['to']!r}" for name, was in details.items())
 
 

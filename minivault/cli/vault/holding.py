@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import examples, filter_options, json_option
+from minivault.cli.options import examples, filter_options, json_option, reason_option
 from minivault.cli.show.output import print_json, print_table
 from minivault.cli.show.terminal import note, one_line
 from minivault.cli.vault.group import opened
@@ -31,7 +31,7 @@ def hold() -> None:
 @click.option("--text", help="With this anywhere in what was asked, read, thought or answered, whatever its case.")
 @filter_options
 @click.option("--all", "is_all", is_flag=True, help="Everything that the vault holds and will hold.")
-@click.option("--reason", required=True, help="Why; it is recorded.")
+@reason_option
 @json_option
 def add(name: str, wanted: Filter, is_all: bool, reason: str, as_json: bool) -> None:
     """Set the hold NAME on all records that match, those to come included."""
@@ -42,10 +42,11 @@ def add(name: str, wanted: Filter, is_all: bool, reason: str, as_json: bool) -> 
         raise click.UsageError("Say what to hold, by --text, --key, --user, --model, --since and so on, or --all.")
     with opened() as archive:
         place = archive.hold(name, wanted, reason)
+        count = archive.num_held(name)
     if as_json:
-        print_json(asdict(place))
+        print_json({**asdict(place), "records": count})
     else:
-        note(f"Held; record {place.seq} says so.")
+        note(f"Held; record {place.seq} says so. It covers {count or 'none'} of the records that there are.")
 
 
 @hold.command("list", epilog=examples("vault hold list"))
@@ -63,7 +64,7 @@ def list_holds(as_json: bool) -> None:
 
 @hold.command(epilog=examples("vault hold release case-12 --reason closed"))
 @click.argument("name")
-@click.option("--reason", required=True, help="Why; it is recorded.")
+@reason_option
 @json_option
 def release(name: str, reason: str, as_json: bool) -> None:
     """Lift the hold NAME; what it covered may be removed again, above the retention floor."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import examples, filter_options, json_option
+from minivault.cli.options import examples, filter_options, json_option, reason_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.progress import counting
 from minivault.cli.show.records import what, where, who
@@ -34,7 +34,7 @@ _NUM_GROUPS = 10
 )
 @click.argument("id_", metavar="ID", required=False)
 @filter_options
-@click.option("--reason", required=True, help="Why; it is recorded, in a record that can be redacted itself.")
+@reason_option
 @click.option(
     "--part", type=click.Choice(["reasoning"]), help="Only what the model thought, and the tokens, which spell it too."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivault import __version__
-from minivault.cli.options import When, examples
+from minivault.cli.options import When, ensure_in_order, examples
 from minivault.cli.show.progress import counting
 from minivault.cli.show.terminal import note
 from minivault.cli.vault.group import key_names, opened
@@ -56,8 +56,7 @@ def report(
     from minivault.cli.show.dossier_page import Facts, page
     from minivault.vault.dossier import signed
 
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--from must be before --to.")
+    ensure_in_order("--from", since, "--to", until)
     settings = load_settings()
     audited = None if audit is None else _read_audit(audit)
     with opened() as archive, counting("verified", archive.head().seq) as progress:

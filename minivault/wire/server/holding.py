@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from pydantic import ConfigDict, Field
 
-from pydantic import ConfigDict, Field, StringConstraints
-
-from minivault.wire.fields import Foreign
-from minivault.wire.validation import Body
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+from minivault.wire.server.body import Reason, ServerBody
 
 
-class ReleaseBody(Body):
+class ReleaseBody(ServerBody):
     """A reason, which stays in the vault."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"reason": "closed"}]})
 
-    foreign: ClassVar[Foreign] = {}
-
     reason: Reason
 
 
-class HoldBody(Body):
+class HoldBody(ServerBody):
     """A name and a reason, which stay in the vault; what is held is said by the query."""
 
     model_config = ConfigDict(
         strict=True, json_schema_extra={"examples": [{"name": "case-12", "reason": "litigation", "all": True}]}
     )
-
-    foreign: ClassVar[Foreign] = {}
 
     name: str
     reason: Reason

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field
 
-from minivault.wire.fields import Foreign
-from minivault.wire.validation import Body
+from minivault.wire.server.body import Reason, ServerBody
 
 
-class RedactionBody(Body):
+class RedactionBody(ServerBody):
     """A reason, which stays in the vault, and the part, where not all is meant."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"reason": "asked to be forgotten"}]})
 
-    foreign: ClassVar[Foreign] = {}
-
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+    reason: Reason
     part: Literal["reasoning"] | None = Field(None, description="what the model thought; everything where left out")

@@ -190,10 +190,14 @@ class Redacted(Shape):
     redaction: Place
 
 
+class HeldPlace(Place):
+    records: Count | None = Field(None, description="of a hold that was set: how many records it covers now")
+
+
 class Held(Shape):
     """Where the record of a hold, or of its end, stands."""
 
-    hold: Place
+    hold: HeldPlace
 
 
 class Hold(Shape):

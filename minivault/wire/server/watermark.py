@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from minivault.wire.fields import Foreign
-from minivault.wire.validation import Body
+from minivault.wire.server.body import ServerBody
 
 MAX_LENGTH = 100_000
 
 
-class DetectBody(Body):
+class DetectBody(ServerBody):
     """A text, or its tokens."""
 
     model_config = ConfigDict(
         strict=True, json_schema_extra={"examples": [{"text": "Once upon a time there was a fox."}, {"tokens": [1, 2]}]}
     )
-
-    foreign: ClassVar[Foreign] = {}
 
     model: str | None = Field(None, min_length=1, description="whose tokenizer reads it; the default model when absent")
     text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LENGTH)] | None = Field(
