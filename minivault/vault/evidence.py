@@ -315,6 +315,15 @@ def cosigned_at(note: core.TreeNote, name: str, key: bytes) -> int | None:
     return None
 
 
+POLICY_LINES = {
+    "log": "`log VKEY [URL]` with an Ed25519 key, each once",
+    "witness": "`witness NAME VKEY [URL]` with an Ed25519 cosigner's key, each name and key once",
+    "group": "`group NAME any|all|NUMBER MEMBER…` of members that lines before it name, each in one group",
+    "quorum": "the one line `quorum NAME`, of a name that a line before it has, or none",
+}
+"""What the lines of a policy are (c2sp.org/tlog-policy)."""
+
+
 class Policy:
     """Whom to believe about a log (C2SP tlog-policy): its keys, witnesses, and how many of them must have cosigned."""
 
@@ -331,9 +340,8 @@ class Policy:
                 continue
             read = {"log": self._log, "witness": self._witness, "group": self._group, "quorum": self._quorum}
             if words[0] not in read or not read[words[0]](words[1:], keys):
-                raise core.Misused(
-                    f"--policy: line {number} is not as c2sp.org/tlog-policy has it: {line.strip()[:100]}"
-                )
+                wanted = POLICY_LINES.get(words[0], f"one of {', '.join(read)}")
+                raise core.Misused(f"--policy: line {number}, {line.strip()[:100]!r}, is not {wanted}")
         if self.quorum is None:
             raise core.Misused("--policy: it has no line `quorum`")
 
@@ -422,6 +430,7 @@ def tell_times(verifier: core.Verifier) -> None:
             verifier.found(core.TAMPERED, seq, told)
         else:
             report.num_timestamps += 1
+            time_ = re.sub(r"^(....)(..)(..)(..)(..)(..)(.*)$", r"\1-\2-\3T\4:\5:\6\7", time_)
             told = f"all records up to seq {seq} existed at {time_}, says a timestamp authority"
             verifier.reading.note(seq, "timestamp", told)
     if report.num_timestamps:

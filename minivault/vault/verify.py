@@ -914,12 +914,17 @@ class Heads:
         report, found = self.reading.report, self.reading.found
         for note in (*self.own, *self.kept):
             report.num_signatures += 1
+            elsewhere = "; or it was changed where it was kept" if any(note is kept for kept in self.kept) else ""
             if report.vault and note.vault != report.vault:
-                found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head belongs to another vault")
-            elif not any(note.is_signed_by(unwrap(key)) for key in self.signatures.keys_at(note.last_seq)):
-                found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head is not signed by a key of the vault")
-        for note in self.left if not self.reading.is_excerpt else ():
+                found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head belongs to another vault{elsewhere}")
+            elif not self._is_ours(note):
+                told = f"seq {note.last_seq}: a tree head is not signed by a key of the vault{elsewhere}"
+                found(TAMPERED, note.last_seq, told)
+        for note in filter(self._is_ours, self.left if not self.reading.is_excerpt else ()):
             found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a tree head signed {note.last_seq}")
+
+    def _is_ours(self, note: TreeNote) -> bool:
+        return any(note.is_signed_by(unwrap(key)) for key in self.signatures.keys_at(note.last_seq))
 
 
 def hash_bytes(text: str) -> bytes:
@@ -1467,7 +1472,9 @@ def kept_checkpoints(text: str) -> list[Fields]:
     for number, line in said_lines(_NOTES.sub("", text)):
         fields = parse_given(line)
         if fields is None or type(fields.get("seq")) is not int or not can_spell(fields):
-            raise Misused(f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` prints")
+            raise Misused(
+                f"--checkpoint: line {number} is no checkpoint; keep what `vault checkpoint` or `head --tree` prints"
+            )
         if not is_signature(fields, "checkpoint"):
             raise Misused(f"--checkpoint: line {number} is not what was signed; it was changed where it was kept")
         kept.append(fields)
@@ -1499,7 +1506,7 @@ def prepared(
         raise Misused(f"{path} does not exist")
     if max_line_mb < 1:
         raise Misused("--max-line-mb: at least 1")
-    kept = "" if checkpoint is None else read_argument(checkpoint, "--checkpoint")
+    kept = "" if checkpoint is None else read_argument(checkpoint, "--checkpoint").replace("\r\n", "\n")
     return partial(
         Verifier,
         is_excerpt=not path.is_dir(),

@@ -16,9 +16,9 @@ from minivault.vault import Vault
 from minivault.vault.archive import Archive
 from minivault.vault.proof.key import SigningKey
 from minivault.vault.reader import Filter
-from minivault.vault.record import canonical
-from minivault.vault.verify import Misused, unwrap, verify_receipts
-from tests.vault.samples import closing, opening
+from minivault.vault.record import canonical, compact
+from minivault.vault.verify import Misused, digest, unwrap, verify_receipts
+from tests.vault.samples import ask, check, closing, opening
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "verify.html"
 CALL = """
@@ -136,3 +136,34 @@ def test_a_browser_verifies_an_excerpt_and_finds_every_change(
     ):
         assert changed != whole
         assert not page(changed, key)["isGood"]
+
+
+def resealed(excerpt: str, drop: Callable[[dict[str, Any]], bool], key: SigningKey) -> str:
+    """The excerpt without some records, as the holder of the key would make it."""
+    header, *lines, last = map(json.loads, excerpt.splitlines())
+    pairs = [pair for pair in zip(lines[::2], lines[1::2], strict=True) if not drop(pair[0])]
+    header["records"] = sum("withheld" not in record for record, _ in pairs)
+    body = b"".join(compact(one) + b"\n" for one in (header, *(one for pair in pairs for one in pair)))
+    seal = {**last, "lines": body.count(b"\n"), "sha256": digest(body)}
+    del seal["signature"]
+    return (body + compact({**seal, "signature": key.sign(canonical(seal))})).decode() + "\n"
+
+
+def test_a_browser_asks_for_the_record_of_a_redaction_as_the_verifier_does(
+    page: Verify,
+    receipts: list[dict[str, Any]],
+    make_vault: Callable[..., Vault],
+    directory: Path,
+    tmp_path: Path,
+) -> None:
+    with Archive(directory, by="tester") as archive:
+        archive.redact(receipts[0]["id"], "asked for")
+        vault = make_vault()
+        ask(vault, "what came later")
+        vault.close()
+        excerpt = b"".join(archive.export_jsonl(Filter())[0]).decode()
+    key = SigningKey.of(unwrap((directory / "vault.key").read_text().strip()))
+    for name, is_sound in (("none", True), ("redaction", False), ("interaction", True)):
+        text = resealed(excerpt, lambda record, name=name: record["type"] == name, key)
+        (tmp_path / "excerpt").write_text(text)
+        assert page(text)["isGood"] == is_sound == (check(tmp_path / "excerpt").exit_code == 0), (name, page(text))

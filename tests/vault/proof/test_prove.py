@@ -85,13 +85,39 @@ def test_a_head_that_was_kept_elsewhere_is_missed_by_whoever_rewrites(
     archive.show(ids[0])
     with archive.proving() as prover:
         kept.write_text(kept.read_text() + "\n" + prover.signed.note)
-    assert check(directory, checkpoint=kept).num_compared == 2
+    kept.write_bytes(kept.read_bytes().replace(b"\n", b"\r\n"))
+    assert check(directory, checkpoint=kept).num_compared == 2, "a mail may have other line ends"
     log = directory / "log.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     for name in ("heads.jsonl", "checkpoints.jsonl"):
         (directory / name).unlink()
     assert check(directory).exit_code == 0
     assert check(directory, checkpoint=kept).exit_code == 2
+
+
+def test_a_head_that_was_changed_where_it_was_kept_says_nothing_of_the_log(
+    archive: Archive, directory: Path, tmp_path: Path
+) -> None:
+    with archive.proving() as prover:
+        note, size = prover.signed.note, prover.signed.head.size
+    kept = tmp_path / "kept"
+    kept.write_text(note.replace(f"\n{size}\n", f"\n{size + 9}\n"))
+    [found] = check(directory, checkpoint=kept).findings
+    assert "changed where it was kept" in found.message
+    for spoiled in (note.replace("=\n\n", "=\nmore\n\n"), note.replace(f"\n{size}\n", f"\n0{size}\n"), note[:-9]):
+        kept.write_text(spoiled)
+        with pytest.raises(Misused, match="--checkpoint: line 1 is no checkpoint"):
+            check(directory, checkpoint=kept)
+
+
+def test_nothing_stands_before_or_after_the_head_in_a_proof(archive: Archive, ids: list[str], tmp_path: Path) -> None:
+    proof, key = archive.prove(ids[5]), (archive.directory / "vault.pub").read_text()
+    path = tmp_path / "one.tlog-proof"
+    path.write_text(proof)
+    assert check(path, public_key=key).exit_code == 0
+    for text in (proof + " ", proof + "\n", proof.replace("\n\n", "\n\n\n", 1), proof.replace("\n", "\r\n")):
+        path.write_bytes(text.encode())
+        assert check(path, public_key=key).exit_code == 3
 
 
 def test_a_proof_is_under_the_last_head_that_covers_its_record(

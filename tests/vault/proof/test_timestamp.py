@@ -91,7 +91,7 @@ def test_a_timestamp_bounds_the_time_of_all_records_before_it(archive: Archive, 
     assert (bound.seq, bound.fault) == (archive.head().seq, "")
     report = check(archive.directory)
     assert (report.exit_code, report.num_timestamps) == (0, 1)
-    assert f"{bound.time:%Y%m%d%H%M%SZ}" in " ".join(note.message for note in report.notes)
+    assert f"{bound.time:%Y-%m-%dT%H:%M:%SZ}" in " ".join(note.message for note in report.notes)
     assert "certificates" in " ".join(report.unproven), "evidence.py says that it does not check who"
     assert "1 timestamps" in " ".join(verify.verify(archive.directory).unproven), "verify.py, that it reads none"
 
