@@ -11,7 +11,15 @@ import click
 
 from minivault.cli.client.answerer import SILENCE_S, Target, open_client
 from minivault.cli.exits import INTERRUPTED
-from minivault.cli.options import current_settings, examples, json_option, read_dash, sampling_options, server_options
+from minivault.cli.options import (
+    FileToWrite,
+    current_settings,
+    examples,
+    json_option,
+    read_dash,
+    sampling_options,
+    server_options,
+)
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note, write
 from minivault.errors import GenerationFailed, Overloaded
@@ -52,13 +60,17 @@ class Counts(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return counts
 
 
-class Chart(click.Path):
+class Chart(FileToWrite):
     """A file that a chart can be written to, told by its ending."""
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__()
+        self._endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        if Path(value).suffix not in (".svg", ".png", ".html"):
-            self.fail(f"{value!r} must end in .svg, .png or .html", param, ctx)
+        if Path(value).suffix not in self._endings:
+            self.fail(f"{value!r} must end in {' or '.join(self._endings)}", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -93,7 +105,7 @@ class Chart(click.Path):
 )
 @click.option("--against-model", help="The other server's model.  [default: the first that it lists]")
 @click.option("--against-key", default="", help="The other server's key; it never gets MINIVAULT_API_KEY.")
-@click.option("--plot", type=Chart(dir_okay=False, path_type=Path), help="Write a chart: FILE.svg, .png or .html.")
+@click.option("--plot", type=Chart(".svg", ".png", ".html"), help="Write a chart: FILE.svg, .png or .html.")
 @sampling_options
 @server_options
 @json_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minivault.cli.options import current_settings, examples, json_option
+from minivault.cli.options import FileToWrite, current_settings, examples, json_option
 from minivault.cli.show.output import print_json, print_table
 from minivault.cli.show.terminal import note, write
 
@@ -23,7 +23,7 @@ _HEAD = ("JUDGED BY", "HONEST", "ANSWERS", "KIND", "TOKENS", "MATCH", "MEAN", "W
 
 @click.command(epilog=examples("calibrate --out limits.json", "vault audit --limits limits.json"))
 @click.option("--max-tokens", type=click.IntRange(8, 1024), default=96, show_default=True, help="Of each answer.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the limits for --limits.")
+@click.option("--out", type=FileToWrite(), help="Write the limits for --limits.")
 @json_option
 @click.pass_context
 def calibrate(ctx: click.Context, *, max_tokens: int, out: Path | None, as_json: bool) -> None:
@@ -47,8 +47,6 @@ def calibrate(ctx: click.Context, *, max_tokens: int, out: Path | None, as_json:
     runs = measure(settings, lambda what: note(f"{what} …"), max_tokens)
     limits = line(runs)
     measured = {"model": settings.model, "runs": [_fields(run, limits) for run in runs]}
-    if limits is not None and out is not None:
-        out.write_text(json.dumps(in_json(limits, measured), indent=2) + "\n", "utf-8")
     if as_json:
         print_json({"limits": None if limits is None else asdict(limits), "measured": measured})
     else:
@@ -58,6 +56,8 @@ def calibrate(ctx: click.Context, *, max_tokens: int, out: Path | None, as_json:
             write(f"limits: {told}; a single token {limits.worst:g}\n")
         else:
             write("no limits: what is honest and what is not come too close on this model\n")
+    if limits is not None and out is not None:
+        out.write_text(json.dumps(in_json(limits, measured), indent=2) + "\n", "utf-8")
     ctx.exit(NO_LINE if limits is None else 0)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivault.cli.benchmark import Chart
-from minivault.cli.options import examples, json_option
+from minivault.cli.options import FileToWrite, examples, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.terminal import note
 from minivault.errors import ServerError
@@ -51,8 +51,8 @@ LOOK_S = 0.5
 @click.option(
     "--restart-wait", type=click.IntRange(1), default=300, show_default=True, help="Seconds until it has to answer."
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the scorecard as JSON.")
-@click.option("--plot", type=Chart(dir_okay=False, path_type=Path), help="Draw it: FILE.svg or .png (extra `plots`).")
+@click.option("--out", type=FileToWrite(), help="Write the scorecard as JSON.")
+@click.option("--plot", type=Chart(".svg", ".png"), help="Draw it: FILE.svg or .png (extra `plots`).")
 @json_option
 @click.pass_context
 def conformance(
@@ -83,8 +83,6 @@ def conformance(
     if plot is not None:
         from minivault.cli.show.plot import ensure_can_plot
 
-        if plot.suffix == ".html":
-            raise click.UsageError("--plot writes .svg or .png here.")
         ensure_can_plot()
     words = _words(restart_command)
     chat = _chat(url, model, key)
@@ -95,11 +93,11 @@ def conformance(
     finally:
         chat.close()
     card = _card(url, chat.model, max_tokens, concurrency, results)
+    print_json(card) if as_json else print_card(card)
     if out is not None:
         out.write_text(json.dumps(card, indent=2) + "\n", "utf-8")
     if plot is not None:
         draw(card, plot)
-    print_json(card) if as_json else print_card(card)
     ctx.exit({"same": 0, "differs": DIFFERS}.get(card["verdict"], NOTHING_CHECKED))
 
 

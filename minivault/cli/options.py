@@ -5,6 +5,7 @@ Only what the user gave is sent: the server's defaults stay the server's, and it
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -84,6 +85,25 @@ class When(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return read_moment(value)
         except ValueError:
             self.fail(f"{value!r} is no time; write 2026-11-21, 2026-11-21T20:15:03Z, 12h or 7d", param, ctx)
+
+
+class FileToWrite(click.Path):
+    """A file that is written at a command's end, minutes away maybe: that it cannot be is told before."""
+
+    def __init__(self, *, is_new: bool = False) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self._is_new = is_new
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = Path(value)
+        if self._is_new and path.exists():
+            self.fail(f"{value} is there already; nothing is overwritten", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{path.parent} is no directory", param, ctx)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            self.fail(f"{value} cannot be written", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class _Reason(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ import minivault.cli
 from minivault.cli import COMMANDS, Entry, exits
 from minivault.cli import minivault as group
 from minivault.cli.ask import ask
+from minivault.cli.options import FileToWrite
 from minivault.cli.reference import reference
 from minivault.vault import Vault
 from minivault.wire.native.generate import GenerateBody
@@ -176,6 +178,27 @@ def test_every_command_shows_what_it_looks_like_in_use() -> None:
     assert len(titles) > len(COMMANDS)
     for title, text in titles.items():
         assert f"Examples: {title.split()[0]} " in " ".join(text.split()), f"{title} has no example"
+
+
+def commands(command: click.Command) -> Iterator[click.Command]:
+    """A command and all below it."""
+    yield command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (below := command.get_command(context, name)) is not None:
+                yield from commands(below)
+
+
+def test_where_a_file_cannot_be_written_a_command_says_so_before_its_work(offline_cli: Cli, tmp_path: Path) -> None:
+    """What took minutes would be lost at the end."""
+    written = {"--out", "--output", "--plot"}
+    options = [option for command in commands(group) for option in command.params if written & set(option.opts)]
+    assert len(options) >= 7 and all(isinstance(option.type, FileToWrite) for option in options)
+    (tmp_path / "there").touch()
+    for path, said in ((tmp_path / "no" / "x", "is no directory"), (tmp_path / "there", "nothing is overwritten")):
+        result = offline_cli("vault", "report", "-o", str(path), MINIVAULT_LOG_DIR=str(tmp_path / "no vault"))
+        assert (result.exit_code, said in result.stderr) == (exits.USAGE, True)
 
 
 def test_every_example_is_a_command_with_options_that_exist() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minivault.cli.options import examples, filter_options, json_option
+from minivault.cli.options import FileToWrite, examples, filter_options, json_option
 from minivault.cli.show.output import print_json
 from minivault.cli.show.progress import counting
 from minivault.cli.show.terminal import note, write
@@ -29,7 +29,7 @@ STYLES = {0: "green", 1: "yellow", 2: "red", 3: "yellow"}
 @click.command(epilog=examples("vault export --since 7d -o week.jsonl", "vault export --format sqlite -o vault.db"))
 @filter_options
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="jsonl", show_default=True, help="How.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file; default: stdout.")
+@click.option("-o", "--output", type=FileToWrite(is_new=True), help="A new file; default: stdout.")
 def export(wanted: Filter, format_: str, output: Path | None) -> None:
     """Write an excerpt of the log.
 

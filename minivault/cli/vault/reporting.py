@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minivault import __version__
-from minivault.cli.options import When, ensure_in_order, examples
+from minivault.cli.options import FileToWrite, When, ensure_in_order, examples
 from minivault.cli.show.progress import counting
 from minivault.cli.show.terminal import note
 from minivault.cli.vault.group import key_names, opened
@@ -28,7 +28,7 @@ MAX_AUDIT_BYTES = 64 << 20
 @click.command(epilog=examples("vault report --from 2026-11-01 --to 2026-12-01 -o november.html"))
 @click.option("--from", "since", type=When(), help="Not before: 2026-11-21, 2026-11-21T20:15:03Z, or 12h, 7d ago.")
 @click.option("--to", "until", type=When(), help="Before this moment.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file; default: stdout.")
+@click.option("-o", "--output", type=FileToWrite(is_new=True), help="A new file; default: stdout.")
 @click.option(
     "--audit", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What `vault audit --json` wrote."
 )

@@ -9,7 +9,7 @@ import click
 
 from minivault.cli.client.address import parse_address
 from minivault.cli.exits import FAILED
-from minivault.cli.options import examples, text_of
+from minivault.cli.options import FileToWrite, examples, text_of
 from minivault.cli.show.output import print_table
 from minivault.cli.show.terminal import note
 from minivault.cli.vault.group import opened
@@ -25,7 +25,7 @@ HERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(epilog=examples("vault prove last -o answer.tlog-proof", "vault verify answer.tlog-proof --pubkey FILE"))
 @click.argument("id_", metavar="ID")
-@click.option("-o", "--output", type=FILE, help="A new file; default: stdout.")
+@click.option("-o", "--output", type=FileToWrite(is_new=True), help="A new file; default: stdout.")
 def prove(id_: str, output: Path | None) -> None:
     """Write the proof that one record is in the log (c2sp.org/tlog-proof).
 
