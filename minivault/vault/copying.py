@@ -24,6 +24,9 @@ from minivault.vault.rewrite import maintenance
 from minivault.vault.segments import ACTIVE, sealed_segments
 
 SUFFIX = ".age"
+OF = "vault.id"
+"""The file that says in the clear which vault a directory has a copy of, so that none takes the place of another."""
+_UNFINISHED = ".tmp"
 GROWING = (ACTIVE, CHECKPOINTS, HEADS, TREE, PUBLIC)
 
 
@@ -32,11 +35,13 @@ def copy_encrypted(log: Log, target: Path, recipients: list[str]) -> Iterator[st
 
     A sealed segment that is there and was not rewritten since (a redaction) is left; one that was pruned is removed.
 
-    Raises BadRequest for a key that is none, ConfigError without the extra, OSError.
+    Raises BadRequest for a key that is none or a directory that holds anything else, ConfigError without the extra,
+    OSError.
     """
     age, keys = _recipients(recipients)
     target.mkdir(mode=0o700, exist_ok=True)
     with maintenance(log.directory, log.disk):
+        _claim(target, log.vault_id())
         with log.locked(), ExitStack() as opened:  # of what grows, all files as they are at one moment
             files = [(name, _opened(log.directory / name, opened)) for name in GROWING]
             growing = [(name, file.read()) for name, file in files if file is not None]
@@ -53,6 +58,20 @@ def copy_encrypted(log: Log, target: Path, recipients: list[str]) -> Iterator[st
     for name, data in growing:
         _encrypt(age, keys, io.BytesIO(data), target / f"{name}{SUFFIX}")
         yield name
+
+
+def _claim(target: Path, vault: str) -> None:
+    """See that a directory is empty or has a copy of this vault, and remove what a crash left of an earlier one."""
+    mark = target / OF
+    found = mark.read_text("ascii", "replace").strip() if mark.exists() else ""
+    if not found:
+        if any(path != mark for path in target.iterdir()):
+            raise BadRequest(f"{target} holds other files than a copy; give a new directory", field="target")
+        mark.write_text(f"{vault}\n", "ascii")
+    elif found != vault:
+        raise BadRequest(f"{target} holds a copy of another vault, {found[:40]}; give a new directory", field="target")
+    for left in target.glob(f"*{SUFFIX}{_UNFINISHED}"):
+        left.unlink()
 
 
 def _recipients(texts: list[str]) -> tuple[Any, list[Any]]:
@@ -75,7 +94,7 @@ def _opened(path: Path, opened: ExitStack) -> IO[bytes] | None:
 
 def _encrypt(age: Any, keys: list[Any], source: IO[bytes], target: Path, time_ns: int | None = None) -> None:
     """Put the encrypted file in its place, whole; `time_ns` is when its source was last written."""
-    temporary = target.with_name(target.name + ".tmp")
+    temporary = target.with_name(target.name + _UNFINISHED)
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
         age.encrypt_io(source, file, keys)
