@@ -471,7 +471,9 @@ def _der(data: bytes) -> list[bytes]:
 
 
 def ask_server(url: str, api_key: str, verifier: core.Verifier, receipts: list[core.Fields]) -> None:
-    """Hold each receipt against what the server at `url` gives now."""
+    """Hold each receipt against what the server at `url` gives now. Raises Misused for what is no access key."""
+    if not re.fullmatch("[!-~]*", api_key):
+        raise core.Misused("the access key is not one line of ASCII without spaces")
     report = verifier.report
     report.num_compared = sum(_is_compared(url, receipt, api_key, verifier.found) for receipt in receipts)
     report.unproven.append("that the server's vault is whole and agrees with what it says: that takes the vault")

@@ -19,7 +19,7 @@ from minivault.access.keys import KeyFile, NewKey
 from minivault.config import Settings
 from minivault.vault.evidence import ask_server, verify
 from minivault.vault.reader import read_records
-from minivault.vault.verify import Report, verify_receipts
+from minivault.vault.verify import Misused, Report, verify_receipts
 from tests.api.schema_client import items
 
 CHAT = [{"role": "user", "content": "say hello"}]
@@ -169,3 +169,5 @@ def test_what_is_no_answer_of_a_server_is_no_verdict(client: FlaskClient, tmp_pa
         report = verify_receipts(path, ask=partial(ask_server, url, ""))
         thread.join()
     assert (report.exit_code, report.num_compared) == (3, 0)
+    with pytest.raises(Misused, match=r"^the access key is not one line of ASCII without spaces$"):
+        verify_receipts(path, ask=partial(ask_server, url, "mv_secret\nmv_other"))
