@@ -96,7 +96,8 @@ def cosign(url: str, key: Path) -> None:
 
 
 def _print_bounds(bounds: list[Bound]) -> None:
-    rows = [(str(bound.seq), bound.time.isoformat(), bound.fault or "proven") for bound in bounds]
+    times = [bound.time.isoformat() if bound.time else "-" for bound in bounds]
+    rows = [(str(bound.seq), time, bound.fault or "proven") for bound, time in zip(bounds, times, strict=True)]
     print_table(("UP TO SEQ", "EXISTED AT", "TOKEN"), rows, if_none="No timestamp is kept.")
     if any(bound.fault for bound in bounds):
         raise click.exceptions.Exit(FAILED)

@@ -39,10 +39,10 @@ def head_of(response: bytes, heads: Iterable[SignedHead]) -> SignedHead:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """All records up to `seq` existed at `time`, or what is wrong with the token that says so."""
+    """All records up to `seq` existed at `time`, or what is wrong with the token that says so, maybe no time."""
 
     seq: int
-    time: datetime.datetime
+    time: datetime.datetime | None
     fault: str = ""
 
 
@@ -57,19 +57,24 @@ def bounds(heads: Iterable[SignedHead], authorities: bytes) -> Iterator[Bound]:
         raise ConfigError("the file holds no certificates in PEM", field="ca") from None
     for signed in heads:
         for text in signed.timestamps:
-            response = _decoded(base64.b64decode(text))
-            fault = ""
+            time, fault = None, ""
             try:
+                response = _decoded(base64.b64decode(text))
+                time = response.tst_info.gen_time
                 verifier = client.VerifierBuilder(roots=list(roots)).build()
                 verifier.verify_message(response, signed.note.encode())
-            except client.VerificationError as error:
+            except (client.VerificationError, ValueError, VaultError) as error:
                 fault = str(error)
-            yield Bound(signed.head.last_seq, response.tst_info.gen_time, fault)
+            yield Bound(signed.head.last_seq, time, fault)
 
 
 def _decoded(response: bytes) -> Any:
+    """The response, with its token where it was granted. Raises VaultError."""
+    client = _client()
     try:
-        return _client().decode_timestamp_response(response)
+        found = client.decode_timestamp_response(response)
+        _ = found.status in (0, 1) and (found.tst_info.message_imprint.message, found.tst_info.gen_time)
+        return found
     except ValueError:
         raise VaultError("that is no response of a timestamp authority (TimeStampResp in DER)") from None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from minivault.errors import ConfigError, VaultError
 from minivault.vault import verify
 from minivault.vault.archive import Archive
+from minivault.vault.evidence import stamped_at
 from minivault.vault.proof.heads import signed_heads
-from minivault.vault.proof.timestamp import bounds, query
+from minivault.vault.proof.timestamp import bounds, head_of, query
 from tests.vault.samples import check
 
 pytest.importorskip("rfc3161_client", reason="needs the extra `timestamp`")
@@ -125,6 +128,19 @@ def test_what_is_not_of_this_vault_is_not_kept(archive: Archive, authority: Auth
     for junk in (b"", b"junk", response[:40]):
         with pytest.raises(VaultError, match="response"):
             archive.add_timestamp(junk)
+
+
+def test_a_damaged_response_is_told_as_one(archive: Archive, authority: Authority) -> None:
+    response, signed = stamped(archive, authority), signed_heads(archive.directory)[-1]
+    [true] = bounds([signed], authority.root)
+    assert true.time is not None and not true.fault
+    for at in range(len(response)):
+        damaged = response[:at] + bytes([response[at] ^ 0x55]) + response[at + 1 :]
+        with suppress(VaultError):
+            assert head_of(damaged, [signed]) is signed
+        [bound] = bounds([replace(signed, timestamps=[base64.b64encode(damaged).decode()])], authority.root)
+        assert bound.fault or bound.time == true.time, at
+        assert stamped_at(damaged, b"another") is None
 
 
 def test_a_timestamp_moved_to_another_head_is_found(archive: Archive, authority: Authority) -> None:
