@@ -76,7 +76,7 @@ class Excerpt:
     def check(self, name: str) -> None:
         self.header = core.parse(self.file.readline(core.PIECE).removesuffix(b"\n")) or {}
         if self.header.get("type") != "export" or self.header.get("v") not in (1, 2, 3):
-            self.found(core.UNREADABLE, 0, f"{name} is no export of a vault that this verifier knows")
+            self.found(core.UNREADABLE, 0, f"{name} is no excerpt, proof or vault that this verifier knows")
             return
         self.verifier.signatures.learn(self.header)
         if self.header["v"] == 3:
@@ -554,6 +554,8 @@ def verify(
         verifier = new()
         check_proof(verifier, core.read_argument(path, "proof"), verifier.signatures.keys[0], asked)
         return verifier.report
+    if core.holds_receipts(path):
+        raise core.Misused(f"{path} holds receipts, which `receipt verify` checks")
     if not path.is_dir():
         return core.run(new(), check_excerpt, path)
     verifier = core.check_vault(new, path)

@@ -832,7 +832,8 @@ class Signatures:
         for seq, what in self.former:
             if seq > self.signed_seq:
                 self._report_another(seq, what)
-        later = [*self.kept[self.num_passed :], *_left(self._next(), self.own)]
+        kept = self.kept[self.num_passed :] if report.num_segments else []  # a place without any log has lost nothing
+        later = [*kept, *_left(self._next(), self.own)]
         for checkpoint in [] if self.reading.is_excerpt else later:
             at, what = checkpoint["seq"], checkpoint["type"]
             found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a {what} signed {at}")
@@ -912,6 +913,8 @@ class Heads:
     def finish(self) -> None:
         """What a head covers may have been signed by a key that only a later record names."""
         report, found = self.reading.report, self.reading.found
+        if not report.num_segments:  # of a place without any log nothing is known
+            self.kept, self.left = [], self.own
         for note in (*self.own, *self.kept):
             report.num_signatures += 1
             elsewhere = "; or it was changed where it was kept" if any(note is kept for kept in self.kept) else ""

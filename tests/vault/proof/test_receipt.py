@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minivault.vault import Vault, verify
 from minivault.vault.archive import Archive
+from minivault.vault.proof.heads import signed_heads
 from minivault.vault.proof.key import SigningKey
 from minivault.vault.record import canonical
 from minivault.vault.verify import Misused, Report, verify_receipts
@@ -99,6 +100,21 @@ def test_a_vault_cut_below_a_receipt_is_found(kept: Kept, directory: Path) -> No
     report = verify_receipts(saved(directory, *kept), vault=directory)
     assert report.exit_code == 2
     assert f"a receipt signed {kept[-1]['seq']}" in told(report)
+
+
+def test_a_place_without_any_log_is_accused_of_nothing(kept: Kept, directory: Path, tmp_path: Path) -> None:
+    elsewhere, file = tmp_path / "elsewhere", saved(directory, *kept)
+    elsewhere.mkdir()
+    report = verify_receipts(file, vault=elsewhere)
+    assert (report.exit_code, "holds no log" in told(report)) == (3, True)
+    heads = tmp_path / "heads"
+    heads.write_text(signed_heads(directory)[-1].note)
+    for checkpoint in (directory / "checkpoints.jsonl", heads):
+        assert check(elsewhere, checkpoint=checkpoint).exit_code == 3
+    (elsewhere / "log.jsonl").touch()
+    assert verify_receipts(file, vault=elsewhere).exit_code == 2, "a log was there"
+    with pytest.raises(Misused, match="`receipt verify`"):
+        check(file)
 
 
 def test_two_stories_of_one_place_are_found_without_any_vault(kept: Kept, directory: Path) -> None:
