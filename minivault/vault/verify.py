@@ -797,9 +797,7 @@ class Signatures:
         fits = checkpoint.get("hash") == at.get(seq)
         if seq in at and not fits:
             found(TAMPERED, seq, f"seq {seq}: it is not the record that was signed")
-        if report.vault and checkpoint.get("vault") != report.vault:
-            found(TAMPERED, seq, f"seq {seq}: a {what} belongs to another vault; either it is not this vault's or "
-                  "this is not the vault that was signed")  # fmt: skip
+        self._check_vault(checkpoint)
         is_former = self.pinned and key not in self.keys and key in self.named
         if key not in self.keys and not is_former and (self.pinned or seq >= report.first_seq):
             self._report_another(seq, what)
@@ -823,6 +821,15 @@ class Signatures:
         either = "; either --pubkey is not this vault's or this is not the vault that it was" if self.pinned else ""
         self.reading.found(TAMPERED, seq, f"seq {seq}: a {what} is signed by another key{either}")
 
+    def _check_vault(self, checkpoint: Fields) -> bool:
+        """Whether it is of this vault, as far as that is known."""
+        seq, vault, here = checkpoint["seq"], checkpoint.get("vault"), self.reading.report.vault
+        if not here or vault == here:
+            return True
+        told = f"seq {seq}: a {checkpoint.get('type')} belongs to another vault, {vault}, and this is {here}"
+        self.reading.found(TAMPERED, seq, told)
+        return False
+
     def keys_at(self, seq: int) -> list[str]:
         """Whose signature may stand under what ends with a record, once all are read."""
         return self.keys + (self.named if seq <= self.signed_seq else [])
@@ -834,7 +841,7 @@ class Signatures:
                 self._report_another(seq, what)
         kept = self.kept[self.num_passed :] if report.num_segments else []  # a place without any log has lost nothing
         later = [*kept, *_left(self._next(), self.own)]
-        for checkpoint in [] if self.reading.is_excerpt else later:
+        for checkpoint in filter(self._check_vault, [] if self.reading.is_excerpt else later):
             at, what = checkpoint["seq"], checkpoint["type"]
             found(TAMPERED, report.seq + 1, f"the log ends at seq {report.seq}; a {what} signed {at}")
         if self.kept and not report.num_compared and report.exit_code != TAMPERED:

@@ -117,6 +117,15 @@ def test_a_place_without_any_log_is_accused_of_nothing(kept: Kept, directory: Pa
         check(file)
 
 
+def test_a_receipt_of_another_vault_is_named_as_one(
+    kept: Kept, make_vault: Make, directory: Path, tmp_path: Path
+) -> None:
+    make_vault(at=tmp_path / "other").close()
+    report = verify_receipts(saved(directory, *kept), vault=tmp_path / "other")
+    assert (report.exit_code, told(report).count(f"another vault, {kept[0]['vault']}")) == (2, len(kept))
+    assert "the log ends" not in told(report)
+
+
 def test_two_stories_of_one_place_are_found_without_any_vault(kept: Kept, directory: Path) -> None:
     secret = (directory / "vault.key").read_text().strip()
     key = verify.unwrap(secret)
