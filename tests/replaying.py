@@ -27,7 +27,7 @@ def wander(noise: float, salt: int) -> Script:
         told = np.random.default_rng(hash((prompt + answer, salt)) & (1 << 62) - 1)
         logits = told.standard_normal(VOCABULARY_SIZE, np.float32) * 3
         logits[EOS:] = -float("inf")
-        logits[EOS] = 0.0 if len(prompt + answer) % 4 else -float("inf")
+        logits[EOS] = 0.0 if len(prompt + answer) % 4 else -100.0  # where nothing else may come, it does
         return logits + (noise * told.standard_normal(VOCABULARY_SIZE, np.float32))
 
     return script

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 
 from minivault.access.keys import KeyFile, NewKey
 from minivault.config import Settings
+from minivault.engine.detection import detect
 from minivault.vault.reader import read_records
-from minivault.watermark import Mark, create_key, read_mark
+from minivault.watermark import Mark, create_key, num_marked, read_mark
 from tests.api.serving import serving
 from tests.replaying import backend
 
@@ -144,3 +145,40 @@ def test_every_way_of_asking_is_marked_alike(client: FlaskClient, settings: Sett
     for record in found:
         again = client.post(f"/vault/records/{record['id']}/replay").get_json()
         assert again["outcome"] == "identical", (record["request"], again)
+
+
+def test_what_continues_an_answer_and_calls_of_tools_are_marked_and_replay(settings: Settings, mark: Mark) -> None:
+    """Contexts are of the answer alone: what is continued is prompt, and a mark in it is not counted twice."""
+    settings = replace(settings, context=4096)
+    free = {"model": "wanderer", "temperature": 1.0, "seed": 3}
+    asked = [{"role": "user", "content": "one"}]
+    schema = {
+        "type": "object",
+        "properties": {"where": {"enum": ["the house behind the hill", "the garden of my neighbour"]}},
+        "required": ["where"],
+        "additionalProperties": False,
+    }
+    function = {"name": "look", "parameters": schema}
+    tools = {"tools": [{"type": "function", "function": function}], "max_tokens": 300}
+    with serving(settings, backend) as app:
+        client = app.test_client()
+        first = client.post("/v1/responses", json={**free, "input": "one", "max_output_tokens": 60}).get_json()
+        second = {**free, "input": "two", "previous_response_id": first["id"], "max_output_tokens": 60}
+        assert client.post("/v1/responses", json=second).status_code == 200
+        said = {"role": "assistant", "content": first["output"][0]["content"][0]["text"]}
+        goes_on = {"messages": [*asked, said], "continue_final_message": True, "max_tokens": 60}
+        assert client.post("/v1/chat/completions", json={**free, **goes_on}).status_code == 200
+        called = client.post(
+            "/v1/chat/completions", json={**free, **tools, "messages": asked, "tool_choice": "required"}
+        ).get_json()["choices"][0]["message"]
+        given = {"role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "a house"}
+        after = {**tools, "messages": [*asked, called, given], "tool_choice": "none"}
+        assert client.post("/v1/chat/completions", json={**free, **after}).status_code == 200
+        found = records(settings)
+        assert len(found) == 5
+        for record in found:
+            assert record["watermark"]["num_marked"] == num_marked(record["completion_tokens"]) > 0
+            again = client.post(f"/vault/records/{record['id']}/replay").get_json()
+            assert again["outcome"] == "identical", (record["request"], again)
+            is_free = record["parameters"]["grammar"] is None
+            assert (detect(mark, record["completion_tokens"]).p_value < 1e-6) or not is_free
