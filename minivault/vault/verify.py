@@ -799,7 +799,7 @@ class Signatures:
             found(TAMPERED, seq, f"seq {seq}: it is not the record that was signed")
         self._check_vault(checkpoint)
         is_former = self.pinned and key not in self.keys and key in self.named
-        if key not in self.keys and not is_former and (self.pinned or seq >= report.first_seq):
+        if key not in self.keys and not is_former and self.is_asked(seq, is_kept=is_verified):
             self._report_another(seq, what)
         elif not is_verified and not is_signature(checkpoint, "checkpoint"):
             found(TAMPERED, seq, f"seq {seq}: the signature of a checkpoint is not valid")
@@ -829,6 +829,10 @@ class Signatures:
         told = f"seq {seq}: a {checkpoint.get('type')} belongs to another vault, {vault}, and this is {here}"
         self.reading.found(TAMPERED, seq, told)
         return False
+
+    def is_asked(self, seq: int, is_kept: bool) -> bool:
+        """Whether it matters who signed what ends there: the log may name the key of what was pruned no longer."""
+        return seq >= self.reading.report.first_seq or (is_kept and self.pinned)
 
     def keys_at(self, seq: int) -> list[str]:
         """Whose signature may stand under what ends with a record, once all are read."""
@@ -924,10 +928,11 @@ class Heads:
             self.kept, self.left = [], self.own
         for note in (*self.own, *self.kept):
             report.num_signatures += 1
-            elsewhere = "; or it was changed where it was kept" if any(note is kept for kept in self.kept) else ""
+            is_kept = any(note is kept for kept in self.kept)
+            elsewhere = "; or it was changed where it was kept" if is_kept else ""
             if report.vault and note.vault != report.vault:
                 found(TAMPERED, note.last_seq, f"seq {note.last_seq}: a tree head belongs to another vault{elsewhere}")
-            elif not self._is_ours(note):
+            elif self.signatures.is_asked(note.last_seq, is_kept) and not self._is_ours(note):
                 told = f"seq {note.last_seq}: a tree head is not signed by a key of the vault{elsewhere}"
                 found(TAMPERED, note.last_seq, told)
         for note in filter(self._is_ours, self.left if not self.reading.is_excerpt else ()):

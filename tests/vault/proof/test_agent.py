@@ -146,6 +146,28 @@ def test_whoever_trusts_the_key_before_or_after_a_change_trusts_the_vault(
     assert check(directory, public_key=old).exit_code == 2
 
 
+def test_what_a_key_signed_that_was_pruned_with_its_name_is_no_change(
+    make_vault: Make, directory: Path, tiny: TinyAgent
+) -> None:
+    vault = make_vault(segment_bytes=1)
+    ask(vault, "before")
+    with Archive(directory, by="tester (uid 1)", segment_bytes=1) as archive:
+        with archive.proving():
+            pass
+        old = (directory / "vault.pub").read_text()
+        archive.change_signer(fingerprint_of(PUBLIC))
+        ask(vault, "after")
+        with archive.proving():
+            pass
+        assert archive.prune(0).num_records > 0
+        assert not records(directory, "key")
+    new = (directory / "vault.pub").read_text()
+    for key in (None, new):
+        report = check(directory, public_key=key)
+        assert report.exit_code == 0, report.findings
+    assert check(directory, public_key=old).exit_code == 2
+
+
 def test_without_its_agent_answers_are_recorded_and_nothing_is_signed(
     make_vault: Make, directory: Path, tiny: TinyAgent
 ) -> None:
