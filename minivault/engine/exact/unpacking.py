@@ -23,10 +23,12 @@ Floats = NDArray[np.float32]
 
 def unpack(path: Path) -> dict[str, Floats]:
     """Every tensor of a checkpoint that would be loaded by the file's config. Raises ModelError where it is none."""
-    return dict(_Unpacking(path).tensors())
+    return dict(Unpacking(path).tensors())
 
 
-class _Unpacking:
+class Unpacking:
+    """Parts of a weights file by its own names, in floats, and all `tensors` by a checkpoint's."""
+
     def __init__(self, path: Path) -> None:
         self._file = WeightsFile(path)
         family = family_of(self._file.header["config"])
@@ -35,13 +37,13 @@ class _Unpacking:
 
     def tensors(self) -> Iterator[tuple[str, Floats]]:
         block, names, prefix = self._block, self._names, self._names.prefix
-        yield f"{prefix}{names.embedding}.weight", self._matrix("embedding")[: block.vocabulary, : block.hidden]
+        yield f"{prefix}{names.embedding}.weight", self.matrix("embedding")[: block.vocabulary, : block.hidden]
         if "head" in self._file.matrices:
-            yield f"{names.head}.weight", self._matrix("head")[: block.vocabulary, : block.hidden]
-            if self._has("head.bias"):
-                yield f"{names.head}.bias", self._vector("head.bias")[: block.vocabulary]
+            yield f"{names.head}.weight", self.matrix("head")[: block.vocabulary, : block.hidden]
+            if self.has("head.bias"):
+                yield f"{names.head}.bias", self.vector("head.bias")[: block.vocabulary]
         if names.positions:
-            yield f"{prefix}{names.positions}.weight", self._vector("positions").reshape(-1, block.hidden)
+            yield f"{prefix}{names.positions}.weight", self.vector("positions").reshape(-1, block.hidden)
         yield from self._norm("norm", prefix + names.norm)
         for layer in range(block.num_layers):
             yield from self._layer(f"{layer}.", prefix + names.layer.format(layer))
@@ -54,7 +56,7 @@ class _Unpacking:
         yield from self._heads(source, to)
         yield from self._map(f"{source}output", to + names.output, block.hidden, block.attention)
         if block.has_sinks and names.sinks:
-            yield to + names.sinks, self._vector(f"{source}sinks")
+            yield to + names.sinks, self.vector(f"{source}sinks")
         if block.experts:
             yield from self._experts(source, to, block.experts)
         if not block.mlp:
@@ -63,23 +65,23 @@ class _Unpacking:
         for name, sources in zip(
             names.ups, [parts] if len(names.ups) == 1 else [(part,) for part in parts], strict=True
         ):
-            weights = [self._matrix(source + part)[: block.mlp, : block.hidden] for part in sources]
+            weights = [self.matrix(source + part)[: block.mlp, : block.hidden] for part in sources]
             yield f"{to}{name}.weight", self._as_stored(np.concatenate(weights))
-            if self._has(f"{source}{sources[0]}.bias"):
+            if self.has(f"{source}{sources[0]}.bias"):
                 yield (
                     f"{to}{name}.bias",
-                    np.concatenate([self._vector(f"{source}{p}.bias")[: block.mlp] for p in sources]),
+                    np.concatenate([self.vector(f"{source}{p}.bias")[: block.mlp] for p in sources]),
                 )
         yield from self._map(f"{source}down", to + names.down, block.hidden, block.mlp)
 
     def _experts(self, source: str, to: str, experts: Experts) -> Iterator[tuple[str, Floats]]:
         names, hidden, num, mlp = self._names, self._block.hidden, experts.num, experts.mlp
-        router = self._vector(f"{source}router").reshape(hidden, -1)
+        router = self.vector(f"{source}router").reshape(hidden, -1)
         yield f"{to}{names.router}.weight", np.ascontiguousarray(router[:, :num].T)
         if experts.has_shared:
             yield f"{to}{names.shared_router}.weight", np.ascontiguousarray(router[:, num : num + 1].T)
-        if self._has(f"{source}router.bias"):
-            yield f"{to}{names.router}.bias", self._vector(f"{source}router.bias")[:num]
+        if self.has(f"{source}router.bias"):
+            yield f"{to}{names.router}.bias", self.vector(f"{source}router.bias")[:num]
         ups = [self._of_experts(f"{source}expert_{part}", experts, mlp, hidden) for part in ("gate", "up")]
         down = self._of_experts(f"{source}expert_down", experts, hidden, mlp)
         if len(names.expert_ups) == 1:
@@ -97,19 +99,17 @@ class _Unpacking:
 
     def _of_experts(self, source: str, experts: Experts, outputs: int, inputs: int) -> tuple[Floats, Floats]:
         """Weights [experts, outputs, inputs] and biases [experts, outputs, 1 or, where there are none, 0]."""
-        weights = self._matrix(source).reshape(experts.num, -1, padded(inputs, 32))[:, :outputs, :inputs]
-        if not self._has(f"{source}.bias"):
+        weights = self.matrix(source).reshape(experts.num, -1, padded(inputs, 32))[:, :outputs, :inputs]
+        if not self.has(f"{source}.bias"):
             return weights, np.zeros((experts.num, outputs, 0), np.float32)
-        return weights, self._vector(f"{source}.bias").reshape(experts.num, -1, 1)[:, :outputs]
+        return weights, self.vector(f"{source}.bias").reshape(experts.num, -1, 1)[:, :outputs]
 
     def _heads(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
         """Query, key and value as a checkpoint has them, joined where the family joins them, and their norms."""
         parts = ("query", "key", "value")
-        weights = [
-            self._as_in_checkpoints(self._matrix(source + part)[:, : self._block.hidden], part) for part in parts
-        ]
-        has_biases = self._has(f"{source}query.bias")
-        biases = [self._as_in_checkpoints(self._vector(f"{source}{part}.bias"), part) for part in parts if has_biases]
+        weights = [self._as_in_checkpoints(self.matrix(source + part)[:, : self._block.hidden], part) for part in parts]
+        has_biases = self.has(f"{source}query.bias")
+        biases = [self._as_in_checkpoints(self.vector(f"{source}{part}.bias"), part) for part in parts if has_biases]
         if len(self._names.qkv) == 1:
             weights, biases = [self._joined(weights)], [self._joined(biases)] if biases else []
         for name, weight in zip(self._names.qkv, weights, strict=True):
@@ -117,7 +117,7 @@ class _Unpacking:
         for name, bias in zip(self._names.qkv, biases, strict=False):
             yield f"{to}{name}.bias", bias
         for part, name in head_norms(self._block, self._names).items():
-            weight = self._as_in_checkpoints(self._vector(f"{source}{part}_norm.weight"), part)
+            weight = self._as_in_checkpoints(self.vector(f"{source}{part}_norm.weight"), part)
             yield f"{to}{name}.weight", weight - np.float32(self._block.norm_offset)
 
     def _as_in_checkpoints(self, rows: Floats, part: str) -> Floats:
@@ -136,26 +136,26 @@ class _Unpacking:
         return np.concatenate(heads, axis=1).reshape(-1, *parts[0].shape[1:])
 
     def _map(self, source: str, to: str, outputs: int, inputs: int) -> Iterator[tuple[str, Floats]]:
-        yield f"{to}.weight", self._as_stored(self._matrix(source)[:outputs, :inputs])
-        if self._has(f"{source}.bias"):
-            yield f"{to}.bias", self._vector(f"{source}.bias")[:outputs]
+        yield f"{to}.weight", self._as_stored(self.matrix(source)[:outputs, :inputs])
+        if self.has(f"{source}.bias"):
+            yield f"{to}.bias", self.vector(f"{source}.bias")[:outputs]
 
     def _norm(self, source: str, to: str) -> Iterator[tuple[str, Floats]]:
-        yield f"{to}.weight", self._vector(f"{source}.weight") - np.float32(self._block.norm_offset)
-        if self._has(f"{source}.bias"):
-            yield f"{to}.bias", self._vector(f"{source}.bias")
+        yield f"{to}.weight", self.vector(f"{source}.weight") - np.float32(self._block.norm_offset)
+        if self.has(f"{source}.bias"):
+            yield f"{to}.bias", self.vector(f"{source}.bias")
 
     def _as_stored(self, weight: Floats) -> Floats:
         return np.ascontiguousarray(weight.T if self._names.is_transposed else weight)
 
-    def _has(self, vector: str) -> bool:
+    def has(self, vector: str) -> bool:
         return vector in self._file.header["vectors"]
 
-    def _vector(self, name: str) -> Floats:
+    def vector(self, name: str) -> Floats:
         at, size = self._file.header["vectors"][name]
         return self._file.bytes[at : at + 4 * size].view(np.float32).copy()
 
-    def _matrix(self, name: str) -> Floats:
+    def matrix(self, name: str) -> Floats:
         """[rows, inputs], with all that fills up blocks."""
         matrix = self._file.matrices[name]
         form, blocks, bytes_ = FORMATS[matrix.format], matrix.rows // BLOCK, self._file.bytes

@@ -86,6 +86,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "moe_intermediate_size": 40,
         "norm_topk_prob": True,
     },
+    "gpt_oss-released": {
+        "model_type": "gpt_oss",
+        "head_dim": 16,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 4,
+        "swiglu_limit": 7.0,
+        "rope_scaling": _YARN | {"truncate": False},
+        **_WINDOW,
+    },
     "gpt_oss": {
         "model_type": "gpt_oss",
         "head_dim": 16,

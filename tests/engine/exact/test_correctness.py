@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from minivault.engine import exact
 from tests.engine.exact.checkpoints import VARIANTS
 from tests.engine.exact.conftest import Loader
 from tests.engine.exact.driving import decode, prefill, tokens
+from tests.engine.exact.floats import Floats, by_transformers
 
 
 @torch.inference_mode()
@@ -33,6 +35,13 @@ def test_logits_are_those_of_transformers(variant: str, load: Loader) -> None:
     assert relative_error(prefill(runner, 0, ids[:149]), expected[148]) < 0.1
     assert relative_error(decode(runner, [0], ids[149:], [149])[0], expected[149]) < 0.1
     runner.release(0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_description_is_the_model(variant: str, load: Loader) -> None:
+    prepared, ids = load.prepared(variant), tokens(150)
+    expected = by_transformers(load.directory(variant), exact.unpack(prepared), ids)
+    assert relative_error(Floats(prepared, 320).logits(ids), expected) < 1e-5
 
 
 @pytest.mark.parametrize("variant", ["llama", "gpt2"])
