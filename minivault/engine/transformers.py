@@ -18,9 +18,10 @@ import transformers
 from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from minivault.engine.company import Together
+from minivault.engine.company import Together, cache_name, length_of
 from minivault.engine.host import host_signature
 from minivault.engine.runner import Chunk
+from minivault.errors import ModelError
 
 log = logging.getLogger("minivault.engine")
 
@@ -52,21 +53,24 @@ class TransformersRunner:
         cache_bytes: int | None = None,
     ) -> None:
         self._model = model
-        self._forward_takes = inspect.signature(model.forward).parameters
+        self._forward_takes, self._cache_name = inspect.signature(model.forward).parameters, cache_name(model)
         text_config = model.config.get_text_config(decoder=True)
         context = min(context, getattr(text_config, "max_position_embeddings", None) or context)
         probe = self._new_cache()
         self.vocabulary_size = int(self._pass([0], probe).shape[-1])
-        budget = max(1, num_slots * context if cache_bytes is None else cache_bytes // max(1, _num_bytes(probe)))
-        self.context = min(context, budget)
-        self.num_slots = max(1, min(num_slots, budget // self.context))
+        of_token, of_states = _num_bytes(probe), _num_state_bytes(probe)
+        if cache_bytes is not None:
+            context = max(1, min(context, (cache_bytes - of_states) // max(1, of_token)))
+            num_slots = max(1, min(num_slots, cache_bytes // max(1, of_token * context + of_states)))
+        self.context, self.num_slots = context, num_slots
         self._caches: list[DynamicCache | None] = [None] * self.num_slots
         self.can_copy = all(type(layer) is DynamicLayer for layer in _layers(probe))
         # A cache that is no plain range of positions may not survive being filled in pieces: the prompt goes in whole.
         self.chunk_tokens = min(chunk_tokens, self.context) if self.can_copy else self.context
         self.block_tokens = self.chunk_tokens
-        self.bytes_per_slot = _num_bytes(probe) * self.context
+        self.bytes_per_slot = of_token * self.context + of_states
         self.num_blocks = self.num_slots * -(-self.context // self.block_tokens)
+        self._ensure_memory()
         self._together: Together | None = Together(model)
         if reason := self._together.why_not():
             log.info("sequences are computed one by one: %s", reason)
@@ -76,7 +80,7 @@ class TransformersRunner:
 
     @property
     def num_free_blocks(self) -> int:
-        lengths = (cache.get_seq_length() for cache in self._caches if cache is not None)
+        lengths = (length_of(cache) for cache in self._caches if cache is not None)
         return self.num_blocks - sum(-(-length // self.block_tokens) for length in lengths)
 
     @torch.inference_mode()
@@ -134,6 +138,19 @@ class TransformersRunner:
         self._caches = [None] * self.num_slots
         self._model = self._together = None
 
+    def _ensure_memory(self) -> None:
+        """Raises ModelError where a token after others is computed as one after none."""
+        cache = self._new_cache()
+        tokens = [place % self.vocabulary_size for place in (3, 5, 7, 11)]
+        self._pass(tokens[:-1], cache)
+        continued, whole, alone = (
+            self._pass(given, to)[-1]
+            for given, to in ((tokens[-1:], cache), (tokens, self._new_cache()), (tokens[-1:], self._new_cache()))
+        )
+        if torch.dist(continued, alone) < torch.dist(continued, whole):
+            kind = self._model.config.model_type
+            raise ModelError(f"a {kind} model forgets what it has read: its cache is none that this server knows")
+
     def _new_cache(self) -> DynamicCache:
         return DynamicCache(config=self._model.config)
 
@@ -160,7 +177,7 @@ class TransformersRunner:
     def _pass(self, tokens: Sequence[int], cache: DynamicCache, num_logits: int = 1) -> torch.Tensor:
         """Append `tokens` to `cache`; return the logits of the last `num_logits` [rows, vocabulary], float32."""
         last_only = {"logits_to_keep": num_logits} if "logits_to_keep" in self._forward_takes else {}
-        output = self._model(input_ids=self._ids(tokens), past_key_values=cache, use_cache=True, **last_only)
+        output = self._model(input_ids=self._ids(tokens), use_cache=True, **{self._cache_name: cache}, **last_only)
         logits: torch.Tensor = output.logits[0, -num_logits:]
         return logits.float()
 
@@ -177,6 +194,13 @@ def _num_bytes(cache: DynamicCache) -> int:
     """Bytes that the keys and values of a cache take."""
     parts = [getattr(layer, name, None) for layer in _layers(cache) for name in ("keys", "values")]
     return sum(part.numel() * part.element_size() for part in parts if part is not None)
+
+
+def _num_state_bytes(cache: DynamicCache) -> int:
+    """Bytes of the states that stand for all positions, however many."""
+    kinds = [getattr(layer, name, {}) for layer in _layers(cache) for name in ("conv_states", "recurrent_states")]
+    parts = [part for states in kinds for part in states.values() if part is not None]
+    return sum(part.numel() * part.element_size() for part in parts)
 
 
 def _layers(cache: DynamicCache) -> list[Any]:

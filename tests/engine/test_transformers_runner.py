@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
-    OlmoeConfig,
-    OlmoeForCausalLM,
 )
 
 from minivault.engine.runner import Chunk
 from minivault.engine.transformers import TransformersRunner
+from minivault.errors import ModelError
 from tests.engine.driving import GREEDY, Drive
 from tests.engine.scripted import VOCABULARY_SIZE
 
@@ -79,6 +81,36 @@ def sliding() -> Model:
     return MistralForCausalLM(config).eval()
 
 
+SIZES = {"vocab_size": VOCABULARY_SIZE, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
+SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256, "initializer_range": 0.3}
+LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
+ROUTED = {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1, "topk_group": 1}
+SHARED = {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 12}
+OF_THE_LIBRARY: dict[str, dict[str, Any]] = {
+    "qwen3_5_text": {"head_dim": 8, **LINEAR},  # three layers of states, one of attention
+    "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1},  # states alone
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "deepseek_v2": {**LATENT, **ROUTED, "first_k_dense_replace": 1},  # latents, and experts
+    "olmoe": {"num_experts": 8, "num_experts_per_tok": 2},
+    "gemma4_text": {**SHARED, "head_dim": 8, "global_head_dim": 8, "vocab_size_per_layer_input": VOCABULARY_SIZE},
+}
+
+
+def of_the_library(model_type: str) -> Callable[[], Model]:
+    """A small model of a kind that does more than attend."""
+
+    def make() -> Model:
+        torch.manual_seed(1)
+        ends = {"eos_token_id": 256, "pad_token_id": 256, "bos_token_id": 257}
+        config = AutoConfig.for_model(model_type, **SIZES, **ends, **OF_THE_LIBRARY[model_type])
+        model: Model = AutoModelForCausalLM.from_config(config).eval()
+        return model
+
+    make.__name__ = model_type
+    return make
+
+
 def runner_of(model: Model, **options: int) -> TransformersRunner:
     return TransformersRunner(model, **({"num_slots": 4, "context": 96, "chunk_tokens": 16} | options))
 
@@ -102,7 +134,7 @@ def generated(model: Model, prompt: list[int], num: int) -> list[int]:
 
 
 FAMILIES = pytest.mark.parametrize("family", [gpt2, llama])
-EVERY_FAMILY = pytest.mark.parametrize("family", [gpt2, llama, sliding])
+EVERY_FAMILY = pytest.mark.parametrize("family", [gpt2, llama, sliding, *map(of_the_library, OF_THE_LIBRARY)])
 PROMPTS = [[65, 66, 67], list(range(50)), [5] * 16, list(range(40, 73))]
 
 
@@ -239,13 +271,6 @@ def test_sequences_share_passes_and_each_has_the_bits_that_it_has_alone(family: 
         passes.clear()
 
 
-def mixture() -> Model:
-    """Whose experts multiply as many rows as come to them."""
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    experts = {"num_experts": 4, "num_experts_per_tok": 2}
-    return OlmoeForCausalLM(OlmoeConfig(vocab_size=VOCABULARY_SIZE, eos_token_id=256, **sizes, **experts)).eval()
-
-
 def stretched() -> Model:
     """Whose positions are turned by the longest sequence of a pass."""
     model = llama()
@@ -253,11 +278,19 @@ def stretched() -> Model:
     return LlamaForCausalLM(type(model.config)(**model.config.to_dict() | {"rope_parameters": turned})).eval()
 
 
-@pytest.mark.parametrize("make", [mixture, stretched])
-def test_where_company_would_change_a_bit_each_sequence_is_computed_by_itself(make: Callable[[], Model]) -> None:
-    runner = runner_of(make(), num_slots=3, context=64)
+def test_where_company_would_change_a_bit_each_sequence_is_computed_by_itself() -> None:
+    runner = runner_of(stretched(), num_slots=3, context=64)
     assert runner.signature["decoding"] == "1 row"
     assert torch.equal(beside(runner, 3), beside(runner, 1))
+
+
+def test_a_model_that_forgets_is_refused() -> None:
+    """Whose cache is none that the library's forward pass is given."""
+    model = llama()
+    forward = model.forward
+    model.forward = lambda **given: forward(**given | {"past_key_values": None})
+    with pytest.raises(ModelError, match="forgets what it has read"):
+        runner_of(model)
 
 
 def test_an_empty_slot_is_told_apart() -> None:
