@@ -5,10 +5,24 @@ From a config (or a GGUF file's metadata) to a `Block`, and from a tensor's part
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from minivault.families import centred, cohere, gemma, glm, gpt2, gpt_oss, granite, llama, mixtral, olmo, phi, qwen_moe
 from minivault.families.block import Block, Config, Experts, Family, Names
 
-__all__ = ["GGUF", "GGUF_FACTORS", "MODEL_TYPES", "Block", "Config", "Experts", "Family", "Names", "family_of"]
+__all__ = [
+    "GGUF",
+    "GGUF_FACTORS",
+    "MODEL_TYPES",
+    "TEXT_PREFIXES",
+    "Block",
+    "Config",
+    "Experts",
+    "Family",
+    "Names",
+    "family_of",
+    "text_of",
+]
 
 _ALL = (
     llama.FAMILY,
@@ -30,6 +44,20 @@ GGUF = {name: family for family in _ALL for name in family.gguf}
 """GGUF's names of architectures."""
 GGUF_FACTORS = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 """Tensors of GGUF files that divide the frequencies of rotary positions: a config tells of them as `rope_scaling`."""
+
+TEXT_PREFIXES = ("language_model.", "model.language_model.")
+"""How the names of tensors begin that belong to the text model within a larger one; its head may stand outside."""
+
+
+def text_of(config: Config) -> Config:
+    """What a config says of the model that reads and writes text, where others see and hear for it; else the config.
+
+    What such a config leaves to the library's defaults is filled in."""
+    text, tied = config.get("text_config"), "tie_word_embeddings"
+    family = family_of(text) if isinstance(text, Mapping) else None
+    if family is None or not isinstance(text, Mapping):
+        return config
+    return {**family.defaults.get(text["model_type"], {}), **text, **({tied: config[tied]} if tied in config else {})}
 
 
 def family_of(config: Config) -> Family | None:

@@ -180,6 +180,8 @@ class Family:
     why_not: Callable[[Config], str | None]
     gguf: Mapping[str, Names] = field(default_factory=dict)
     """GGUF's name of the architecture → how its files name tensors."""
+    defaults: Mapping[str, Config] = field(default_factory=dict)
+    """What configs within larger models leave out, by `model_type`."""
     gguf_paired: tuple[str, ...] = ()
     """Architectures whose GGUF files have query and key rows in pairs, whatever checkpoints have."""
 

@@ -65,4 +65,18 @@ def why_not(config: Config) -> str | None:
     )
 
 
-FAMILY = Family(("gemma2", "gemma3_text"), NAMES, block, why_not, gguf={"gemma2": GGUF_NAMES, "gemma3": GGUF_NAMES})
+_LEFT_OUT = {"vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
+_LEFT_OUT |= {
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "max_position_embeddings": 131072,
+}
+FAMILY = Family(
+    ("gemma2", "gemma3_text"),
+    NAMES,
+    block,
+    why_not,
+    gguf={"gemma2": GGUF_NAMES, "gemma3": GGUF_NAMES},
+    defaults={"gemma3_text": _LEFT_OUT},
+)

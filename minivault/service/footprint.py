@@ -11,7 +11,7 @@ from typing import Any
 
 from minivault.config import Settings
 from minivault.errors import ModelError
-from minivault.families import family_of
+from minivault.families import family_of, text_of
 from minivault.models import ModelFiles, ModelStore
 
 LEAST_TOKENS = 512
@@ -45,7 +45,7 @@ def footprint(config: Mapping[str, Any], weights_bytes: int, num_parameters: int
 
 def footprint_of(settings: Settings, files: ModelFiles) -> Footprint:
     """Of a model of the store, by the runner that the settings give it."""
-    is_ours = settings.runner != "transformers" and family_of(files.config) is not None
+    is_ours = settings.runner != "transformers" and family_of(text_of(files.config)) is not None
     is_mapped = is_ours and not settings.device.startswith("cuda")
     weights = _weights_bytes(settings, files)
     return footprint(files.config, weights, files.num_parameters, is_mapped=is_mapped)

@@ -14,7 +14,7 @@ from minivault.engine.exact.lora import Adapter, Change, Lora
 from minivault.engine.exact.safetensors import Bytes, Floats, Safetensors, ToFloat
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
-from minivault.families import Block, Names
+from minivault.families import TEXT_PREFIXES, Block, Names
 
 _TABLES = (".inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 
@@ -67,12 +67,16 @@ class Fours:
 
 
 class Checkpoint:
-    """The tensors by the family's names, with or without its prefix, and with an adapter's changes."""
+    """The tensors by the family's names, with or without its prefix, and with an adapter's changes; of a larger model
+    (`is_part`) those of its text model."""
 
-    def __init__(self, directory: Path, names: Names, bits: int, adapter: Adapter | None = None) -> None:
+    def __init__(
+        self, directory: Path, names: Names, bits: int, adapter: Adapter | None = None, *, is_part: bool = False
+    ) -> None:
         self.names, self._bits, self.is_paired = names, bits, False
         self.quantization = f"{bits}-bit"
-        self._tensors = Safetensors(directory, names.prefix)
+        parts = TEXT_PREFIXES if is_part else ()
+        self._tensors = Safetensors(directory, *parts, names.prefix, parts=(*parts, names.head) if parts else ())
         self._lora = Lora(adapter, names.prefix) if adapter else None
 
     def norm_offset(self, block: Block) -> float:

@@ -19,7 +19,7 @@ from minivault.engine.exact.shape import padded, unpaired
 from minivault.engine.exact.support import why_not
 from minivault.engine.exact.weights import Grid, WeightsWriter
 from minivault.errors import ModelError
-from minivault.families import Block, Config, Experts, Names, family_of
+from minivault.families import Block, Config, Experts, Names, family_of, text_of
 from minivault.families.block import head_norms, stream_norms
 
 Floats = NDArray[np.float32]
@@ -74,9 +74,10 @@ def prepare_checkpoint(
     """Write `out` from config.json and safetensors files; `bits` 8 or 4. `progress(done, total)` counts layers.
 
     Raises ModelError, in a line that names the tensor, where it cannot."""
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    family = _checked(config)
-    _Preparation(config, Checkpoint(directory, family.names, bits, adapter), out, progress).run()
+    whole = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    config = text_of(whole)
+    checkpoint = Checkpoint(directory, _checked(config).names, bits, adapter, is_part=config is not whole)
+    _Preparation(config, checkpoint, out, progress).run()
 
 
 def prepare_gguf(file: Gguf, config: Config, out: Path, progress: Progress | None = None) -> None:

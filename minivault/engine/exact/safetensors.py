@@ -34,10 +34,11 @@ _TYPES: dict[str, tuple[str, ToFloat]] = {
 
 
 class Safetensors:
-    """Tensors by their names, each without what `prefixes` it begins with. Raises ModelError where there are none."""
+    """Tensors by their names, each without what `prefixes` it begins with; where `parts` are given, only those whose
+    names begin so. Raises ModelError where there are none."""
 
-    def __init__(self, directory: Path, *prefixes: str) -> None:
-        self._prefixes = prefixes
+    def __init__(self, directory: Path, *prefixes: str, parts: tuple[str, ...] = ()) -> None:
+        self._prefixes, self._parts = prefixes, parts
         self._found: dict[str, tuple[Bytes, dict[str, Any]]] = {}
         self._read: set[str] = set()
         for path in sorted(directory.glob("*.safetensors")):
@@ -54,7 +55,7 @@ class Safetensors:
         except ValueError as error:
             raise ModelError(f"{path} is no safetensors file, or damaged") from error
         for name, entry in header.items():
-            if name != "__metadata__":
+            if name != "__metadata__" and (not self._parts or name.startswith(self._parts)):
                 first, last = entry["data_offsets"]
                 self._found[self._plain(name)] = whole[start + first : start + last], entry
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minivault.families import MODEL_TYPES, Config, family_of
+from minivault.families import MODEL_TYPES, Config, family_of, text_of
 
 ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "gelu": 2, "relu": 3}
 """By name, the number that compiled code knows each by."""
@@ -10,6 +10,7 @@ ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "ge
 
 def why_not(config: Config) -> str | None:
     """One line saying why a model of this config cannot be run; None where it can."""
+    config = text_of(config)
     family = family_of(config)
     if family is None:
         known = ", ".join(MODEL_TYPES)
