@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.errors import VaultError
-from minivault.vault.disk import Disk
+from minivault.vault.disk import Disk, open_plain
 from minivault.vault.proof.agent import AgentSigner, fingerprint_of
 
 SECRET = "vault.key"
@@ -30,7 +30,16 @@ def raw(text: str) -> bytes:
 
 
 def read_public(directory: Path) -> str:
-    """The public key as `vault.pub` has it; empty where there is none."""
+    """The public key: the half of the secret one, or as `vault.pub` has it where an agent holds that; empty where there
+    is none. A `vault.pub` that was damaged is no other key."""
+    try:
+        key = SigningKey.load(directory)
+    except VaultError:
+        key = None
+    return _written(directory) if key is None else key.public
+
+
+def _written(directory: Path) -> str:
     try:
         return (directory / PUBLIC).read_bytes()[:200].decode("ascii", "replace").strip()
     except OSError:
@@ -72,17 +81,18 @@ class SigningKey:
 
     @classmethod
     def load(cls, directory: Path) -> SigningKey | None:
-        """The vault's key; None where there is no file. Raises VaultError for one that is no key, OSError."""
+        """The vault's key; None where there is no file. Raises VaultError for one that is no key."""
         try:
-            fd = os.open(directory / SECRET, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(open_plain(directory / SECRET), "rb") as file:
+                text = file.read(1024).decode("ascii", "replace").strip()
         except FileNotFoundError:
             return None
-        with os.fdopen(fd, "rb") as file:
-            text = file.read(1024).decode("ascii", "replace").strip()
+        except OSError as error:
+            raise VaultError(f"{directory / SECRET} cannot be read: {error.strerror}") from None
         try:
             if not text.startswith(AGENT):
                 return cls.of(raw(text))
-            public = raw(read_public(directory))
+            public = raw(_written(directory))
         except ValueError:
             raise VaultError(f"{directory / SECRET} is not a signing key") from None
         if AGENT + fingerprint_of(public) != text:

@@ -65,10 +65,28 @@ def test_a_lost_key_is_replaced_and_the_log_says_so(make_vault: Make, directory:
     assert check(directory, public_key=first_key).exit_code == 2
 
 
-def test_a_checkpoint_that_cannot_be_signed_stops_no_answer(make_vault: Make, directory: Path) -> None:
+def test_a_damaged_public_half_is_no_other_key(make_vault: Make, directory: Path) -> None:
+    vault = make_vault(segment_bytes=1)
+    key = (directory / "vault.pub").read_text().strip()
+    ask(vault)
+    (directory / "vault.pub").write_bytes(b"\xff")
+    ask(vault)
+    ask(vault)
+    vault.close()
+    with Archive(directory, by="tester", segment_bytes=1) as archive:
+        assert archive.prune(0).num_records > 0
+    report = check(directory)
+    assert (report.exit_code, report.public_key) == (0, key)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("not a key"), lambda path: path.mkdir()])
+def test_a_checkpoint_that_cannot_be_signed_stops_no_answer(
+    spoil: Callable[[Path], object], make_vault: Make, directory: Path
+) -> None:
     vault = make_vault(segment_bytes=1)
     ask(vault)
-    (directory / "vault.key").write_text("not a key")
+    (directory / "vault.key").unlink()
+    spoil(directory / "vault.key")
     ask(vault)
     ask(vault)
     assert vault.status().writable
