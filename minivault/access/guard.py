@@ -149,8 +149,11 @@ class Guard:
 
     def _ensure_role(self, caller: Caller, rule: str | None) -> None:
         is_dialect = request.blueprint in self._key_headers
-        if rule is not None and caller.role not in roles_for(rule, request.method, is_dialect=is_dialect):
-            raise Forbidden(f"a key of role {caller.role!r} may not do this")
+        roles = () if rule is None else roles_for(rule, request.method, is_dialect=is_dialect)
+        if rule is not None and caller.role not in roles:
+            raise Forbidden(
+                f"a key of role {caller.role!r} may not do this: it takes one of {' or '.join(sorted(roles))}"
+            )
 
     def _is_preflight(self) -> bool:
         is_asking = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers

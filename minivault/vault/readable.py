@@ -48,7 +48,7 @@ def written_or_nothing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise VaultUnavailable(f"the vault cannot be written, so nothing is done: {error}") from None
+        raise VaultUnavailable(f"the vault cannot be written and stays as it is: {error}") from None
 
 
 class Readable:

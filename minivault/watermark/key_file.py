@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import re
 import stat
@@ -51,7 +52,9 @@ def _read(path: Path) -> tuple[int, bytes]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         mode = os.fstat(fd).st_mode
-        return mode, os.read(fd, _MAX_BYTES) if stat.S_ISREG(mode) else b""
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return mode, os.read(fd, _MAX_BYTES)
     finally:
         os.close(fd)
 

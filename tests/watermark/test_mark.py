@@ -160,8 +160,8 @@ def test_the_owners_group_may_read_it(tmp_path: Path) -> None:
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    (tmp_path / "folder").mkdir(mode=0o700)
-    for name, told in {"missing": "No such file", "folder": "holds no key", "pipe": "holds no key"}.items():
+    (tmp_path / "folder").mkdir(mode=0o755)
+    for name, told in {"missing": "No such file", "folder": "not a regular", "pipe": "not a regular"}.items():
         with pytest.raises(ConfigError, match=told):
             read_mark(tmp_path / name, "F")
 
