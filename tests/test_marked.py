@@ -3,6 +3,7 @@ without."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +23,7 @@ from minivault.service.backends import check_backend
 from minivault.types import Delta, GenerationRequest, SamplingParams
 from minivault.vault.reader import read_records
 from minivault.vault.verify import verify
-from minivault.watermark import Mark, create_key, num_marked, read_mark
+from minivault.watermark import Mark, num_marked, read_mark
 from tests.replaying import answer, loaded, other_arithmetic, wandering
 from tests.scripted import backend as scripted
 
@@ -45,7 +46,9 @@ def mark(settings: Settings) -> Mark:
 
 
 def keyed(settings: Settings, path: Path) -> Settings:
-    create_key(path)
+    """With a key that is its file's name: another name is another key, and each draws the same each time."""
+    path.write_text(hashlib.sha256(path.name.encode()).hexdigest())
+    path.chmod(0o600)
     return replace(settings, watermark_key_file=str(path))
 
 
@@ -131,7 +134,7 @@ def test_what_was_drawn_before_the_mark_replays_beside_it(plain: Settings, setti
 
 def test_under_other_arithmetic_a_marked_answer_is_consistent_and_a_forged_token_is_not(settings: Settings) -> None:
     with loaded(settings) as model:
-        records = answer(settings, model, *"abcdefgh", **{**LONG, "top_k": 0, "top_p": 1.0})
+        records = answer(settings, model, *"abcdefghijklmnop", **{**LONG, "top_k": 0, "top_p": 1.0})
     assert set(outcomes(settings, records, other_arithmetic)[1]) == {("identical", ""), ("consistent", "")}
     tokens = records[0]["completion_tokens"]
     forged = {**records[0], "completion_tokens": [*tokens[:20], *(token ^ 1 for token in tokens[20:])]}
