@@ -7,7 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minivault.families import centred, cohere, gemma, glm, gpt2, gpt_oss, granite, llama, mixtral, olmo, phi, qwen_moe
+from minivault.families import (
+    centred,
+    cohere,
+    exaone,
+    gemma,
+    glm,
+    gpt2,
+    gpt_oss,
+    granite,
+    llama,
+    mixtral,
+    olmo,
+    olmoe,
+    phi,
+    qwen_moe,
+)
 from minivault.families.block import Block, Config, Experts, Family, Names
 
 __all__ = [
@@ -27,10 +42,15 @@ __all__ = [
 _ALL = (
     llama.FAMILY,
     gemma.FAMILY,
+    gemma.FIRST,
     granite.FAMILY,
+    granite.MOE,
     olmo.FAMILY,
+    olmoe.FAMILY,
+    exaone.FAMILY,
     phi.FAMILY,
     glm.FAMILY,
+    glm.FIRST,
     cohere.FAMILY,
     gpt2.FAMILY,
     mixtral.FAMILY,

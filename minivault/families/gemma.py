@@ -1,4 +1,4 @@
-"""The Gemma family (Gemma 2 and 3, text): a norm before and after attention and MLP, windows, soft caps."""
+"""The Gemma family (text): in Gemma 2 and 3 a norm before and after attention and MLP, windows, soft caps."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ def _cap(config: Config, name: str, default: float) -> float:
     return float(config.get(name, default) or 0.0)
 
 
+def first(config: Config) -> Block:
+    """Gemma 1: Llama's layers with norms of an offset and a scaled embedding. Its first configs say `gelu` and mean the
+    approximation, as the library knows."""
+    activation = config.get("hidden_act", "gelu")
+    return rms(
+        config,
+        activation="gelu_pytorch_tanh" if activation == "gelu" else activation,
+        is_tied=config.get("tie_word_embeddings", True),
+        norm_offset=1.0,
+        embedding_scale=math.sqrt(config["hidden_size"]),
+    )
+
+
+def why_not_first(config: Config) -> str | None:
+    return why_not_sizes(config) or is_set(config, "attention_bias") or why_not_rotations(first(config))
+
+
 def why_not(config: Config) -> str | None:
     return (
         why_not_sizes(config)
@@ -72,6 +89,7 @@ _LEFT_OUT |= {
     "num_hidden_layers": 26,
     "max_position_embeddings": 131072,
 }
+FIRST = Family(("gemma",), llama.PLAIN_NAMES, first, why_not_first, gguf={"gemma": llama.PLAIN_GGUF_NAMES})
 FAMILY = Family(
     ("gemma2", "gemma3_text"),
     NAMES,

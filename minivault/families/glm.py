@@ -1,4 +1,4 @@
-"""GLM-4 (0414): norms before and after attention and MLP, half of each head turned in pairs, joined MLP maps."""
+"""GLM-4: half of each head turned in pairs, joined MLP maps; 0414 has norms after attention and MLP, too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def block(config: Config) -> Block:
     turn = rotation(config, partial=0.5)
     return rms(
         config,
-        has_output_norms=True,
+        has_output_norms=config["model_type"] == "glm4",
         rotations=(turn,),
         rotary_size=turned(sizes(config)["head_size"], turn),
         is_interleaved=True,
@@ -37,4 +37,5 @@ GGUF_NAMES = replace(
     attention_output_norm="post_attention_norm",
     mlp_output_norm="post_ffw_norm",
 )
+FIRST = Family(("glm",), replace(llama.PLAIN_NAMES, ups=NAMES.ups), block, why_not)
 FAMILY = Family(("glm4",), NAMES, block, why_not, gguf={"glm4": GGUF_NAMES})

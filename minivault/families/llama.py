@@ -1,4 +1,5 @@
-"""The Llama family (Llama, SmolLM2 and 3, Mistral, Ministral, Qwen2 and 3): RMSNorm, rotary positions, gated MLP."""
+"""The Llama family (Llama, SmolLM2 and 3, Mistral, Ministral, Qwen2 and 3, Seed-OSS, ERNIE 4.5): RMSNorm, rotary
+positions, gated MLP."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ PLAIN_NAMES, PLAIN_GGUF_NAMES = (
 
 def block(config: Config) -> Block:
     """Mistral and Qwen have windows, in all layers or in some; SmolLM3 turns nothing in every fourth layer; Qwen3 norms
-    each head's queries and keys."""
+    each head's queries and keys; ERNIE turns neighbours."""
     found, count = rms(config), config["num_hidden_layers"]
     kind = config.get("model_type")
     turns = [0] * count
@@ -71,6 +72,7 @@ def block(config: Config) -> Block:
     return replace(
         found,
         head_norm="head" if kind == "qwen3" else "",
+        is_interleaved=kind == "ernie4_5",
         layers=layers(windows(config, _layer_types(config)), turns),
     )
 
@@ -89,10 +91,13 @@ def why_not(config: Config) -> str | None:
 
 
 FAMILY = Family(
-    ("llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3"),
+    ("llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3", "seed_oss", "ernie4_5"),
     NAMES,
     block,
     why_not,
-    gguf=dict.fromkeys(("llama", "qwen2", "qwen3", "smollm3"), GGUF_NAMES),
+    gguf={
+        **dict.fromkeys(("llama", "qwen2", "qwen3", "smollm3", "ernie4_5"), GGUF_NAMES),
+        "seed_oss": replace(GGUF_NAMES, mlp_norm="post_attention_norm"),
+    },
     gguf_paired=("llama", "smollm3"),
 )

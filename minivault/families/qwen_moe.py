@@ -11,6 +11,7 @@ from minivault.families.reading import (
     SLIDING,
     layer_types,
     layers,
+    num_experts,
     rms,
     why_not_rotations,
     why_not_sizes,
@@ -37,7 +38,7 @@ GGUF_NAMES = replace(
 def block(config: Config) -> Block:
     is_second = config["model_type"] == "qwen2_moe"
     experts = Experts(
-        num=_num_experts(config),
+        num=num_experts(config),
         used=config["num_experts_per_tok"],
         mlp=config["moe_intermediate_size"],
         is_normalized=bool(config.get("norm_topk_prob", False)),
@@ -52,10 +53,6 @@ def block(config: Config) -> Block:
     )
 
 
-def _num_experts(config: Config) -> int:
-    return int(config.get("num_experts") or config.get("num_local_experts") or 0)
-
-
 def _layer_types(config: Config, *, is_second: bool) -> list[str]:
     """Where there are windows, all layers of Qwen3 have one; of Qwen2 every other one of the first."""
     if not config.get("use_sliding_window"):
@@ -68,7 +65,7 @@ def _layer_types(config: Config, *, is_second: bool) -> list[str]:
 
 def why_not(config: Config) -> str | None:
     reason = why_not_sizes(config) or missing(config, "num_experts_per_tok", "moe_intermediate_size")
-    if not reason and not _num_experts(config):
+    if not reason and not num_experts(config):
         reason = "the config has no num_experts"
     if not reason and config["model_type"] == "qwen2_moe":
         reason = missing(config, "shared_expert_intermediate_size")

@@ -82,6 +82,11 @@ def layers(sizes: Sequence[int], rotations: Sequence[int] = ()) -> tuple[Layer, 
     return tuple(Layer(size, turn) for size, turn in zip(sizes, rotations or [0] * len(sizes), strict=True))
 
 
+def num_experts(config: Config) -> int:
+    """By either name that configs have for it; 0 where there are none."""
+    return int(config.get("num_experts") or config.get("num_local_experts") or 0)
+
+
 def why_not_sizes(config: Config) -> str | None:
     """A line about sizes that are missing or do not fit each other."""
     if reason := missing(config, *SIZES):

@@ -37,7 +37,7 @@ _ARCHITECTURES = {
 }
 _TRIED = ("llama3", "phi3-long", "qwen2-yarn", "qwen3", "smollm3", "gemma2", "gemma3", "granite", "olmo2", "phi3")
 _TRIED += ("glm4", "cohere2", "starcoder2", "stablelm", "phi", "gpt_neox", "mixtral", "qwen2_moe", "qwen3_moe")
-_TRIED += ("gpt_oss",)
+_TRIED += ("gpt_oss", "gemma", "seed_oss", "ernie4_5", "exaone4", "olmoe", "granitemoe")
 
 
 _GEMMA = {"query_pre_attn_scalar": 20, "num_hidden_layers": 7}
@@ -180,11 +180,11 @@ def _metadata(original: dict[str, Any], block: Block) -> dict[str, Any]:
         found["attention.sliding_window"] = window
     if block.experts:
         found |= {"expert_count": block.experts.num, "expert_used_count": block.experts.used}
-        if original["model_type"] != "mixtral":
+        if original["model_type"] not in ("mixtral", "olmoe", "granitemoe"):  # where that is the model's
             found["expert_feed_forward_length"] = block.experts.mlp
         if block.experts.has_shared:
             found["expert_shared_feed_forward_length"] = block.mlp
-    if original["model_type"] == "granite":
+    if original["model_type"] in ("granite", "granitemoe"):
         found |= {"embedding_scale": block.embedding_scale, "residual_scale": block.residual_scale}
         found |= {"logit_scale": 1 / block.logit_scale, "attention.scale": block.attention_scale}
     if original["model_type"] == "cohere2":
@@ -234,7 +234,7 @@ def _tensors(family: Family, architecture: str, block: Block, weights: dict[str,
 
 
 def _of_experts(experts: Experts, ours: Names, theirs: Names, layer: int, weights: dict[str, Any]) -> dict[str, Any]:
-    """All experts in one tensor, and sinks; out of one tensor of gpt-oss, which has gate and up in turn, come two."""
+    """All experts in one tensor, and sinks; out of one tensor of gate and up, in turn (gpt-oss) or not, come two."""
     found = dict[str, Any]()
     if ours.sinks:
         found[_at(theirs, layer, str(theirs.sinks))] = weights[_at(ours, layer, ours.sinks)]
@@ -245,6 +245,13 @@ def _of_experts(experts: Experts, ours: Names, theirs: Names, layer: int, weight
             found[_at(theirs, layer, two) + ".weight"] = np.stack(each)
         return found
     up, down = (_at(ours, layer, name) for name in (ours.expert_ups[0], ours.expert_down))
+    if not ours.is_alternating:
+        halves = np.split(weights.pop(f"{up}.weight"), 2, axis=1)
+        parts = (*halves, weights.pop(f"{down}.weight"))
+        return {
+            f"{_at(theirs, layer, to)}.weight": part
+            for to, part in zip((*theirs.expert_ups, theirs.expert_down), parts, strict=True)
+        }
     for start, to in enumerate(theirs.expert_ups):
         found[_at(theirs, layer, to) + ".weight"] = weights[up].swapaxes(1, 2)[:, start::2]
         found[_at(theirs, layer, to) + ".bias"] = weights[f"{up}_bias"][:, start::2]

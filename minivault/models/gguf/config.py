@@ -159,6 +159,10 @@ def _gemma(file: GgufFile) -> Config:
     }
 
 
+def _gemma1(_file: GgufFile) -> Config:
+    return {"hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh"}
+
+
 def _granite(file: GgufFile) -> Config:
     return {
         "embedding_multiplier": rotation.shortest(_value(file, "embedding_scale", 1.0)),
@@ -206,9 +210,13 @@ def _qwen2_moe(file: GgufFile) -> Config:
 
 
 def _mixtral(file: GgufFile) -> Config:
+    return _window(file) | _local_experts(file)
+
+
+def _local_experts(file: GgufFile) -> Config:
     """Files say an expert's width as the model's."""
     used = int(_number(file, "expert_used_count"))
-    return _window(file) | {"num_local_experts": int(_number(file, "expert_count")), "num_experts_per_tok": used}
+    return {"num_local_experts": int(_number(file, "expert_count")), "num_experts_per_tok": used}
 
 
 def _gpt_oss(file: GgufFile) -> Config:
@@ -224,9 +232,13 @@ def _gpt_oss(file: GgufFile) -> Config:
 
 
 _MORE: dict[str, Callable[[GgufFile], Config]] = {
+    "exaone4": lambda file: _window(file) | {"sliding_window_pattern": 4},
+    "gemma": _gemma1,
     "gemma2": _gemma2,
     "gemma3_text": _gemma3,
     "granite": _granite,
+    "granitemoe": lambda file: _granite(file) | _local_experts(file),
+    "olmoe": lambda file: _experts(file) | {"norm_topk_prob": False},
     "phi3": lambda file: _window(file) | _partly_turned(file),
     "phi": lambda file: _partly_turned(file) | {"hidden_act": "gelu_new"},
     "gpt_neox": _neox,

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig
 
 from minivault.engine import exact
 from minivault.engine.exact.runner import ExactRunner
 from minivault.engine.runner import Chunk
-from minivault.families import MODEL_TYPES
+from minivault.families import MODEL_TYPES, family_of
 from tests.engine.exact import families
 from tests.engine.exact.conftest import KINDS, Loader
 from tests.engine.exact.driving import decode, prefill, tokens
@@ -64,6 +65,14 @@ def test_the_engine_computes_what_is_described(prepared: Path, found: np.ndarray
 
 def test_rounding_moves_it_little(found: np.ndarray, expected: np.ndarray) -> None:
     assert divergence(found, expected) < 0.01
+
+
+def test_the_first_gemmas_say_gelu_and_mean_its_approximation() -> None:
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 64}
+    config = {"model_type": "gemma", "hidden_act": "gelu", "vocab_size": 90, **sizes}
+    family = family_of(config)
+    assert family is not None
+    assert family.block(config).activation == AutoConfig.for_model(**config).hidden_act
 
 
 def divergence(found: np.ndarray, expected: np.ndarray) -> float:
