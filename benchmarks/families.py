@@ -35,11 +35,15 @@ CONTEXT = 512
 SIZES: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "vocab_size": 16000}
 SIZES |= {"num_attention_heads": 12, "num_key_value_heads": 4, "max_position_embeddings": 1024, "pad_token_id": 0}
 OURS: dict[str, dict[str, Any]] = {
+    "smollm3": {"no_rope_layers": [1, 1, 1, 0] * 3},
+    "exaone4-whole": {"layer_types": ["full_attention"] * 12},
     "phi3-long": {
         "rope_scaling": {"rope_type": "longrope", "short_factor": [1.0] * 24, "long_factor": [2.0] * 24},
         "original_max_position_embeddings": 1024,
     },
     "mixtral": {"intermediate_size": 768},
+    "olmoe": {"intermediate_size": 512},
+    "granitemoe": {"intermediate_size": 512},
     "qwen2_moe": {"moe_intermediate_size": 384, "shared_expert_intermediate_size": 768},
     "qwen3_moe": {"moe_intermediate_size": 192},
     "gpt_oss": {"intermediate_size": 512},
@@ -51,7 +55,6 @@ THEIRS: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 24, "head_dim": 64, "state_size": 64},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 6},
     "deepseek_v2": {"kv_lora_rank": 256, "qk_rope_head_dim": 32, "qk_nope_head_dim": 64, "v_head_dim": 64},
-    "olmoe": {"intermediate_size": 512},
 }
 TOKENS = [(place * 7919) % 15000 + 5 for place in range(48)]
 
