@@ -130,8 +130,8 @@ class Settings:
     )
     model_signing_key_file: str = setting(
         "",
-        meaning="file of the public key (PEM) that a model must be signed with if it is signed (`model.sig`, OpenSSF "
-        "model signing); empty = signatures are kept unverified",
+        meaning="file of the public key, or of certificates (PEM), that a model must be signed with if it is signed "
+        "(`model.sig`, OpenSSF model signing); empty = signatures are kept unverified",
     )
     disconnect_check: bool = setting(True, meaning="stop a generation when its client closes its sending side")
     receive_timeout_s: float = setting(10, gt=0, le=3600, meaning="limit for a request's header and for each receive")

@@ -18,7 +18,8 @@ from minivault.models.gguf.parts import parts
 from minivault.models.manifest import Manifest, record_files, write_manifest
 from minivault.models.packer import Packer
 from minivault.models.progress import Progress, silent
-from minivault.models.signature import Signature, SigningKey
+from minivault.models.signature import Signature
+from minivault.models.signers import Signers
 
 if TYPE_CHECKING:
     from minivault.models.fetch_hub import Fetched
@@ -43,7 +44,7 @@ def build(
     known_license: str,
     progress: Progress,
     packer: Packer | None = None,
-    key: SigningKey | None = None,
+    key: Signers | None = None,
 ) -> Path:
     """Make the model in `work` and return the finished folder inside it, its manifest written last.
 
@@ -73,7 +74,7 @@ def build(
 
 
 def describe_directory(
-    name: str, origin: DirectoryOrigin, now_ns: int, progress: Progress, key: SigningKey | None
+    name: str, origin: DirectoryOrigin, now_ns: int, progress: Progress, key: Signers | None
 ) -> Manifest:
     """Check a directory of the user's, and its signature where there is one, and record its digests."""
     here = str(origin.path)
@@ -162,7 +163,7 @@ def _converted(file: Path, whole: Path, progress: Progress, packer: Packer | Non
 
 
 def _from_hub(
-    origin: HubOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None, key: SigningKey | None
+    origin: HubOrigin, work: Path, whole: Path, progress: Progress, packer: Packer | None, key: Signers | None
 ) -> _Made:
     from minivault.models import fetch_hub
 

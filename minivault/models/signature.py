@@ -2,8 +2,9 @@
 
 The file is a Sigstore bundle in JSON: a DSSE envelope (v1) around an in-toto statement (predicate
 `https://model_signing/signature/v1.0`) that lists each file's path and SHA-256. Verified are signatures made with an
-elliptic curve key (`model_signing sign key`) over whole files; as for that tool, a file that is missing, differs, or is
-there and not signed makes a model another than was signed, except for paths that its signer or git's use excludes.
+elliptic curve key (`model_signing sign key` and `sign certificate`) over whole files; as for that tool, a file that is
+missing, differs, or is there and not signed makes a model another than was signed, except for paths that its signer or
+git's use excludes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from minivault.errors import ConfigError, ModelError
+from minivault.errors import ModelError
 from minivault.models.digest import sha256_file
+from minivault.models.signers import FIELD, Signers, hashes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 NAME = "model.sig"
-FIELD = "MINIVAULT_MODEL_SIGNING_KEY_FILE"
 _NEVER_SIGNED = (NAME, ".git", ".gitattributes", ".github", ".gitignore")
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
@@ -33,8 +34,8 @@ _LIMIT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What is kept of one: the digest of `model.sig`, and that of the public key (DER) it was verified with; empty
-    where it was not. Both `sha256:` and 64 hex digits."""
+    """What is kept of one: the digest of `model.sig`, and that of the public key, or of the certificates, that it was
+    verified with; empty where it was not. Both `sha256:` and 64 hex digits."""
 
     digest: str
     key: str = ""
@@ -43,38 +44,10 @@ class Signature:
         return f"{self.digest}, {f'verified with the key {self.key}' if self.key else 'unverified'}"
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """Whose signatures count."""
-
-    path: Path
-    digest: str
-    public: EllipticCurvePublicKey
-
-
-def read_key(path: Path) -> SigningKey:
-    """The public key in a PEM file. Raises ConfigError for one that cannot be read or is on none of the curves."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-
-    try:
-        public = load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{FIELD}={str(path)!r} cannot be read: {error.strerror or error}", field=FIELD) from None
-    except (ValueError, UnsupportedAlgorithm):
-        public = None
-    if not isinstance(public, EllipticCurvePublicKey) or public.curve.name not in _hashes():
-        wanted = f"a public key in PEM on one of the curves {', '.join(_hashes())} is wanted"
-        raise ConfigError(f"{FIELD}: {path} holds no key that signs models: {wanted}", field=FIELD)
-    encoded = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return SigningKey(path, "sha256:" + hashlib.sha256(encoded).hexdigest(), public)
-
-
 def check_signature(
-    folder: Path, key: SigningKey | None, whose: str, names: Collection[str], present: Collection[str]
+    folder: Path, signers: Signers | None, whose: str, names: Collection[str], present: Collection[str]
 ) -> Signature | None:
-    """The signature in `folder`, verified if there is a key; None where there is none.
+    """The signature in `folder`, verified if `signers` are given; None where there is none.
 
     `names` are the paths of all of the model's files, `present` those whose bytes are in `folder` to be compared.
     Raises ModelError, naming the file, for a model that is not what was signed or cannot be verified."""
@@ -85,15 +58,17 @@ def check_signature(
         raise ModelError(f"{NAME} of {whose} is a link or no regular file, or too large; get the model again")
     data = path.read_bytes()
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    if key is None:
+    if signers is None:
         return Signature(digest)
     try:
-        signed, ignored = _stated(_verified(json.loads(data)["dsseEnvelope"], key))
+        bundle = json.loads(data)
+        key = signers.key(bundle["verificationMaterial"])
+        signed, ignored = _stated(_verified(bundle["dsseEnvelope"], key, signers))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         told = f"{NAME} of {whose} cannot be verified ({type(error).__name__}: {error})"
         raise ModelError(f"{told}; get it again, or unset {FIELD} to use it unverified") from None
     _compare(folder, signed, {name for name in names if not _is_below(name, ignored)}, present, whose)
-    return Signature(digest, key.digest)
+    return Signature(digest, signers.digest)
 
 
 def paths_below(directory: Path) -> list[str]:
@@ -102,14 +77,7 @@ def paths_below(directory: Path) -> list[str]:
     return [path.relative_to(directory).as_posix() for path in found]
 
 
-def _hashes() -> Mapping[str, Any]:
-    """What is hashed with on each curve, by its name."""
-    from cryptography.hazmat.primitives import hashes
-
-    return {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
-
-
-def _verified(envelope: Mapping[str, Any], key: SigningKey) -> Mapping[str, Any]:
+def _verified(envelope: Mapping[str, Any], key: EllipticCurvePublicKey, signers: Signers) -> Mapping[str, Any]:
     """The statement in an envelope that the key has signed. DSSE signs the type and the payload, each with its size."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
@@ -119,9 +87,9 @@ def _verified(envelope: Mapping[str, Any], key: SigningKey) -> Mapping[str, Any]
     encoded = b"DSSEv1 %d %b %d %b" % (len(kind.encode()), kind.encode(), len(payload), payload)
     try:
         mark = base64.b64decode(signature["sig"], validate=True)
-        key.public.verify(mark, encoded, ECDSA(_hashes()[key.public.curve.name]))
+        key.verify(mark, encoded, ECDSA(hashes()[key.curve.name]))
     except InvalidSignature:
-        raise ValueError(f"it is not signed with the key in {key.path}") from None
+        raise ValueError(f"it is not signed with the key in {signers.path}") from None
     if kind != _PAYLOAD:
         raise ValueError(f"its payload is {kind[:80]!r}, not {_PAYLOAD}")
     statement: Mapping[str, Any] = json.loads(payload)

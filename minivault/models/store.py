@@ -36,7 +36,7 @@ from minivault.models.manifest import Manifest, find_change, read_manifest, writ
 from minivault.models.model_files import ModelFiles
 from minivault.models.packer import Packer
 from minivault.models.progress import Progress, silent
-from minivault.models.signature import SigningKey
+from minivault.models.signers import Signers
 from minivault.models.template import chat_template
 
 
@@ -47,7 +47,7 @@ class ModelStore:
     models_dir: Path
     clock: Callable[[], int] = time.time_ns
     catalog: Mapping[str, KnownModel] = field(default_factory=lambda: CATALOG)
-    signing_key: SigningKey | None = None
+    signing_key: Signers | None = None
     """Whose signature a model must have that has one."""
 
     def list(self) -> list[ModelFiles]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from minivault.config import Settings
 from minivault.models import ModelStore
-from minivault.models.signature import read_key
+from minivault.models.signers import read_signers
 
 
 def store(settings: Settings) -> ModelStore:
     """Raises ConfigError where the key that models are to be signed with cannot be read."""
     file = settings.model_signing_key_file
-    return ModelStore(settings.models_dir, signing_key=read_key(Path(file)) if file else None)
+    return ModelStore(settings.models_dir, signing_key=read_signers(Path(file)) if file else None)

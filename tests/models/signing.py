@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from minivault.models.signature import SigningKey, read_key
+from minivault.models.signers import Signers, read_signers
 
 TYPE = "application/vnd.in-toto+json"
 
@@ -20,13 +20,13 @@ class Signer:
     """Signs with a new key on P-256, whose public half is in `file`."""
 
     def __init__(self, file: Path) -> None:
-        self._key, self.file = ec.generate_private_key(ec.SECP256R1()), file
+        self.private, self.file = ec.generate_private_key(ec.SECP256R1()), file
         info = PublicFormat.SubjectPublicKeyInfo
-        file.write_bytes(self._key.public_key().public_bytes(Encoding.PEM, info))
+        file.write_bytes(self.private.public_key().public_bytes(Encoding.PEM, info))
 
     @property
-    def key(self) -> SigningKey:
-        return read_key(self.file)
+    def key(self) -> Signers:
+        return read_signers(self.file)
 
     def sign(self, folder: Path, ignored: tuple[str, ...] = ("model.sig",), method: str = "files") -> None:
         """Write `model.sig`, of all files but those ignored, into their folder."""
@@ -49,9 +49,9 @@ class Signer:
         """Write a `model.sig` that states anything."""
         payload = json.dumps(statement).encode()
         said = f"DSSEv1 {len(TYPE)} {TYPE} {len(payload)} ".encode() + payload
-        mark = base64.b64encode(self._key.sign(said, ec.ECDSA(SHA256()))).decode()
+        mark = base64.b64encode(self.private.sign(said, ec.ECDSA(SHA256()))).decode()
         info = PublicFormat.SubjectPublicKeyInfo
-        hint = hashlib.sha256(self._key.public_key().public_bytes(Encoding.PEM, info)).hexdigest()
+        hint = hashlib.sha256(self.private.public_key().public_bytes(Encoding.PEM, info)).hexdigest()
         bundle = {
             "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
             "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},

@@ -1,26 +1,38 @@
 """Signed models: what the tool of OpenSSF model signing has signed is taken, and anything else is refused by name.
 
-`signed/` holds a folder and two signatures of it that the tool itself (model-signing 1.1.1) has made, with their keys.
+`signed/` holds a folder and three signatures of it that the tool itself (model-signing 1.1.1) has made, with their
+keys; one is by a certificate, which was valid for a day, and its key the root that vouches for it by way of another.
 """
 
 from __future__ import annotations
 
+import base64
+import inspect
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from minivault.errors import ConfigError, ModelError
 from minivault.models import ModelStore
-from minivault.models.signature import Signature, check_signature, paths_below, read_key
+from minivault.models.signature import Signature, check_signature, paths_below
+from minivault.models.signers import read_signers
 from tests.models import hub as hubs
 from tests.models.signing import Signer
 from tests.models.test_fetch_hub import NAME, hub  # noqa: F401
 
 SIGNED = Path(__file__).with_name("signed")
-CURVES = ("prime256v1", "secp384r1")
+PEMS = ("PUBLIC KEY", "CERTIFICATE")
+CURVES = ("prime256v1", "secp384r1", "certificate")
 
 
 @pytest.fixture(params=CURVES)
@@ -42,13 +54,13 @@ def signer(tmp_path: Path) -> Signer:
 
 def check(folder: Path, key_file: Path | None) -> Signature | None:
     names = paths_below(folder)
-    return check_signature(folder, read_key(key_file) if key_file else None, "it", names, names)
+    return check_signature(folder, read_signers(key_file) if key_file else None, "it", names, names)
 
 
 def test_what_the_tool_has_signed_is_verified(model: Path, curve: str) -> None:
     key_file = SIGNED / f"{curve}.pub"
     found = check(model, key_file)
-    assert found == Signature("sha256:" + hubs.digest(model / "model.sig"), read_key(key_file).digest)
+    assert found == Signature("sha256:" + hubs.digest(model / "model.sig"), read_signers(key_file).digest)
 
 
 def test_without_a_key_a_signature_is_noted_as_unverified(model: Path) -> None:
@@ -66,6 +78,58 @@ def test_a_model_without_a_signature_has_none(model: Path, curve: str) -> None:
 def test_another_key_is_refused(model: Path, signer: Signer) -> None:
     with pytest.raises(ModelError, match=r"model\.sig of it cannot be verified .*not signed with the key in .*signer"):
         check(model, signer.file)
+
+
+def certificate(
+    subject: str, key: ec.EllipticCurvePrivateKey, by: tuple[str, ec.EllipticCurvePrivateKey], *, signs: bool, ca: bool
+) -> x509.Certificate:
+    """Valid for a year from now on; `by` is who issues it."""
+    named, now = (lambda name: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])), datetime.now(UTC)
+    given = dict.fromkeys(inspect.signature(x509.KeyUsage).parameters, False)
+    usage = x509.KeyUsage(**given | {"digital_signature": signs, "key_cert_sign": ca, "content_commitment": True})
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by[1].public_key())
+    builder = x509.CertificateBuilder(named(by[0]), named(subject), key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=365))
+    builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    builder = builder.add_extension(usage, critical=True).add_extension(identifier, critical=False)
+    return builder.sign(by[1], SHA256())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, None),
+        ({"signs": False}, r"no certificate in .*roots vouches for that of CN=publisher"),
+        ({"by": "somebody"}, r"no certificate in .*roots vouches for that of CN=publisher"),
+        ({"is_alone": True}, r"made with a key, and no certificate"),
+        ({"key": "another"}, r"not signed with the key"),
+        ({"num": 0}, r"it has 0 certificates"),
+        ({"num": 11}, r"it has 11 certificates"),
+    ],
+)
+def test_a_certificate_counts_that_a_root_vouches_for_and_that_may_sign(
+    change: dict[str, Any], told: str | None, tmp_path: Path, signer: Signer
+) -> None:
+    folder = Path(shutil.copytree(SIGNED / "model", tmp_path / "model"))
+    root = ec.generate_private_key(ec.SECP256R1())
+    issuer = ec.generate_private_key(ec.SECP256R1()) if "by" in change else root
+    key = ec.generate_private_key(ec.SECP256R1()) if "key" in change else signer.private
+    top = certificate("root", root, ("root", root), signs=False, ca=True)
+    own = certificate("publisher", key, ("root", issuer), signs=change.get("signs", True), ca=False)
+    (tmp_path / "roots").write_bytes(top.public_bytes(Encoding.PEM))
+    signer.sign(folder)
+    if "is_alone" not in change:
+        bundle = json.loads((folder / "model.sig").read_text())
+        raw = base64.b64encode(own.public_bytes(Encoding.DER)).decode()
+        chain = {"certificates": [{"rawBytes": raw}] * change.get("num", 1)}
+        bundle["verificationMaterial"] = {"x509CertificateChain": chain, "tlogEntries": []}
+        (folder / "model.sig").write_text(json.dumps(bundle))
+    if told is None:
+        found = check(folder, tmp_path / "roots")
+        assert found is not None and found.key == read_signers(tmp_path / "roots").digest
+    else:
+        with pytest.raises(ModelError, match=told):
+            check(folder, tmp_path / "roots")
 
 
 def link(folder: Path) -> None:
@@ -130,12 +194,12 @@ def test_a_statement_of_another_kind_is_refused(
         check(tmp_path, signer.file)
 
 
-@pytest.mark.parametrize("text", ["", "no key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+@pytest.mark.parametrize("text", ["", "no key", *(f"-----BEGIN {k}-----\nAAAA\n-----END {k}-----\n" for k in PEMS)])
 def test_a_file_without_a_key_is_refused_by_its_setting(text: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(text)
     for path in (tmp_path / "key", tmp_path / "absent"):
         with pytest.raises(ConfigError, match="MINIVAULT_MODEL_SIGNING_KEY_FILE"):
-            read_key(path)
+            read_signers(path)
 
 
 def test_a_signed_repository_is_verified_when_it_is_pulled(hub: hubs.Hub, store: ModelStore, signer: Signer) -> None:  # noqa: F811
