@@ -18,8 +18,9 @@ from minivault.models.gguf import config
 from minivault.models.gguf.metadata import GgufFile
 from tests.engine.exact import families
 from tests.engine.exact.conftest import Loader
+from tests.engine.exact.floats import by_transformers
 from tests.engine.exact.test_correctness import relative_error
-from tests.engine.exact.test_families import TOKENS, divergence, in_floats
+from tests.engine.exact.test_families import TOKENS, divergence
 from tests.models.test_gguf_families import write
 
 MXFP4 = gguf.GGMLQuantizationType.MXFP4
@@ -102,7 +103,7 @@ def test_gpt_oss_in_four_bits_has_the_logits_of_transformers(tmp_path: Path, loa
 def compared(directory: Path, prepared: Path, load: Loader) -> tuple[float, float]:
     """Median relative error of the logits, and mean divergence, from transformers' in float32 of the same numbers."""
     runner = load.open(prepared)
-    found, expected = runner.every_logit(TOKENS), in_floats(directory, exact.unpack(prepared))
+    found, expected = runner.every_logit(TOKENS), by_transformers(directory, exact.unpack(prepared), TOKENS)
     runner.close()
     errors = [relative_error(*rows) for rows in zip(found, expected, strict=True)]
     return float(np.median(errors)), divergence(found, expected)
