@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minivault.errors import ModelError
-from minivault.families import MODEL_TYPES
+from minivault.families import family_of, text_of
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -186,13 +186,20 @@ def check_architecture(config: dict[str, Any], directory: Path) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise ModelError(f"{directory / CONFIG} does not say its model_type; get the model again")
-    if kind in MODEL_TYPES:
-        return
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if family_of(text_of(config)) is not None or is_of_library(config):
         return
     reason = (
         "needs code from its repository, which is never run" if "auto_map" in config else "is not a known causal LM"
     )
-    raise ModelError(f"{directory}: model_type {kind!r} {reason}; choose a model that transformers supports by itself")
+    text = config.get("text_config")
+    within = f" with {text['model_type']!r} in it" if isinstance(text, dict) and text.get("model_type") else ""
+    raise ModelError(
+        f"{directory}: model_type {kind!r}{within} {reason}; choose a model that transformers supports by itself"
+    )
+
+
+def is_of_library(config: dict[str, Any]) -> bool:
+    """Whether the installed transformers have a causal language model for this config."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -164,3 +164,10 @@ def test_no_cut_or_flipped_header_byte_ever_crashes_the_check(
         assert "\n" not in error.message
     else:
         assert cut == len(whole)
+
+
+def test_the_text_model_within_one_that_sees_is_enough(tmp_path: Path) -> None:
+    """Which the library has not as a causal language model, but our own engine has."""
+    layout.check_architecture({"model_type": "mistral3", "text_config": {"model_type": "mistral"}}, tmp_path)
+    with pytest.raises(ModelError, match="'mistral3' with 'banana' in it is not"):
+        layout.check_architecture({"model_type": "mistral3", "text_config": {"model_type": "banana"}}, tmp_path)
