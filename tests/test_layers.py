@@ -161,7 +161,7 @@ def importers_of(module: str) -> set[str]:
                 "engine/host",
                 "models/loader",
                 "models/gguf/general",
-                "service/backends",
+                "service/runners",
             },
         ),
         (

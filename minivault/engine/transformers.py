@@ -139,7 +139,7 @@ class TransformersRunner:
         self._model = self._together = None
 
     def _ensure_memory(self) -> None:
-        """Raises ModelError where a token after others is computed as one after none."""
+        """Raises ModelError where logits are no numbers, or a token after others is computed as one after none."""
         cache = self._new_cache()
         tokens = [place % self.vocabulary_size for place in (3, 5, 7, 11)]
         self._pass(tokens[:-1], cache)
@@ -147,8 +147,10 @@ class TransformersRunner:
             self._pass(given, to)[-1]
             for given, to in ((tokens[-1:], cache), (tokens, self._new_cache()), (tokens[-1:], self._new_cache()))
         )
+        kind = self._model.config.model_type
+        if not torch.isfinite(whole).all():
+            raise ModelError(f"this {kind} model's logits are NaN or infinite: its config or its weights are damaged")
         if torch.dist(continued, alone) < torch.dist(continued, whole):
-            kind = self._model.config.model_type
             raise ModelError(f"a {kind} model forgets what it has read: its cache is none that this server knows")
 
     def _new_cache(self) -> DynamicCache:

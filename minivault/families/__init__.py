@@ -24,6 +24,7 @@ from minivault.families import (
     qwen_moe,
 )
 from minivault.families.block import Block, Config, Experts, Family, Names
+from minivault.families.sound import sound, switched_on
 
 __all__ = [
     "GGUF",
@@ -36,10 +37,11 @@ __all__ = [
     "Family",
     "Names",
     "family_of",
+    "switched_on",
     "text_of",
 ]
 
-_ALL = (
+_READ = (
     llama.FAMILY,
     gemma.FAMILY,
     gemma.FIRST,
@@ -58,6 +60,7 @@ _ALL = (
     gpt_oss.FAMILY,
     *centred.FAMILIES,
 )
+_ALL = tuple(map(sound, _READ))
 _FAMILIES = {kind: family for family in _ALL for kind in family.model_types}
 MODEL_TYPES = tuple(_FAMILIES)
 GGUF = {name: family for family in _ALL for name in family.gguf}

@@ -1,21 +1,20 @@
 """Backends: who loads a model, chosen by `MINIVAULT_BACKEND`.
 
-`local` is a model from the store, computed by the runner that suits it. Models and runners do not know each other; this
-module introduces them. Anything else is `package.module:function`, which returns a `Loaded`.
+`local` is a model from the store, computed by the runner that suits it (`runners`). Anything else is
+`package.module:function`, which returns a `Loaded`.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 from minivault.config import Settings
-from minivault.errors import ConfigError, ModelError
+from minivault.errors import ConfigError
 from minivault.models import ModelFiles, load_tokenizer
 from minivault.models.named import names_in
 from minivault.models.progress import Progress, silent
@@ -27,26 +26,17 @@ from minivault.service.footprint import ensure_fits, footprint_of
 from minivault.service.marking import FIELD, mark_of
 from minivault.service.memory import free_bytes, free_now
 from minivault.service.model import Loaded
+from minivault.service.runners import Alter, runner_of, warm_up
 from minivault.service.store import store
 from minivault.structured import RULES
 from minivault.talk.calls import call_format_of
 from minivault.talk.thoughts import thought_format_of
 from minivault.types import ModelInfo, Tokenizer
 
-if TYPE_CHECKING:
-    from minivault.engine.runner import Runner
-
-log = logging.getLogger("minivault.service")
-
-WARM_CONTEXT = 64
-"""Of a runner that is loaded only to have its code compiled."""
-
 GPU = Path("/dev/nvidia0")
 MOST_AT_ONCE = 3
 """No more models than this divide the cache among them: of more, some go when all are wanted."""
 Backend = Callable[[Settings], Loaded]
-Alter = Callable[[Any], Any]
-"""What becomes of a model of the library once it is loaded."""
 
 
 def check_backend(settings: Settings) -> None:
@@ -152,8 +142,7 @@ def pull_model(settings: Settings, name: str, progress: Progress = silent) -> Mo
     from minivault.service.weights import ExactPacker
 
     files = store(settings).pull(name, progress, ExactPacker())
-    if runner := _exact(settings, files, progress, num_slots=1, context=WARM_CONTEXT, threads=1):
-        runner.close()
+    warm_up(settings, files, progress)
     sampler.load(settings.kernels_dir)
     return files
 
@@ -166,9 +155,7 @@ def load_local(settings: Settings, alter: Alter | None = None) -> Loaded:
 
     files = store(settings).resolve(settings.model)
     ensure_room(settings, files)
-    size = {"num_slots": settings.max_running, "context": wanted_context(settings, files.config)}
-    on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings, _free_beside(settings, files))}
-    runner = _exact(settings, files, silent, **size, **on_cpu) or _transformers(settings, files, alter, **size)
+    runner = runner_of(settings, files, alter)
     # After the runner: the compiler's own memory would lie scattered between the pieces of a large vocabulary and stay.
     tokenizer = load_tokenizer(files)
     parts = {
@@ -194,69 +181,6 @@ def load_local(settings: Settings, alter: Alter | None = None) -> Loaded:
         vocabulary_kind=tokenizer.vocabulary_kind,
     )
     return Loaded(info, tokenizer, runner)
-
-
-def _free_beside(settings: Settings, files: ModelFiles) -> int:
-    """What a model's weights leave of what is free."""
-    return max(0, free_bytes() - footprint_of(settings, files).total(settings.workers))
-
-
-def _cpu_threads(settings: Settings) -> int:
-    from minivault.engine.host import num_cores
-
-    return settings.cpu_threads or max(1, num_cores() // settings.workers)
-
-
-def _chooses_exact(settings: Settings, files: ModelFiles) -> bool:
-    if settings.runner == "transformers" or settings.device.startswith("cuda"):
-        return False
-    from minivault.engine import exact
-
-    reason = exact.why_not(files.config)
-    if reason is None:
-        return True
-    if settings.runner == "exact":
-        raise ModelError(f"MINIVAULT_RUNNER=exact cannot serve {files.name}: {reason}")
-    log.info("the transformers runner serves %s: %s", files.name, reason)
-    return False
-
-
-def _exact(settings: Settings, files: ModelFiles, progress: Progress, **size: int) -> Runner | None:
-    if not _chooses_exact(settings, files):
-        return None
-    from minivault.service.weights import load_exact
-
-    try:
-        return load_exact(settings, files, progress, **size)
-    except ModelError as error:
-        if settings.runner == "exact" or files.is_packed:
-            raise
-        log.warning("the transformers runner serves %s: %s", files.name, error.message)
-        return None
-
-
-def _transformers(settings: Settings, files: ModelFiles, alter: Alter | None, **size: int) -> Runner:
-    import torch
-
-    from minivault.engine.transformers import TransformersRunner
-    from minivault.models import load_transformers_model
-    from minivault.service.weights import adapter_changes, float_weights
-
-    device = _device(settings)
-    torch.set_num_threads(_cpu_threads(settings))
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = load_transformers_model(files, device, dtype, float_weights(settings, files), adapter_changes(files))
-    model = alter(model) if alter is not None else model
-    free = _free_beside(settings, files) if device == "cpu" else torch.cuda.mem_get_info(device)[0]
-    return TransformersRunner(model, cache_bytes=cache_bytes(settings, free), **size)
-
-
-def _device(settings: Settings) -> str:
-    import torch
-
-    if settings.device != "auto":
-        return settings.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def described(settings: Settings, files: ModelFiles) -> ModelInfo:

@@ -293,6 +293,13 @@ def test_a_model_that_forgets_is_refused() -> None:
         runner_of(model)
 
 
+def test_a_model_whose_logits_are_no_numbers_is_refused() -> None:
+    model = llama()
+    torch.nn.init.constant_(model.model.norm.weight, torch.inf)
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        runner_of(model)
+
+
 def test_an_empty_slot_is_told_apart() -> None:
     with pytest.raises(RuntimeError, match="slot 2 is empty"):
         decode(runner_of(llama()), 2, 1, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -50,9 +52,51 @@ def test_tensors_of_another_shape_are_refused(distilgpt2: Path, store: ModelStor
     tensors = load_file(distilgpt2 / "model.safetensors")
     tensors["transformer.ln_f.weight"] = torch.zeros(5)
     save_file(tensors, distilgpt2 / "model.safetensors")
-    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+    with pytest.raises(ModelError, match=r"tensor transformer.ln_f.weight has shape \(5,\)") as caught:
         load_transformers_model(store.resolve(str(distilgpt2)))
     assert "\n" not in caught.value.message
+
+
+def test_a_tensor_that_no_layer_of_the_model_has_is_refused_and_another_part_is_left_out(
+    distilgpt2: Path, store: ModelStore
+) -> None:
+    tensors = load_file(distilgpt2 / "model.safetensors")
+    save_file(tensors | {"vision.h.0.weight": torch.zeros(3)}, distilgpt2 / "model.safetensors")
+    load_transformers_model(store.resolve(str(distilgpt2)))
+    foreign = "transformer.h.1.attn.q_norm.weight"
+    save_file(tensors | {foreign: torch.zeros(3)}, distilgpt2 / "model.safetensors")
+    with pytest.raises(ModelError, match=f"tensor {foreign} is none that"):
+        load_transformers_model(store.resolve(str(distilgpt2)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_are_refused(distilgpt2: Path, store: ModelStore, bad: float) -> None:
+    tensors = load_file(distilgpt2 / "model.safetensors")
+    tensors["transformer.h.1.mlp.c_fc.weight"][2, 7] = bad
+    save_file(tensors, distilgpt2 / "model.safetensors")
+    with pytest.raises(ModelError, match=r"transformer.h.1.mlp.c_fc.weight holds NaN or infinite values"):
+        load_transformers_model(store.resolve(str(distilgpt2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("final_logit_softcapping", 30.0),
+        ("activation_function", "banana"),
+        ("rope_scaling", {"rope_type": "banana", "factor": 2.0}),
+        ("n_layer", "two"),
+        ("n_head", 0),
+    ],
+)
+def test_what_the_library_would_pass_over_in_a_config_or_fail_at_is_one_line(
+    distilgpt2: Path, store: ModelStore, name: str, value: object
+) -> None:
+    file = distilgpt2 / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(ModelError, match="cannot be loaded: ") as caught:
+        load_transformers_model(store.resolve(str(distilgpt2)))
+    assert "\n" not in caught.value.message
+    assert name in ("n_head", "rope_scaling") or name in caught.value.message
 
 
 def test_pickled_weights_are_never_opened(distilgpt2: Path, store: ModelStore, tmp_path: Path) -> None:
