@@ -159,8 +159,9 @@ def _add(model: torch.nn.Module, changes: Mapping[str, Change]) -> None:
     from transformers.pytorch_utils import Conv1D
 
     shared: Any = model.get_input_embeddings().weight  # type: ignore[operator]
+    modules = dict(model.named_modules())
     for name, change in changes.items():
-        module: Any = model.get_submodule(name)
+        module: Any = modules.get(name)
         if not isinstance(module, torch.nn.Linear | Conv1D) or module.weight is shared:
             raise ValueError(f"the adapter changes {name}, which is no map of its own in this model")
         added = torch.from_numpy(change.of(np.arange(change.shape[0])))

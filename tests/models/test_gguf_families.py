@@ -87,6 +87,8 @@ def test_a_gguf_file_is_the_checkpoint_it_was_made_from(variant: str, tmp_path: 
         ("qwen3", "rope.dimension_count", 12),
         ("qwen3", "attention.causal", False),
         ("qwen3", "attention.head_count_kv", 2.5),
+        ("qwen3", "attention.head_count", 0),
+        ("granitemoe", "expert_used_count", 0),
         ("qwen2-yarn", "rope.scaling.yarn_log_multiplier", 0.1),
         ("qwen2-yarn", "rope.scaling.type", "dynamic"),
     ],

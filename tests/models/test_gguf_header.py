@@ -66,6 +66,11 @@ CLAIMS = {
     **{f"{size} tensors": file_of(num_tensors=size) for size in HUGE},
     **{f"a tensor of {size}": file_of(num_tensors=1, tensors=tensor(size, 2)) for size in HUGE},
     **{f"a tensor at {size}": file_of(num_tensors=1, tensors=tensor(2, offset=size)) for size in HUGE},
+    "a tensor after a gap": file_of(num_tensors=1, tensors=tensor(8, offset=32)) + bytes(192),
+    "a tensor with less than is there for it": file_of(
+        num_tensors=2, tensors=tensor(32, kind=8) + string(b"l") + tensor(32, offset=128)[9:]
+    )
+    + bytes(512),
     "a tensor whose size overflows to little": file_of(num_tensors=1, tensors=tensor(2**32, 2**32)),
 }
 

@@ -8,10 +8,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from minivault.engine.exact.lora import Change
 from minivault.errors import ModelError
 from minivault.models import ModelStore, load_tokenizer, load_transformers_model
 from tests.models import gpt2
@@ -67,6 +69,13 @@ def test_a_tensor_that_no_layer_of_the_model_has_is_refused_and_another_part_is_
     save_file(tensors | {foreign: torch.zeros(3)}, distilgpt2 / "model.safetensors")
     with pytest.raises(ModelError, match=f"tensor {foreign} is none that"):
         load_transformers_model(store.resolve(str(distilgpt2)))
+
+
+def test_an_adapter_for_a_map_that_the_library_has_not_is_told_so(distilgpt2: Path, store: ModelStore) -> None:
+    name = "language_model.h.0.mlp.c_fc"
+    change = Change(np.zeros((128, 2), np.float32), np.zeros((2, 32), np.float32), np.float32(1))
+    with pytest.raises(ModelError, match=f"the adapter changes {name}, which is no map of its own"):
+        load_transformers_model(store.resolve(str(distilgpt2)), changes={name: change})
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -271,4 +271,8 @@ def _value(file: GgufFile, key: str, default: Any) -> Any:
 
 
 def _number(file: GgufFile, key: str) -> Any:
-    return file.number(f"{file.architecture}.{key}")
+    """A number above 0, which must be there."""
+    value = file.number(f"{file.architecture}.{key}")
+    if not 0 < value < float("inf"):
+        raise _unknown(file, key, value)
+    return value

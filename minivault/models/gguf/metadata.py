@@ -121,6 +121,8 @@ class GgufFile:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
+    """Tensors follow each other without gaps, as every reader of the format asks: a type or a shape that is not the one
+    that was written shows."""
     if not path.is_file():
         raise ModelError(f"{path} is not a file; give the path of a .gguf file")
     with path.open("rb") as file:
@@ -130,7 +132,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
     header = read_header(data)
     alignment = header.fields.get("general.alignment", 32)
     first = -(-header.end // alignment) * alignment
-    return header.fields, {entry.name: _tensor(entry, data[first:]) for entry in header.tensors}
+    found, at = dict[str, GgufTensor](), 0
+    for entry in header.tensors:
+        if entry.start != at:
+            raise ValueError(f"{entry.name} begins at {entry.start}, and what is before it ends at {at}")
+        tensor = found[entry.name] = _tensor(entry, data[first:])
+        at += -(-tensor.data.nbytes // alignment) * alignment
+    return header.fields, found
 
 
 def _tensor(entry: TensorEntry, data: memoryview) -> GgufTensor:
