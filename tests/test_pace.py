@@ -35,9 +35,17 @@ ALLOWED = {
     "assert relative_error(decode(runner, [0], ids[149:], [149])[0], expected[149]) < 0.1": BITS,
     "engine/exact/test_correctness.py: "
     "assert relative_error(load(variant, bits=4).every_logit(ids), reference(load, variant, ids)[0]) < 0.4": BITS,
-    "engine/exact/test_families.py: "
-    "assert np.median(errors) < 0.08  # where two experts nearly tie, a row may get the other": BITS,
     "engine/exact/test_families.py: assert divergence(found, expected) < 0.01": BITS,
+    'api/test_watermark.py: assert (detect(mark, record["completion_tokens"]).p_value < 1e-6) or not is_free': CHANCE,
+    "engine/exact/test_correctness.py: assert relative_error(Floats(prepared, 320).logits(ids), expected) < 1e-5": BITS,
+    "engine/exact/test_families.py: "
+    "assert relative_error(Floats(prepared, CONTEXT).logits(TOKENS), expected) < 1e-5": BITS,
+    "engine/exact/test_families.py: "
+    "assert np.median([relative_error(*rows) for rows in zip(found, expected, strict=True)]) < 0.02": BITS,
+    "engine/exact/test_families.py: assert divergence(found, expected) < 0.0005": BITS,
+    "engine/exact/test_parts.py: "
+    'assert relative_error(Floats(directory / "weights.exact", 320).logits(tokens(60)), expected) < 0.03': BITS,
+    "engine/exact/test_parts.py: assert relative_error(found, expected) < 0.06": BITS,
     "engine/exact/test_lora.py: assert relative_error(found, expected) < 0.08": BITS,
     "engine/exact/test_lora.py: assert relative_error(without, expected) > 0.2": BITS,
     "engine/exact/test_correctness.py: assert relative_error(found, mean / np.linalg.norm(mean)) < 0.03": BITS,
