@@ -87,7 +87,8 @@ class TransformersRunner:
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         parts = [self._logits(chunk) for chunk in chunks if self._is_alone(chunk)]
         parts += self._shared([chunk for chunk in chunks if not self._is_alone(chunk)])
-        logits: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+        # Those of a scored prompt may take gigabytes: a single part is not copied.
+        logits: NDArray[np.float32] = (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
         return logits
 
     def _is_alone(self, chunk: Chunk) -> bool:
