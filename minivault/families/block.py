@@ -61,6 +61,8 @@ class Block:
     is_centred: bool
     is_tied: bool = True
     """The embedding serves as head."""
+    biased: tuple[str, ...] = ()
+    """Maps of a layer (query, key, value, gate, up, down) that must have a bias; others have one where a file does."""
     experts: Experts | None = None
     has_sinks: bool = False
     """Each head has one more score, a number of its own, that takes a share of the attention and gives nothing."""

@@ -38,8 +38,16 @@ def rms(config: Config, **switches: Any) -> Block:
         "is_centred": False,
         "is_tied": bool(config.get("tie_word_embeddings", False)),
         "rotations": (rotation(config),),
+        "biased": _biased(config),
     }
     return Block(**(sizes(config) | given | switches))
+
+
+def _biased(config: Config) -> tuple[str, ...]:
+    attention = any(config.get(name) for name in ("attention_bias", "use_qkv_bias", "use_bias"))
+    always = config.get("model_type") in ("qwen2", "qwen2_moe")
+    mlp = any(config.get(name) for name in ("mlp_bias", "use_bias"))
+    return (*(("query", "key", "value") if attention or always else ()), *(("gate", "up", "down") if mlp else ()))
 
 
 def rotation(config: Config, theta: float = 10000.0, layer_type: str = "", partial: float = 1.0) -> Rotation:

@@ -77,7 +77,7 @@ class Checkpoint:
         self.quantization = f"{bits}-bit"
         parts = TEXT_PREFIXES if is_part else ()
         self._tensors = Safetensors(directory, *parts, names.prefix, parts=(*parts, names.head) if parts else ())
-        self._lora = Lora(adapter, names.prefix) if adapter else None
+        self._lora = Lora(adapter, *parts, names.prefix) if adapter else None
 
     def norm_offset(self, block: Block) -> float:
         return block.norm_offset

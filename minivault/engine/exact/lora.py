@@ -61,11 +61,11 @@ class Change(NamedTuple):
 
 
 class Lora:
-    """An adapter's changes by the name of the map that they change, without `prefix`. Raises ModelError, naming the
+    """An adapter's changes by the name of the map that they change, without `prefixes`. Raises ModelError, naming the
     tensor, for what is no pair of matrices."""
 
-    def __init__(self, adapter: Adapter, prefix: str = "") -> None:
-        self._scale, self._tensors = adapter.scale, Safetensors(adapter.directory, PREFIX, prefix)
+    def __init__(self, adapter: Adapter, *prefixes: str) -> None:
+        self._scale, self._tensors = adapter.scale, Safetensors(adapter.directory, PREFIX, *prefixes)
         self._unused = set[str]()
         for tensor in sorted(self._tensors.names()):
             match = _MATRIX.fullmatch(tensor)

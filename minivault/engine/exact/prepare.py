@@ -123,7 +123,7 @@ class _Preparation:
         block, names = self.block, self.names
         vocabulary = _in_order(block.vocabulary, 16)
         self._matrix("embedding", names.embedding, vocabulary, (block.vocabulary, block.hidden), is_map=False)
-        if not block.is_tied and self.tensors.matrix(names.head, is_map=False) is not None:
+        if not block.is_tied:
             self._map("head", names.head, vocabulary, (block.vocabulary, block.hidden), is_map=False)
         self._norm("norm", names.norm, _in_order(block.hidden, 1))
         if names.positions:
@@ -223,6 +223,8 @@ class _Preparation:
         bias = self.tensors.vector(f"{name}.bias")
         if bias is not None:
             self.file.vector(f"{to}.bias", _taken(self._checked(f"{name}.bias", bias, shape[0]), order))
+        elif to.rpartition(".")[2] in self.block.biased:
+            raise ModelError(f"tensor {name}.bias is missing; the config asks for it")
 
     def _matrix(self, to: str, name: str, order: Order, shape: tuple[int, int], *, is_map: bool = True) -> None:
         source: Matrix | None = self.tensors.matrix(name, is_map=is_map)

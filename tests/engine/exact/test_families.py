@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from transformers import AutoConfig
 
 from minivault.engine import exact
 from minivault.engine.exact.runner import ExactRunner
 from minivault.engine.runner import Chunk
+from minivault.errors import ModelError
 from minivault.families import MODEL_TYPES, family_of
 from tests.engine.exact import families
 from tests.engine.exact.conftest import KINDS, Loader
@@ -65,6 +67,25 @@ def test_the_engine_computes_what_is_described(prepared: Path, found: np.ndarray
 
 def test_rounding_moves_it_little(found: np.ndarray, expected: np.ndarray) -> None:
     assert divergence(found, expected) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("variant", "tensor"),
+    [
+        ("llama3", "lm_head.weight"),
+        ("glm", "model.layers.2.self_attn.k_proj.bias"),
+        ("seed_oss", "model.layers.1.self_attn.v_proj.bias"),
+        ("qwen2-yarn", "model.layers.3.self_attn.q_proj.bias"),
+        ("starcoder2", "model.layers.0.mlp.c_fc.bias"),
+    ],
+)
+def test_a_tensor_that_a_config_asks_for_and_nobody_has_is_named(variant: str, tensor: str, tmp_path: Path) -> None:
+    directory = families.write(variant, tmp_path / variant)
+    found = load_file(directory / "model.safetensors")
+    del found[tensor]
+    save_file(found, directory / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"tensor .*{tensor.removeprefix('model.')} is missing"):
+        exact.prepare_checkpoint(directory, tmp_path / "weights.exact")
 
 
 def test_the_first_gemmas_say_gelu_and_mean_its_approximation() -> None:

@@ -15,6 +15,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from minivault.engine import exact
 from minivault.errors import ModelError
 from minivault.families import family_of, text_of
+from minivault.models.adapter import read_adapter
+from tests.engine.exact import checkpoints
 from tests.engine.exact.conftest import Loader
 from tests.engine.exact.driving import tokens
 from tests.engine.exact.floats import Floats
@@ -69,6 +71,28 @@ def test_the_text_model_is_the_librarys(is_renamed: bool, directory: Path, load:
     runner.close()
     assert relative_error(Floats(directory / "weights.exact", 320).logits(tokens(60)), expected) < 0.03
     assert relative_error(found, expected) < 0.06
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_of_the_whole_changes_its_text_model(directory: Path, tmp_path: Path, load: Loader) -> None:
+    """As PEFT names its maps, by where they stand in the library's model."""
+    from peft import LoraConfig, get_peft_model
+
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32)
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=12, target_modules=r".*language_model.*(q|up)_proj"))
+    with torch.no_grad():
+        for name, values in adapted.named_parameters():
+            if "lora_" in name:
+                values.copy_(torch.from_numpy(checkpoints.noise(name, *values.shape)) * 0.3)
+        expected = adapted.eval()(input_ids=torch.tensor([tokens(60)])).logits[0].numpy()
+    adapted.save_pretrained(tmp_path / "adapter")
+    found = []
+    for adapter in (read_adapter(tmp_path / "adapter"), None):
+        exact.prepare_checkpoint(directory, tmp_path / "it.exact", adapter=adapter)
+        runner = load.open(tmp_path / "it.exact")
+        found.append(relative_error(runner.every_logit(tokens(60)), expected))
+        runner.close()
+    assert 3 * found[0] < found[1]
 
 
 def test_a_tensor_of_its_text_that_nobody_knows_is_refused_by_name(directory: Path) -> None:
