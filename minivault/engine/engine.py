@@ -119,7 +119,8 @@ class Engine:
         """Queue a job. Raises ContextExceeded or BadRequest when it can never run."""
         if job.id in self._sequences:
             raise BadRequest(f"job {job.id} is already submitted", field="id")
-        ensure_possible(job, self._slots.context, self._runner.vocabulary_size, self._mark)
+        runner = self._runner
+        ensure_possible(job, self._slots.context, runner.vocabulary_size, runner.chunk_tokens, self._mark)
         mark = None if job.params.watermark is None else self._mark
         now = self._clock()
         self._sequences[job.id] = sequence = Sequence(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minivault.engine import possible
 from minivault.errors import BadRequest, ContextExceeded
 from minivault.types import Delta, Failed, TokenLogprob
 from tests.engine.driving import GREEDY, Drive, Transcript
@@ -121,6 +122,21 @@ def test_a_prompt_that_nobody_scores_costs_a_row_a_chunk(drive: Make) -> None:
         runner = ScriptedRunner(wander)
         drive(runner).run("x" * 30, max_tokens=1, **fields)
         assert runner.num_logits == num
+
+
+def test_no_more_is_scored_at_once_than_memory_is_for(drive: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a runner that reads prompts whole; one that reads them in pieces scores any."""
+    whole, pieces = (
+        drive(ScriptedRunner(wander, **RUNNER | {"chunk_tokens": 120})),
+        drive(ScriptedRunner(wander, **RUNNER)),
+    )
+    monkeypatch.setattr(possible, "SCORED_BYTES", 4 * 20 * whole.engine._runner.vocabulary_size)
+    with pytest.raises(BadRequest, match="at most 20 tokens can be scored") as told:
+        whole.submit(bytes(21), max_tokens=0, prompt_logprobs=1)
+    assert told.value.field == "prompt_logprobs"
+    for made, prompt in ((whole, bytes(20)), (pieces, bytes(21))):
+        made.submit(prompt, max_tokens=0, prompt_logprobs=1)
+        made.finish()
 
 
 def test_special_tokens_have_names(drive: Make) -> None:
