@@ -13,7 +13,7 @@ from minivault.engine import possible
 from minivault.errors import BadRequest, ContextExceeded
 from minivault.types import Delta, Failed, TokenLogprob
 from tests.engine.driving import GREEDY, Drive, Transcript
-from tests.engine.scripted import ByteTokenizer, Logits, ScriptedRunner, babble
+from tests.engine.scripted import VOCABULARY_SIZE, ByteTokenizer, Logits, ScriptedRunner, babble
 
 Make = Callable[..., Drive]
 RUNNER = {"chunk_tokens": 16, "block_tokens": 4, "context": 120}
@@ -126,11 +126,8 @@ def test_a_prompt_that_nobody_scores_costs_a_row_a_chunk(drive: Make) -> None:
 
 def test_no_more_is_scored_at_once_than_memory_is_for(drive: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a runner that reads prompts whole; one that reads them in pieces scores any."""
-    whole, pieces = (
-        drive(ScriptedRunner(wander, **RUNNER | {"chunk_tokens": 120})),
-        drive(ScriptedRunner(wander, **RUNNER)),
-    )
-    monkeypatch.setattr(possible, "SCORED_BYTES", 4 * 20 * whole.engine._runner.vocabulary_size)
+    whole, pieces = (drive(ScriptedRunner(wander, **RUNNER | {"chunk_tokens": at_once})) for at_once in (120, 16))
+    monkeypatch.setattr(possible, "SCORED_BYTES", 4 * 20 * VOCABULARY_SIZE)
     with pytest.raises(BadRequest, match="at most 20 tokens can be scored") as told:
         whole.submit(bytes(21), max_tokens=0, prompt_logprobs=1)
     assert told.value.field == "prompt_logprobs"
