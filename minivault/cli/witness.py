@@ -79,25 +79,15 @@ def serving(witness: Witness, host: str, port: int) -> ThreadingHTTPServer:
                 self._send(Reply(_TOO_LARGE, f"a body of at most {MAX_BODY} bytes, with its length, is wanted\n"))
             else:
                 body = self.rfile.read(int(size))
-                self._send(self._answered(lambda: witness.add_checkpoint(body)), is_read=True)
+                self._send(_answered(lambda: witness.add_checkpoint(body)), is_read=True)
 
         def do_GET(self) -> None:
             name, _, rest = self.path.removeprefix("/").partition("/")
             if rest == "checkpoint":
-                reply = self._answered(lambda: witness.checkpoint(name))
+                reply = _answered(lambda: witness.checkpoint(name))
             else:
                 reply = Reply(_NOT_FOUND, "nothing is here\n")
             self._send(reply, is_read=not (self.headers["Content-Length"] or self.headers["Transfer-Encoding"]))
-
-        def _answered(self, act: Callable[[], Reply]) -> Reply:
-            """What the witness answers, or that it cannot: then its operator is told why."""
-            try:
-                return act()
-            except (VaultError, OSError) as error:
-                note(f"Nothing was signed: {error}")
-                return Reply(
-                    HTTPStatus.INTERNAL_SERVER_ERROR, "this witness cannot use its memory; its own log says why\n"
-                )
 
         def _send(self, reply: Reply, *, is_read: bool = False) -> None:
             """Unless all of the request `is_read`, its rest must not be taken for another one."""
@@ -114,3 +104,12 @@ def serving(witness: Witness, host: str, port: int) -> ThreadingHTTPServer:
             note(f"{self.address_string()} {format % args}")
 
     return Server((host, port), Handler)
+
+
+def _answered(act: Callable[[], Reply]) -> Reply:
+    """What the witness answers, or that it cannot: then its operator is told why."""
+    try:
+        return act()
+    except (VaultError, OSError) as error:
+        note(f"Nothing was signed: {error}")
+        return Reply(HTTPStatus.INTERNAL_SERVER_ERROR, "this witness cannot use its memory; its own log says why\n")

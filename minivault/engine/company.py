@@ -62,13 +62,7 @@ class Company(Cache):
     def get_recurrent_state(self, layer_idx: int, state_idx: int = 0) -> Any:
         return self._stack("recurrent_states", layer_idx, state_idx)
 
-    def update_recurrent_state(
-        self,
-        recurrent_states: Any,
-        layer_idx: int,
-        state_idx: int = 0,
-        **_kwargs: Any,
-    ) -> Any:
+    def update_recurrent_state(self, recurrent_states: Any, layer_idx: int, state_idx: int = 0, **_kwargs: Any) -> Any:
         self._stacked["recurrent_states", layer_idx, state_idx] = recurrent_states
         return recurrent_states
 

@@ -30,6 +30,7 @@ __all__ = [
     "GGUF",
     "GGUF_FACTORS",
     "MODEL_TYPES",
+    "TABLES",
     "TEXT_PREFIXES",
     "Block",
     "Config",
@@ -68,6 +69,8 @@ GGUF = {name: family for family in _ALL for name in family.gguf}
 GGUF_FACTORS = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 """Tensors of GGUF files that divide the frequencies of rotary positions: a config tells of them as `rope_scaling`."""
 
+TABLES = (".inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+"""Ends of tensors that some checkpoints carry and every reader makes itself."""
 TEXT_PREFIXES = ("language_model.", "model.language_model.")
 """How the names of tensors begin that belong to the text model within a larger one; its head may stand outside."""
 
@@ -77,8 +80,7 @@ def text_of(config: Config) -> Config:
 
     What such a config leaves to the library's defaults is filled in."""
     text, tied = config.get("text_config"), "tie_word_embeddings"
-    family = family_of(text) if isinstance(text, Mapping) else None
-    if family is None or not isinstance(text, Mapping):
+    if not isinstance(text, Mapping) or (family := family_of(text)) is None:
         return config
     return {**family.defaults.get(text["model_type"], {}), **text, **({tied: config[tied]} if tied in config else {})}
 

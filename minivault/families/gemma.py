@@ -82,13 +82,17 @@ def why_not(config: Config) -> str | None:
     )
 
 
-_LEFT_OUT = {"vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
-_LEFT_OUT |= {
+_LEFT_OUT = {
+    "vocab_size": 262208,
     "hidden_size": 2304,
     "intermediate_size": 9216,
     "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
     "max_position_embeddings": 131072,
 }
+"""Of Gemma 3 within a model that sees."""
 FIRST = Family(("gemma",), llama.PLAIN_NAMES, first, why_not_first, gguf={"gemma": llama.PLAIN_GGUF_NAMES})
 FAMILY = Family(
     ("gemma2", "gemma3_text"),

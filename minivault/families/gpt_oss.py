@@ -11,6 +11,7 @@ from minivault.families.reading import (
     SLIDING,
     layer_types,
     layers,
+    num_experts,
     rms,
     rotation,
     why_not_rotations,
@@ -35,7 +36,7 @@ GGUF_NAMES = replace(
 
 def block(config: Config) -> Block:
     experts = Experts(
-        num=_num_experts(config),
+        num=num_experts(config),
         used=config["num_experts_per_tok"],
         mlp=config["intermediate_size"],
         gate_slope=float(config.get("swiglu_alpha", 1.702)),
@@ -53,13 +54,9 @@ def block(config: Config) -> Block:
     )
 
 
-def _num_experts(config: Config) -> int:
-    return int(config.get("num_local_experts") or config.get("num_experts") or 0)
-
-
 def why_not(config: Config) -> str | None:
     reason = why_not_sizes(config) or missing(config, "num_experts_per_tok")
-    if not reason and not _num_experts(config):
+    if not reason and not num_experts(config):
         reason = "the config has no num_local_experts"
     if not reason and (act := config.get("hidden_act", "silu")) != "silu":
         reason = f"hidden_act {act!r} is not supported in this model"

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from minivault.families import llama
+from minivault.families import llama, qwen_moe
 from minivault.families.block import Block, Config, Experts, Family, is_set, missing
-from minivault.families.reading import num_experts, rms, why_not_rotations, why_not_sizes
-
-NAMES = replace(
-    llama.NAMES,
-    router="mlp.gate",
-    expert_ups=("mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj"),
-    expert_down="mlp.experts.{}.down_proj",
-)
+from minivault.families.reading import num_experts, rms, why_no_experts, why_not_rotations, why_not_sizes
 
 
 def block(config: Config) -> Block:
@@ -24,9 +15,7 @@ def block(config: Config) -> Block:
 
 def why_not(config: Config) -> str | None:
     reason = why_not_sizes(config) or missing(config, "num_experts_per_tok") or is_set(config, "clip_qkv")
-    if not reason and not num_experts(config):
-        reason = "the config has no num_experts"
-    return reason or why_not_rotations(block(config))
+    return reason or why_no_experts(config) or why_not_rotations(block(config))
 
 
-FAMILY = Family(("olmoe",), NAMES, block, why_not, gguf={"olmoe": llama.GGUF_NAMES})
+FAMILY = Family(("olmoe",), qwen_moe.NAMES, block, why_not, gguf={"olmoe": llama.GGUF_NAMES})

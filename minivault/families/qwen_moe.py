@@ -13,6 +13,7 @@ from minivault.families.reading import (
     layers,
     num_experts,
     rms,
+    why_no_experts,
     why_not_rotations,
     why_not_sizes,
     windows,
@@ -65,8 +66,7 @@ def _layer_types(config: Config, *, is_second: bool) -> list[str]:
 
 def why_not(config: Config) -> str | None:
     reason = why_not_sizes(config) or missing(config, "num_experts_per_tok", "moe_intermediate_size")
-    if not reason and not num_experts(config):
-        reason = "the config has no num_experts"
+    reason = reason or why_no_experts(config)
     if not reason and config["model_type"] == "qwen2_moe":
         reason = missing(config, "shared_expert_intermediate_size")
     if not reason and int(config.get("decoder_sparse_step") or 1) != 1:

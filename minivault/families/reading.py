@@ -95,6 +95,10 @@ def num_experts(config: Config) -> int:
     return int(config.get("num_experts") or config.get("num_local_experts") or 0)
 
 
+def why_no_experts(config: Config) -> str | None:
+    return None if num_experts(config) else "the config has no num_experts"
+
+
 def why_not_sizes(config: Config) -> str | None:
     """A line about sizes that are missing or do not fit each other."""
     if reason := missing(config, *SIZES):

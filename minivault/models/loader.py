@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from minivault.errors import ModelError
-from minivault.families import switched_on
+from minivault.families import TABLES, switched_on
 from minivault.models.model_files import ModelFiles
 from minivault.models.progress import quiet_libraries
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_TABLES = (".inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
-"""Ends of tensors that some checkpoints carry and every reader makes itself."""
 _ROTATIONS = ("default", "mrope", "su")
 """Types of rotary positions that the library has besides those of its table."""
 
@@ -149,7 +147,7 @@ def _foreign(model: torch.nn.Module, unexpected: Iterable[str]) -> list[str]:
     lists = [name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList)]
     prefix = f"{model.base_model_prefix}."
     layers = tuple(f"{name}." for one in lists for name in (one, one.removeprefix(prefix)))
-    return sorted(name for name in unexpected if name.startswith(layers) and not name.endswith(_TABLES))
+    return sorted(name for name in unexpected if name.startswith(layers) and not name.endswith(TABLES))
 
 
 def _add(model: torch.nn.Module, changes: Mapping[str, Change]) -> None:

@@ -43,10 +43,14 @@ def footprint(config: Mapping[str, Any], weights_bytes: int, num_parameters: int
     return Footprint(0, FLOAT_BYTES * num_parameters + beside)
 
 
+def may_be_exact(settings: Settings) -> bool:
+    """Whether the settings leave a model to our own engine, where that knows it."""
+    return settings.runner != "transformers" and not settings.device.startswith("cuda")
+
+
 def footprint_of(settings: Settings, files: ModelFiles) -> Footprint:
     """Of a model of the store, by the runner that the settings give it."""
-    is_ours = settings.runner != "transformers" and family_of(text_of(files.config)) is not None
-    is_mapped = is_ours and not settings.device.startswith("cuda")
+    is_mapped = may_be_exact(settings) and family_of(text_of(files.config)) is not None
     weights = _weights_bytes(settings, files)
     return footprint(files.config, weights, files.num_parameters, is_mapped=is_mapped)
 

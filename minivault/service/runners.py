@@ -16,7 +16,7 @@ from minivault.models import ModelFiles
 from minivault.models.layout import is_of_library
 from minivault.models.progress import Progress, silent
 from minivault.service.context import cache_bytes, wanted_context
-from minivault.service.footprint import footprint_of
+from minivault.service.footprint import footprint_of, may_be_exact
 from minivault.service.memory import free_bytes
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def runner_of(settings: Settings, files: ModelFiles, alter: Alter | None = None)
     """A runner for the model, of the size that the settings give it. Raises ModelError with one line: where both have
     refused, with the reasons of both."""
     size = {"num_slots": settings.max_running, "context": wanted_context(settings, files.config)}
-    if not _may_be_exact(settings):
+    if not may_be_exact(settings):
         return _transformers(settings, files, alter, **size)
     on_cpu = {"threads": _cpu_threads(settings), "cache_bytes": cache_bytes(settings, _free_beside(settings, files))}
     try:
@@ -55,7 +55,7 @@ def runner_of(settings: Settings, files: ModelFiles, alter: Alter | None = None)
 
 def warm_up(settings: Settings, files: ModelFiles, progress: Progress = silent) -> None:
     """Prepare the model for our own engine, where that can run it, and have its code compiled."""
-    if not _may_be_exact(settings):
+    if not may_be_exact(settings):
         return
     try:
         _exact(settings, files, progress, num_slots=1, context=WARM_CONTEXT, threads=1).close()
@@ -63,10 +63,6 @@ def warm_up(settings: Settings, files: ModelFiles, progress: Progress = silent) 
         if settings.runner == "exact" or files.is_packed or not is_of_library(files.config):
             raise
         log.info("the transformers runner serves %s: %s", files.name, error.message)
-
-
-def _may_be_exact(settings: Settings) -> bool:
-    return settings.runner != "transformers" and not settings.device.startswith("cuda")
 
 
 def _exact(settings: Settings, files: ModelFiles, progress: Progress, **size: int) -> Runner:

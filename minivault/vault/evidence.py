@@ -249,11 +249,7 @@ def is_included(record_hash: bytes, index: int, size: int, path: list[bytes], ro
 def check_proof(verifier: core.Verifier, text: str, public_key: str, policy: Policy | None = None) -> None:
     """A `.tlog-proof` of one record, which carries the record's chained part as its `extra`."""
     report, found = verifier.report, verifier.found
-    match = re.fullmatch(
-        rf"{re.escape(PROOF)}\n(?:extra ([^\n]*)\n)?index (0|[1-9][0-9]{{0,17}})\n((?:[^\n]+\n)*)\n(.+)",
-        text,
-        re.DOTALL,
-    )
+    match = _PROOF.fullmatch(text)
     note = core.parse_note(match[4]) if match else None
     if match is None or note is None:
         found(core.UNREADABLE, 0, "it is no proof that this verifier knows (c2sp.org/tlog-proof, with a checkpoint)")

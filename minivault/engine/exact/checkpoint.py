@@ -14,9 +14,7 @@ from minivault.engine.exact.lora import Adapter, Change, Lora
 from minivault.engine.exact.safetensors import Bytes, Floats, Safetensors, ToFloat
 from minivault.engine.exact.weights import Grid
 from minivault.errors import ModelError
-from minivault.families import TEXT_PREFIXES, Block, Names
-
-_TABLES = (".inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+from minivault.families import TABLES, TEXT_PREFIXES, Block, Names
 
 
 class FloatRows:
@@ -87,7 +85,7 @@ class Checkpoint:
         if self._lora and (left := self._lora.unused()):
             raise ModelError(f"the adapter changes {left[0]}, which is no map of its own in this model")
         names = self._tensors.unread() - {f"{self.names.head}.weight"}
-        return sorted(name for name in names if not name.endswith(_TABLES))
+        return sorted(name for name in names if not name.endswith(TABLES))
 
     def matrix(self, name: str, *, is_map: bool = True) -> FloatRows | None:
         """`name`.weight, its rows the outputs."""
